@@ -1,0 +1,244 @@
+"""The typed configuration: every key the project knows, its type, its range and its default.
+
+A configuration is a tree of frozen pydantic models. Unknown keys are refused, so a key that code reads and a key that YAML
+writes cannot disagree. `configs.loader` builds a :class:`Config` from a preset and overrides, and turns pydantic's errors into
+messages that name file, key and the nearest valid key.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Button = Literal["NOOP", "A", "B", "start", "select", "up", "down", "left", "right"]
+Protocol = Literal["greedy", "stochastic", "sticky", "noop", "random"]
+
+PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random")
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, no unknown keys, no silent conversion of one type to another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class RewardConfig(Section):
+    """Weights of the reward, which is `scale` times the sum of the components of one decision."""
+
+    progress: float = Field(1.0, description="for each pixel beyond the furthest x reached in this level")
+    progress_limit: int = Field(30, ge=1, description="most pixels of progress that one decision is paid for")
+    clock: float = Field(0.0, description="for each unit of the game's clock that ran down, counted as -1")
+    score: float = Field(0.0, description="for each point of the game's score")
+    death: float = Field(-25.0, description="for each life lost")
+    completion: float = Field(50.0, description="for each level completed")
+    scale: float = Field(0.1, gt=0, description="multiplies the sum")
+
+
+class EnvironmentConfig(Section):
+    """The game as the agent meets it."""
+
+    emulator: Literal["nes-py"] = Field("nes-py", description="what executes the ROM")
+    game: Literal["level", "full"] = Field("level", description="one life in one level, or three lives from 1-1 on")
+    world: int = Field(1, ge=1, le=8, description="the level's world; the full game starts at 1-1")
+    stage: int = Field(1, ge=1, le=4, description="the level's stage")
+    rom: Literal["vanilla", "downsample", "pixel", "rectangle"] = Field("vanilla", description="the ROM's graphics")
+    actions: Literal["right_only", "simple", "complex"] | list[list[Button]] = Field(
+        "simple", description="gym-super-mario-bros' RIGHT_ONLY, SIMPLE_MOVEMENT, COMPLEX_MOVEMENT, or a list of combinations"
+    )
+    frame_skip: int = Field(4, ge=1, le=60, description="frames a decision lasts")
+    crop_status_bar: bool = Field(False, description="cut the 32 rows with score and clock off the picture")
+    life_loss_ends_episode: bool = Field(False, description="in the full game: a lost life terminates the episode")
+    stall_after: int | None = Field(300, ge=1, description="truncate after so many decisions without progress; null: never")
+    max_steps: int | None = Field(4500, ge=1, description="truncate after so many decisions; null: never")
+    sticky_actions: float = Field(0.0, ge=0, lt=1, description="probability that the previous action is repeated")
+    noop_frames: int = Field(0, ge=0, le=600, description="idle 1 to so many frames (drawn at random) after a reset; 0: none")
+    reward: RewardConfig = RewardConfig()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.game == "full" and (self.world, self.stage) != (1, 1):
+            raise ValueError("the full game starts at world 1, stage 1; use game: level to train on another level")
+        if self.life_loss_ends_episode and self.game == "level":
+            raise ValueError("life_loss_ends_episode is for game: full; a level ends with its only life anyway")
+        if self.rom == "rectangle" and self.game == "level" and (self.world, self.stage) != (1, 1):
+            pass
+        if isinstance(self.actions, list):
+            if not self.actions:
+                raise ValueError("actions: the list is empty; name at least one combination of buttons")
+            if len(self.actions) > 256:
+                raise ValueError("actions: at most 256 combinations (one byte stores a decision)")
+            if any(not combination for combination in self.actions):
+                raise ValueError("actions: an empty combination; write [NOOP] for no button")
+        return self
+
+
+class LinearSchedule(Section):
+    """A value that falls (or rises) linearly over the whole training."""
+
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+
+
+Rate = float | LinearSchedule
+
+
+class NetworkConfig(Section):
+    """The convolutional network; `nature` is that of Mnih et al. 2015 (stable-baselines3's NatureCNN)."""
+
+    features: Literal["nature", "small"] = Field("nature", description="nature: 32-64-64 filters; small: 16-32 filters")
+    features_dim: int = Field(512, ge=1, description="units of the layer behind the convolutions")
+
+
+class _AgentBase(Section):
+    learning_rate: Annotated[float, Field(gt=0)] | LinearSchedule = 1e-4
+    gamma: float = Field(0.9, ge=0, le=1)
+    network: NetworkConfig = NetworkConfig()
+
+
+class _ReplayAgent(_AgentBase):
+    """What the algorithms with a replay buffer share; stable-baselines3's names and defaults where none is better."""
+
+    buffer_size: int = Field(100_000, ge=1)
+    learning_starts: int = Field(10_000, ge=0)
+    batch_size: int = Field(32, ge=1)
+    tau: float = Field(1.0, gt=0, le=1)
+    train_freq: int = Field(4, ge=1, description="environment steps (of every environment) between updates")
+    gradient_steps: int = Field(1, ge=-1)
+    n_steps: int = Field(1, ge=1)
+    target_update_interval: int = Field(10_000, ge=1)
+    exploration_fraction: float = Field(0.1, gt=0, le=1)
+    exploration_initial_eps: float = Field(1.0, ge=0, le=1)
+    exploration_final_eps: float = Field(0.02, ge=0, le=1)
+    max_grad_norm: float = Field(10.0, gt=0)
+    optimize_memory_usage: bool = False
+
+
+class DQNConfig(_ReplayAgent):
+    """Mnih et al. 2015, stable-baselines3's DQN."""
+
+    algorithm: Literal["dqn"]
+
+
+class QRDQNConfig(_ReplayAgent):
+    """Dabney et al. 2017, sb3-contrib's QR-DQN."""
+
+    algorithm: Literal["qrdqn"]
+    n_quantiles: int = Field(50, ge=1)
+
+
+class PPOConfig(_AgentBase):
+    """Schulman et al. 2017, stable-baselines3's PPO."""
+
+    algorithm: Literal["ppo"]
+    learning_rate: Annotated[float, Field(gt=0)] | LinearSchedule = 2.5e-4
+    n_steps: int = Field(512, ge=2)
+    batch_size: int = Field(256, ge=2)
+    n_epochs: int = Field(4, ge=1)
+    gae_lambda: float = Field(0.95, ge=0, le=1)
+    clip_range: Rate = 0.2
+    clip_range_vf: Rate | None = None
+    normalize_advantage: bool = True
+    ent_coef: float = Field(0.01, ge=0)
+    vf_coef: float = Field(0.5, ge=0)
+    max_grad_norm: float = Field(0.5, gt=0)
+    target_kl: float | None = Field(None, gt=0)
+
+
+AgentConfig = Annotated[DQNConfig | QRDQNConfig | PPOConfig, Field(discriminator="algorithm")]
+
+
+class TrainConfig(Section):
+    """The training run."""
+
+    total_steps: int = Field(2_000_000, ge=1, description="decisions, summed over the environments")
+    n_envs: int = Field(2, ge=1, le=256, description="environments, a process each")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    torch_threads: int | None = Field(None, ge=1, description="null: torch decides")
+    checkpoint_every: int = Field(100_000, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(2, ge=1, description="older ones are deleted")
+    checkpoint_replay_buffer: bool = Field(True, description="save the replay buffer with the newest checkpoint")
+    statistics_every: int = Field(4, ge=1, description="episodes between lines of statistics on the console")
+    progress_bar: bool = True
+    keep_awake: bool = Field(True, description="keep the machine from suspending while it trains")
+
+
+class IntegrationConfig(Section):
+    """The short real run before the long one."""
+
+    min_frames: int = Field(30_000, ge=1)
+    max_frames: int = Field(300_000, ge=1, description="give up when no episode has ended by then")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.max_frames < self.min_frames:
+            raise ValueError("max_frames is below min_frames")
+        return self
+
+
+class EvaluateConfig(Section):
+    """How agents are compared."""
+
+    episodes: int = Field(100, ge=1, description="episodes under each protocol")
+    protocols: list[Protocol] = Field(list(PROTOCOLS), min_length=1)
+    n_envs: int = Field(2, ge=1, le=256)
+    sticky_actions: float = Field(0.25, gt=0, lt=1, description="for the protocol sticky")
+    noop_frames: int = Field(30, ge=1, le=600, description="for the protocol noop: 1 to so many idle frames")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if len(set(self.protocols)) != len(self.protocols):
+            raise ValueError("protocols: one is named twice")
+        return self
+
+
+class EpisodesConfig(Section):
+    """What is kept of each episode beside its row."""
+
+    store_actions: bool = Field(True, description="keep the actions, so that the episode can be watched again")
+
+
+class TrackingConfig(Section):
+    """What goes to MLflow."""
+
+    experiment: str = Field("train-mario", min_length=1, description="MLflow's experiment")
+    registered_model: str | None = Field(None, description="name in the model registry; null: mario-<level>-<algorithm>")
+    system_metrics: bool = True
+
+
+class ReportConfig(Section):
+    """The analysis report."""
+
+    video: bool = True
+
+
+class RetryConfig(Section):
+    """How a phase answers a transient fault (a lost connection, a full disk, a dead worker)."""
+
+    attempts: int = Field(3, ge=0, description="retries after the first failure")
+    delay_seconds: float = Field(10.0, ge=0, description="wait before the first retry; doubles each time")
+
+
+class Config(Section):
+    """One experiment: what is played, what learns, how long, and how it is judged."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9-]*$")
+    description: str = ""
+    seed: int = Field(0, ge=0, lt=2**31)
+    environment: EnvironmentConfig = EnvironmentConfig()
+    agent: AgentConfig
+    train: TrainConfig = TrainConfig()
+    integration: IntegrationConfig = IntegrationConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    episodes: EpisodesConfig = EpisodesConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    report: ReportConfig = ReportConfig()
+    retry: RetryConfig = RetryConfig()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        agent = self.agent
+        if agent.algorithm == "ppo" and agent.batch_size > agent.n_steps * self.train.n_envs:
+            raise ValueError(
+                f"agent.batch_size {agent.batch_size} is larger than one rollout "
+                f"(n_steps {agent.n_steps} x n_envs {self.train.n_envs} = {agent.n_steps * self.train.n_envs})"
+            )
+        return self
