@@ -54,6 +54,11 @@ class Settings:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
             "PREFECT_HOME": str(self.home / "prefect"),
+            # prefect.toml says the same, to `prefect` commands in the project's folder.
+            "PREFECT_PLUGINS_ENABLED": "true",
+            "PREFECT_PLUGINS_ALLOW": "train_mario",
+            # Log lines of our packages reach Prefect's console and UI.
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "agents,episodes,flows,mario_env,reports,tasks,tracking",
             "GIT_PYTHON_REFRESH": "quiet",
         }
 
