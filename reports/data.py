@@ -103,12 +103,17 @@ class ExperimentData:
         return str(self.config.get("agent", {}).get("algorithm", "agent")).upper()
 
     @property
+    def first_level(self) -> tuple[int, int]:
+        """World and stage of the level in which episodes begin."""
+        environment = self.config.get("environment", {})
+        return (1, 1) if self.full_game else (int(environment.get("world", 1)), int(environment.get("stage", 1)))
+
+    @property
     def level(self) -> str:
         """The level played, such as ``1-1``, or ``the full game``."""
-        environment = self.config.get("environment", {})
         if self.full_game:
             return "the full game"
-        return f"{environment.get('world', 1)}-{environment.get('stage', 1)}"
+        return "{}-{}".format(*self.first_level)
 
 
 @dataclass(frozen=True)

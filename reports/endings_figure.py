@@ -87,7 +87,17 @@ def _bars(axes: Axes, shown: Endings, title: str, single: str | None = None) -> 
     axes.set_ylim(0, max(0.02, float(base.max(initial=0.0))) * 1.3)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.yaxis.set_major_locator(_few_ticks())
-    axes.text(0.995, 0.93, title, transform=axes.transAxes, ha="right", va="top", fontsize=10, color=INK, fontweight="bold")
+    axes.text(
+        0.995,
+        0.93,
+        title,
+        transform=axes.transAxes,
+        ha="right",
+        va="top",
+        fontsize=10,
+        color=INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
+    )
 
 
 def _few_ticks() -> "object":
@@ -105,7 +115,9 @@ def _strip(axes: Axes, panorama: Image) -> None:
 
 
 def _reasons(axes: Axes, reasons: Sequence[str]) -> None:
-    labels = {END_REASON_LABELS.get(reason, reason): END_REASON_COLOURS.get(reason, CASTLE) for reason in dict.fromkeys(reasons)}
+    labels = {
+        END_REASON_LABELS.get(reason, reason): END_REASON_COLOURS.get(reason, CASTLE) for reason in dict.fromkeys(reasons)
+    }
     for label, shade in labels.items():
         axes.bar([0], [0], color=shade, label=label)
     axes.legend(

@@ -48,7 +48,9 @@ def learning_picture(experiments: Sequence[ExperimentData], column: str) -> Pict
         windows.add(curve.window)
         few = len(curve.values) < 3
         if not share and (len(shown) == 1 or few):
-            axes.scatter(curve.steps, curve.values, s=26 if few else 7, color=colour(index), alpha=1 if few else 0.22, linewidths=0)
+            axes.scatter(
+                curve.steps, curve.values, s=26 if few else 7, color=colour(index), alpha=1 if few else 0.22, linewidths=0
+            )
         if not share and curve.window > 1:
             axes.fill_between(curve.steps, curve.low, curve.high, color=colour(index), alpha=0.16, linewidth=0)
         axes.plot(curve.steps, curve.mean, color=colour(index), linewidth=2.2, label=experiment.name, marker="o" if few else "")
@@ -64,7 +66,11 @@ def learning_picture(experiments: Sequence[ExperimentData], column: str) -> Pict
     if len(shown) > 1:
         legend(axes)
     window = f"{min(windows)} to {max(windows)}" if len(windows) > 1 else str(max(windows))
-    spread = "" if share or windows == {1} else "; band: middle half of them" + ("; dots: single episodes" if len(shown) == 1 else "")
+    spread = (
+        ""
+        if share or windows == {1}
+        else "; band: middle half of them" + ("; dots: single episodes" if len(shown) == 1 else "")
+    )
     line = "Each training episode" if windows == {1} else f"Line: mean of the last {window} training episodes{spread}"
     return Picture(
         name, png(figure), f"Line plot of {title.lower()} over environment steps: {'; '.join(told)}.", f"{title}. {line}.",
@@ -89,10 +95,15 @@ def protocol_picture(names: Sequence[str], summaries: Sequence[Summaries], measu
             if protocol not in each:
                 continue
             y = row + (0.0 if len(names) == 1 else 0.5 * (index / (len(names) - 1) - 0.5))
-            told.append(f"{label_of(protocol)} {names[index] if len(names) > 1 else ''}".strip() + f" {_dot(axes, each[protocol], measure, y, _dot_colour(protocol, index, len(names)), index)}")  # noqa: E501
+            told.append(
+                f"{label_of(protocol)} {names[index] if len(names) > 1 else ''}".strip()
+                + f" {_dot(axes, each[protocol], measure, y, _dot_colour(protocol, index, len(names)), index)}"
+            )  # noqa: E501
     axes.set_yticks(range(len(protocols)), [label_of(protocol) for protocol in protocols])
     axes.set_ylim(len(protocols) - 0.4, -0.6)
-    unit = {"completion": "share of episodes completed", "distance": "distance, pixels", "reward": "reward per episode"}[measure]
+    unit = {"completion": "share of episodes completed", "distance": "distance, pixels", "reward": "reward per episode"}[
+        measure
+    ]
     dress(axes, unit, "", grid="x")
     axes.tick_params(axis="y", colors=INK, labelsize=10)
     if measure == "completion":
@@ -143,7 +154,14 @@ def throughput_picture(experiments: Sequence[ExperimentData]) -> Picture | None:
         if series is None:
             continue
         time = series.hours * (60 if minutes else 1)
-        axes.plot(time, series.steps_per_second, color=colour(index), linewidth=2, label=experiment.name, marker="o" if len(time) < 3 else "")
+        axes.plot(
+            time,
+            series.steps_per_second,
+            color=colour(index),
+            linewidth=2,
+            label=experiment.name,
+            marker="o" if len(time) < 3 else "",
+        )
         axes.axhline(series.mean, color=colour(index), linewidth=1, linestyle=(0, (4, 3)), alpha=0.8)
         told.append(f"{experiment.name} {number(series.mean)} steps/s on average")
     if not told:
@@ -166,14 +184,22 @@ def phases_picture(phases: Sequence[PhaseTiming]) -> Picture | None:
     timed = [phase for phase in phases if phase.seconds is not None]
     if not timed:
         return None
-    figure = new_figure((5.8, 1.1 + 0.42 * len(timed)))
+    figure = new_figure()
     axes = figure.subplots()
     seconds = np.array([float(phase.seconds or 0) for phase in timed])
     shades = [PHASE_COLOURS.get(phase.status.lower(), CASTLE) for phase in timed]
     axes.barh(range(len(timed)), seconds, color=shades, height=0.58)
     for row, phase in enumerate(timed):
         status = "" if phase.status.lower() in ("completed", "passed") else f" · {phase.status}"
-        axes.annotate(f"{duration(seconds[row])}{status}", (seconds[row], row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9, color=INK)  # noqa: E501
+        axes.annotate(
+            f"{duration(seconds[row])}{status}",
+            (seconds[row], row),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=INK,
+        )  # noqa: E501
     axes.set_yticks(range(len(timed)), [phase.name for phase in timed])
     axes.set_ylim(len(timed) - 0.4, -0.6)
     axes.set_xlim(0, max(seconds.max(), 1e-6) * 1.28)
@@ -181,7 +207,9 @@ def phases_picture(phases: Sequence[PhaseTiming]) -> Picture | None:
     counted(axes)
     axes.tick_params(axis="y", colors=INK, labelsize=10)
     told = "; ".join(f"{phase.name} {duration(phase.seconds or 0)}, {phase.status}" for phase in timed)
-    return Picture("phases", png(figure), f"Bar chart of the phases' durations: {told}.", "How long each phase of the pipeline took.")
+    return Picture(
+        "phases", png(figure), f"Bar chart of the phases' durations: {told}.", "How long each phase of the pipeline took."
+    )
 
 
 __all__ = ["GRID", "MUTED", "Picture", "learning_picture", "phases_picture", "protocol_picture", "throughput_picture"]

@@ -1,6 +1,6 @@
 """How the agent fared under each protocol, and the sentence that sums it up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,6 +12,7 @@ from reports.data import ExperimentData
 from reports.style import protocol_label
 
 NARROW_SPACE = "\u202f"
+START_X = 40  # pixels: where Mario stands when a level begins; distances count from there
 
 
 def protocol_summaries(experiment: ExperimentData) -> dict[str, ProtocolSummary]:
@@ -48,11 +49,24 @@ def headline(experiment: ExperimentData, summaries: Mapping[str, ProtocolSummary
     if protocol is None:
         return _without_evaluation(experiment, random)
     summary = summaries[protocol]
-    sentence = f"{_who(experiment)} {_completes(summary, experiment)} and gets {_distance(summary, experiment)}."
+    sentence = f"{_who(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}."
     detail = f"Protocol: {protocol_label(protocol).lower()}. {_against_random(summary, random)}"
     if summary.note:
         detail = f"{detail} {sentence_case(summary.note)}"
     return Headline(sentence, detail.strip(), protocol, summary, random)
+
+
+def leading(headlines: Sequence[Headline]) -> int:
+    """The index of the best experiment: the highest completion rate, then the longest mean distance."""
+
+    def rank(index: int) -> tuple[bool, float, float]:
+        own = headlines[index]
+        if own.summary is None:
+            return (False, 0.0, 0.0)
+        share = own.summary.completed / max(1, own.summary.episodes)
+        return (own.protocol is not None, share, own.summary.distance_mean)
+
+    return max(range(len(headlines)), key=lambda index: (rank(index), -index))
 
 
 def _without_evaluation(experiment: ExperimentData, random: ProtocolSummary | None) -> Headline:
@@ -62,7 +76,7 @@ def _without_evaluation(experiment: ExperimentData, random: ProtocolSummary | No
     last = train.sort_values("global_step", kind="stable").tail(100)
     summary = summarise(last)
     few = "its only training episode" if len(train) == 1 else f"its last {len(last)} training episodes"
-    sentence = f"Not evaluated: in {few}, {_who(experiment)} {_completes(summary, experiment)} and got {_distance(summary, experiment)}."
+    sentence = f"Not evaluated: in {few}, {_who(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}."
     return Headline(
         sentence, "Training episodes include exploration and a policy that still changes: they are no evaluation.",
         None, summary, random,
@@ -82,9 +96,9 @@ def _completes(summary: ProtocolSummary, experiment: ExperimentData) -> str:
 
 
 def _distance(summary: ProtocolSummary, experiment: ExperimentData) -> str:
-    far = f"{number(summary.distance_mean)} px far on average"
+    far = f"{number(summary.distance_mean)} px on average"
     if experiment.finish_x and not experiment.full_game:
-        return f"{far}, {percent(min(1.0, summary.distance_mean / experiment.finish_x))} of the level"
+        return f"{far}, {percent(min(1.0, summary.distance_mean / (experiment.finish_x - START_X)))} of the level"
     return far
 
 
@@ -92,7 +106,7 @@ def _against_random(summary: ProtocolSummary, random: ProtocolSummary | None) ->
     if random is None:
         return "A random policy was not played for comparison."
     reference = (
-        f"A random policy gets {number(random.distance_mean)} px far and completes {random.completed} of {random.episodes}"
+        f"A random policy travels {number(random.distance_mean)} px and completes {random.completed} of {random.episodes}"
     )
     agent, other = summary.distance_interval, random.distance_interval
     if summary.distinct == 1 and summary.episodes > 1:

@@ -60,7 +60,18 @@ def render_video(
     partial = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.part.mp4")
     command = [
         *(encoder(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y"),
-        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "256x240", "-r", str(Fraction(fps).limit_denominator(1_000_000)), "-i", "-"),
+        *(
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "rgb24",
+            "-s",
+            "256x240",
+            "-r",
+            str(Fraction(fps).limit_denominator(1_000_000)),
+            "-i",
+            "-",
+        ),
         *("-an", "-vf", f"scale={width}:{height}:flags=neighbor:out_color_matrix=bt709:out_range=tv"),
         *("-c:v", "libx264", "-preset", "fast", "-tune", "animation", "-crf", str(quality), "-pix_fmt", "yuv420p"),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
