@@ -38,10 +38,36 @@ _ROM_FILES: Final = {
 }
 
 
-class Console(gymnasium.Env[Screen, int]):
+def _quiet_old_gym() -> bool:
+    """Import the old Gym, where it is installed, without its notice; say whether it is there.
+
+    The notice ("Gym has been unmaintained since 2022 …") is printed on import, once for each process, to people who cannot act
+    on it. It is taken from the table that the package prints from, so that real warnings pass. Importing Gym also sets SDL's
+    sound driver to one that modern systems lack, for the whole process; that is undone.
+    """
+    if importlib.util.find_spec("gym") is None:
+        return False
+    from gym_notices import notices  # type: ignore[import-untyped]
+
+    notices.notices.clear()
+    driver = os.environ.get("SDL_AUDIODRIVER")
+    import gym  # noqa: F401
+
+    if driver is None:
+        os.environ.pop("SDL_AUDIODRIVER", None)
+    else:
+        os.environ["SDL_AUDIODRIVER"] = driver
+    return True
+
+
+# On import, not on first use: stable-baselines3 imports Gym too where it is installed, and whoever comes first is asked.
+_OLD_GYM: Final = _quiet_old_gym()
+
+
+class Console(gymnasium.Env[Screen, Any]):
     """An emulator that runs Super Mario Bros: what the rest of this package needs of one.
 
-    An action is a byte of pressed buttons (bit 7 to 0: right, left, down, up, start, select, B, A); a step is one frame of play;
+    An action is a byte of pressed buttons (bit 7 to 0: right, left, down, up, start, select, B, A); a step is one frame;
     an observation is the screen, RGB, uint8 of shape (240, 256, 3), an array of its own. Between two steps the console skips
     what no player can influence, as gym-super-mario-bros does: the death animation, pipes and scene changes, the black
     screens between lives and levels. Reward is always 0, and only what must not be stepped beyond terminates: a level's one
@@ -64,7 +90,7 @@ class Console(gymnasium.Env[Screen, int]):
         self.action_space = Discrete(256)
 
     @abstractmethod
-    def render(self) -> Screen:  # type: ignore[override]
+    def render(self) -> Screen:
         """The current screen."""
 
 
@@ -91,35 +117,11 @@ def _rom_folder() -> Path:
 
 
 @cache
-def _quiet_old_gym() -> bool:
-    """Import the old Gym, where it is installed, without its notice; say whether it is there.
-
-    The notice ("Gym has been unmaintained since 2022 …") is printed on import, once for each process, to people who cannot act
-    on it. It is taken from the table that the package prints from, so that real warnings pass. Importing Gym also sets the
-    sound driver of SDL to one that modern systems lack, for the whole process: undone, or pygame's window has no sound device.
-    """
-    if importlib.util.find_spec("gym") is None:
-        return False
-    from gym_notices import notices
-
-    notices.notices.clear()
-    driver = os.environ.get("SDL_AUDIODRIVER")
-    import gym  # noqa: F401
-
-    if driver is None:
-        os.environ.pop("SDL_AUDIODRIVER", None)
-    else:
-        os.environ["SDL_AUDIODRIVER"] = driver
-    return True
-
-
-@cache
 def _game_class() -> tuple[Any, bool]:
     """The game as this project plays it, and whether it speaks the old Gym API."""
-    old = _quiet_old_gym()
     from gym_super_mario_bros import SuperMarioBrosEnv
 
-    class Game(SuperMarioBrosEnv):  # type: ignore[misc, valid-type]
+    class Game(SuperMarioBrosEnv):  # type: ignore[misc]
         """gym-super-mario-bros' game through nes-py's hooks: its own reward and info are not computed at all."""
 
         frame_memory = b""
@@ -144,7 +146,7 @@ def _game_class() -> tuple[Any, bool]:
             self.frame_memory = self.ram.tobytes()
             super()._did_step(done)
 
-    return Game, old
+    return Game, _OLD_GYM
 
 
 class NesPyConsole(Console):
@@ -166,7 +168,7 @@ class NesPyConsole(Console):
         if old:
             arguments["rom_mode"] = config.rom
         self._game = game_class(**arguments)
-        self._env: gymnasium.Env[Screen, int] = self._game
+        self._env: gymnasium.Env[Screen, Any] = self._game
         if old:
             from shimmy.openai_gym_compatibility import GymV21CompatibilityV0
 
@@ -186,7 +188,7 @@ class NesPyConsole(Console):
         self.memory = self._game.ram.tobytes()
         return self.render(), 0.0, terminated, False, {}
 
-    def render(self) -> Screen:  # type: ignore[override]
+    def render(self) -> Screen:
         """The current screen, as an array of its own."""
         return _copy_rgb(self._game.screen)
 

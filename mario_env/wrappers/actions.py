@@ -39,7 +39,7 @@ def button_combinations(config: EnvironmentConfig) -> tuple[tuple[str, ...], ...
     return tuple(tuple(combination) for combination in config.actions)
 
 
-class JoypadAction(TransformAction[Screen, int, int]):
+class JoypadAction(TransformAction[Screen, Any, Any]):
     """Numbers the button combinations: action i presses combination i.
 
     Args:
@@ -47,14 +47,14 @@ class JoypadAction(TransformAction[Screen, int, int]):
         combinations: see :func:`button_combinations`.
     """
 
-    def __init__(self, env: gymnasium.Env[Screen, int], combinations: Sequence[Sequence[str]]) -> None:
+    def __init__(self, env: gymnasium.Env[Screen, Any], combinations: Sequence[Sequence[str]]) -> None:
         pressed = [sum(_BITS[button] for button in set(combination)) for combination in combinations]
         # Not `pressed.__getitem__`: it would take -1 for the last combination.
         space = Discrete(len(pressed))
         super().__init__(env, dict(enumerate(pressed)).__getitem__, space)
 
 
-class NoopStart(gymnasium.Wrapper[Screen, int, Screen, int]):
+class NoopStart(gymnasium.Wrapper[Screen, Any, Screen, Any]):
     """Idles for a number of frames after a reset, drawn uniformly from 1 to `most` (Mnih et al. 2015, "no-op starts").
 
     The option `noop_frames` of a reset fixes the number, so that an episode can be played again. The info of a reset names

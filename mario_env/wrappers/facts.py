@@ -12,7 +12,7 @@ __all__ = ["MemoryFacts"]
 _FASTEST = 8  # pixels a frame; running is 2.5, a spring or a ledge adds less than the rest
 
 
-class MemoryFacts(gymnasium.Wrapper[Screen, int, Screen, int]):
+class MemoryFacts(gymnasium.Wrapper[Screen, Any, Screen, Any]):
     """Puts the facts of the RAM into info, counts what happened since the reset, and ends the episode.
 
     Facts: see :func:`mario_env.memory.read_facts`. Counts since the reset:
@@ -32,7 +32,7 @@ class MemoryFacts(gymnasium.Wrapper[Screen, int, Screen, int]):
     ("completed"). The reason is info's `end_reason`. The facts of that step are those of the frame itself: where it happened.
     """
 
-    def __init__(self, env: gymnasium.Env[Screen, int], *, one_level: bool) -> None:
+    def __init__(self, env: gymnasium.Env[Screen, Any], *, one_level: bool) -> None:
         super().__init__(env)
         console = env.unwrapped
         assert isinstance(console, Console)
