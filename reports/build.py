@@ -8,26 +8,23 @@ from pathlib import Path
 from reports.clips import Clips, make_clips
 from reports.data import ExperimentData, ReportData, ReportPaths
 from reports.endings_figure import endings_pictures
-from reports.figures import (
-    CURVES,
-    Picture,
-    Summaries,
-    learning_picture,
-    phases_picture,
-    protocol_picture,
-    throughput_picture,
-)
+from reports.learning_figure import CURVES, learning_picture
 from reports.page import Pictures, render_page
+from reports.protocol_figure import MEASURES, Summaries, protocol_picture
 from reports.results import headline, leading, protocol_summaries
+from reports.style import Picture
 from reports.tables import config_name, config_yaml
+from reports.timing_figure import phases_picture, throughput_picture
 
 
 def build_report(data: ReportData, directory: Path, *, video: bool = True) -> ReportPaths:
     """Write report.html, its plots (PNG) and videos (MP4) to `directory`, made if needed, and return their paths.
 
-    Each experiment's configuration stands beside it as YAML. The HTML file stands alone: plots are inside it, and so are the videos as long as they are small together (see
-    :mod:`reports.page`); longer ones are linked. Files of an earlier report in the folder are replaced. `video` False leaves the
-    videos out. Raises :class:`reports.data.ReportError` for data that lacks a column, OSError if the folder cannot be written.
+    The HTML file stands alone: plots are inside it, and so are the videos as long as they are small together (see
+    :data:`reports.page.EMBEDDED_VIDEO_BYTES`); larger ones are linked. Each experiment's configuration stands beside it as
+    YAML. Files of an earlier report in the folder are replaced. `video` False leaves the videos out.
+
+    Raises OSError if the folder cannot be written.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -59,7 +56,7 @@ def _pictures(experiments: Sequence[ExperimentData], summaries: Sequence[Summari
     phases = experiments[0].phases if len(experiments) == 1 else ()
     return Pictures(
         learning=_present(learning_picture(experiments, column) for column in CURVES),
-        protocols=_present(protocol_picture(names, summaries, measure) for measure in ("completion", "distance")),
+        protocols=_present(protocol_picture(names, summaries, measure) for measure in MEASURES),
         endings=endings_pictures(experiments, panoramas),
         speed=_present([throughput_picture(experiments), phases_picture(phases)]),
     )

@@ -22,9 +22,10 @@ class ChosenEpisodes:
 def choose_episodes(rows: pd.DataFrame) -> ChosenEpisodes | None:
     """The best and a typical episode of an agent's rows (columns id, protocol, level_completed, distance_traveled, reward).
 
-    *Best* is taken from every protocol but ``random``: completed before not completed, then the longer distance, then the larger
-    reward, then the earlier id. *Typical* comes from the first protocol of :data:`AGENT_PROTOCOLS` that has rows: the episode
-    whose distance is nearest to that protocol's median (then the reward nearest to the median reward, then the earlier id).
+    *Best* is taken from every protocol but ``random``: completed before not completed, then the longer distance, then the
+    larger reward, then the earlier id. *Typical* comes from the first protocol of :data:`AGENT_PROTOCOLS` that has rows: the
+    episode whose distance is nearest to that protocol's median (then the reward nearest to the median reward, then the
+    earlier id).
     Returns None if the agent has played no episode.
     """
     if "id" not in rows.columns:

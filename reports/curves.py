@@ -11,7 +11,8 @@ Series = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """One value over training: each episode's, and its mean, lower and upper quartile over the last `window` episodes.
+    """One value over training: each episode's, and its mean, lower and upper quartile over the last `window` episodes
+    (NaN until a quarter of a window has been played).
 
     All arrays are float64 and of the length of the rows, in the order of `steps` (environment steps when the episode ended).
     """
@@ -29,7 +30,7 @@ def learning_curve(train: pd.DataFrame, column: str) -> Curve:
     rows = train[["global_step", column]].astype(float)
     rows = rows[np.isfinite(rows).all(axis=1)].sort_values("global_step", kind="stable")
     window = window_size(len(rows))
-    rolling = rows[column].rolling(window, min_periods=1)
+    rolling = rows[column].rolling(window, min_periods=max(1, window // 4))
     return Curve(
         steps=rows["global_step"].to_numpy(dtype=np.float64),
         values=rows[column].to_numpy(dtype=np.float64),

@@ -6,14 +6,24 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from reports.choice import headline_protocol
 from reports.data import ExperimentData
 from reports.deaths import BIN_WIDTH, Endings, endings, levels_of
-from reports.figures import Picture
 from reports.results import number, percent
-from reports.style import CASTLE, END_REASON_COLOURS, END_REASON_LABELS, INK, MUTED, dress, new_figure, png
+from reports.style import (
+    CASTLE,
+    END_REASON_COLOURS,
+    END_REASON_LABELS,
+    INK,
+    MUTED,
+    Picture,
+    dress,
+    new_figure,
+    percentages,
+    png,
+)
 
 LAST_TRAINING_EPISODES = 100
 Level = tuple[int, int]
@@ -71,10 +81,10 @@ def _picture(
             axes.axvline(finish, color=INK, linewidth=1.2, linestyle=(0, (3, 3)))
     told = "; ".join(_told(name, each) for (name, _, _), each in zip(groups, shown, strict=True))
     line = " The dashed line is the level's end." if finish else ""
-    return Picture(
-        f"endings-{level[0]}-{level[1]}", png(figure), f"Histogram of where episodes end in level {level[0]}-{level[1]}: {told}.",
-        f"Where episodes end in level {level[0]}-{level[1]}, by reason; bins of {BIN_WIDTH} pixels (four blocks).{line}", wide=True,
-    )  # fmt: skip
+    place = f"level {level[0]}-{level[1]}"
+    caption = f"Where episodes end in {place}, by reason; bins of {BIN_WIDTH} pixels (four blocks).{line}"
+    alt = f"Histogram of where episodes end in {place}: {told}."
+    return Picture(f"endings-{level[0]}-{level[1]}", png(figure), alt, caption, wide=True)
 
 
 def _bars(axes: Axes, shown: Endings, title: str, single: str | None = None) -> None:
@@ -85,8 +95,8 @@ def _bars(axes: Axes, shown: Endings, title: str, single: str | None = None) -> 
         base = base + shares
     dress(axes, "", "episodes")
     axes.set_ylim(0, max(0.02, float(base.max(initial=0.0))) * 1.3)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.yaxis.set_major_locator(_few_ticks())
+    percentages(axes)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.text(
         0.995,
         0.93,
@@ -98,12 +108,6 @@ def _bars(axes: Axes, shown: Endings, title: str, single: str | None = None) -> 
         color=INK,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
     )
-
-
-def _few_ticks() -> "object":
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(3)
 
 
 def _strip(axes: Axes, panorama: Image) -> None:

@@ -15,9 +15,8 @@ from episodes.statistics import ProtocolSummary
 from reports import tables
 from reports.clips import Clip, Clips
 from reports.data import ExperimentData, ReportData
-from reports.figures import Picture
 from reports.results import Headline, number, plural, sentence_case
-from reports.style import DOTS_PER_INCH, protocol_label
+from reports.style import DOTS_PER_INCH, Picture, protocol_label
 from reports.video import NES_FRAME_RATE, Frame
 
 EMBEDDED_VIDEO_BYTES: Final = 3_000_000
@@ -65,7 +64,7 @@ def render_page(
         "evaluation_lead": _evaluation_lead(experiments),
         "notes": _notes(experiments, summaries),
         "endings": [_figure(picture) for picture in pictures.endings],
-        "endings_lead": "The share of episodes that end in each stretch of the level: a tall bar is a place the agent does not get past.",
+        "endings_lead": "The share of episodes that end in each stretch of a level: a tall bar is a place few get past.",
         "speed": [_figure(picture) for picture in pictures.speed],
         "resources": tables.resource_rows(experiments),
         **_quality_context(experiments),
@@ -91,9 +90,8 @@ def _learning_lead(experiments: Sequence[ExperimentData]) -> str:
         if episodes:
             steps = number(int(each.train["global_step"].max()))
             completed = int(each.train["level_completed"].astype(bool).sum())
-            told.append(
-                f"{each.name} played {number(episodes)} training {plural(episodes, 'episode')} in {steps} steps and completed {number(completed)}"
-            )
+            played = f"{number(episodes)} training {plural(episodes, 'episode')} in {steps} steps"
+            told.append(f"{each.name} played {played} and completed {number(completed)}")
         else:
             told.append(f"{each.name} has no training episode")
     return "; ".join(told) + ". These episodes include exploration, so the evaluation below can be better or worse."
@@ -135,7 +133,7 @@ def _video_context(clips: Clips) -> dict[str, Any]:
     where = f" by {clips.experiment.name}" if clips.experiment is not None else ""
     return {
         "videos": [_video(clip, clips, embedded) for clip in shown],
-        "videos_lead": f"Episodes{where}, played again from the stored actions, frame by frame at the console's {float(NES_FRAME_RATE):.1f} frames a second.",
+        "videos_lead": f"Episodes{where}, played again from their stored actions at the console's own speed.",
         "video_notice": clips.notice,
     }
 

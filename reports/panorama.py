@@ -16,9 +16,9 @@ SCENE_CHANGE: Final = 0.35  # share of differing pixels that no scrolling explai
 class LevelPanorama:
     """Collects the columns of a level as they scroll into view; column i of the picture is x = i of the game.
 
-    The camera of Super Mario Bros starts at 0 and only moves right. How far it moved is found by comparing each frame with the
-    one before: backgrounds move by whole pixels and match exactly. Each column is taken when it first appears, before Mario gets
-    there. Collecting ends at the first cut (a pipe, a black screen, the next level).
+    The camera of Super Mario Bros starts at 0 and only moves right. How far it moved is found by comparing each frame with
+    the one before: backgrounds move by whole pixels and match exactly. Each column is taken when it first appears, before
+    Mario gets there. Collecting ends at the first cut (a pipe, a black screen, the next level).
     """
 
     def __init__(self) -> None:

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from configs.schema import PROTOCOLS
 from episodes.statistics import ProtocolSummary, summarise
 from reports.choice import headline_protocol
@@ -76,7 +74,8 @@ def _without_evaluation(experiment: ExperimentData, random: ProtocolSummary | No
     last = train.sort_values("global_step", kind="stable").tail(100)
     summary = summarise(last)
     few = "its only training episode" if len(train) == 1 else f"its last {len(last)} training episodes"
-    sentence = f"Not evaluated: in {few}, {_who(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}."
+    result = f"{_who(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}"
+    sentence = f"Not evaluated: in {few}, {result}."
     return Headline(
         sentence, "Training episodes include exploration and a policy that still changes: they are no evaluation.",
         None, summary, random,
@@ -89,9 +88,9 @@ def _who(experiment: ExperimentData) -> str:
 
 def _completes(summary: ProtocolSummary, experiment: ExperimentData) -> str:
     what = "at least one level" if experiment.full_game else f"level {experiment.level}"
-    if summary.distinct == 1 and summary.episodes > 1:
+    if one_trajectory(summary):
         return f"{'completes' if summary.completed else 'does not complete'} {what} on the one trajectory it plays"
-    interval = f"95 % interval {percent(summary.completion.low)} to {percent(summary.completion.high)}"
+    interval = f"95{NARROW_SPACE}% interval {percent(summary.completion.low)} to {percent(summary.completion.high)}"
     return f"completes {what} in {summary.completed} of {summary.episodes} {plural(summary.episodes, 'episode')} ({interval})"
 
 
@@ -109,7 +108,7 @@ def _against_random(summary: ProtocolSummary, random: ProtocolSummary | None) ->
         f"A random policy travels {number(random.distance_mean)} px and completes {random.completed} of {random.episodes}"
     )
     agent, other = summary.distance_interval, random.distance_interval
-    if summary.distinct == 1 and summary.episodes > 1:
+    if one_trajectory(summary):
         return f"{reference}; one trajectory cannot say by how much the agent is better."
     if agent.low > other.high:
         return f"{reference}: the agent gets clearly further."
@@ -118,10 +117,9 @@ def _against_random(summary: ProtocolSummary, random: ProtocolSummary | None) ->
     return f"{reference}: the intervals of distance overlap, so no difference has been shown."
 
 
-def mean_training_speed(train: pd.DataFrame) -> float:
-    """Steps a second of play alone, in one environment, over all rows; 0 without a row."""
-    seconds = float(train["duration_seconds"].sum()) if len(train) else 0.0
-    return float(train["steps"].sum()) / seconds if seconds > 0 else 0.0
+def one_trajectory(summary: ProtocolSummary) -> bool:
+    """Whether several episodes were one and the same, so that they say no more than one."""
+    return bool(summary.distinct == 1 and summary.episodes > 1)
 
 
 def number(value: float, digits: int = 0) -> str:

@@ -6,6 +6,7 @@ through pyplot, whose global state is neither thread-safe nor freed.
 """
 
 import io
+from dataclasses import dataclass
 from typing import Final
 
 from matplotlib.axes import Axes
@@ -58,6 +59,17 @@ HALF: Final = (5.8, 3.5)  # inches: two of these stand side by side on a desktop
 WIDE: Final = (11.8, 3.7)
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A finished plot: PNG bytes, its file's name without ending, and what it shows, for those who see it and who do not."""
+
+    name: str
+    data: bytes
+    alt: str
+    caption: str
+    wide: bool = False
+
+
 def colour(index: int) -> str:
     """The colour of the experiment with this index; they repeat after six."""
     return EXPERIMENT_COLOURS[index % len(EXPERIMENT_COLOURS)]
@@ -90,6 +102,12 @@ def counted(axes: Axes, axis: str = "x") -> None:
     """Write an axis' numbers as 250, 12k, 1.5M."""
     target = axes.xaxis if axis == "x" else axes.yaxis
     target.set_major_formatter(FuncFormatter(lambda value, _: abbreviated(value)))
+
+
+def percentages(axes: Axes, axis: str = "y") -> None:
+    """Write an axis' shares (0 to 1) as per cent."""
+    target = axes.xaxis if axis == "x" else axes.yaxis
+    target.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
 
 
 def abbreviated(value: float) -> str:

@@ -9,7 +9,7 @@ import yaml
 from episodes.statistics import Interval, ProtocolSummary
 from reports.curves import throughput
 from reports.data import ExperimentData
-from reports.results import Headline, duration, number, percent, plural
+from reports.results import Headline, duration, number, one_trajectory, percent, plural
 from reports.style import colour, protocol_label
 
 Row = dict[str, Any]
@@ -23,28 +23,29 @@ class Cell:
     interval: str = ""
 
 
-def _between(interval: Interval, digits: int = 0) -> str:
+def _between(summary: ProtocolSummary, interval: Interval, digits: int = 0) -> str:
+    """The interval in words; nothing for what cannot be resampled: one episode, or one trajectory many times."""
+    if summary.distinct < 2:
+        return ""
     return f"{number(interval.low, digits)} to {number(interval.high, digits)}"
 
 
 def completion_cell(summary: ProtocolSummary) -> Cell:
     """Share completed, with its Wilson interval unless there is one trajectory only."""
     share = percent(summary.completed / max(1, summary.episodes))
-    return Cell(share, "" if _one(summary) else f"{percent(summary.completion.low)} to {percent(summary.completion.high)}")
+    if one_trajectory(summary):
+        return Cell(share)
+    return Cell(share, f"{percent(summary.completion.low)} to {percent(summary.completion.high)}")
 
 
 def distance_cell(summary: ProtocolSummary) -> Cell:
     """Interquartile mean of the distance with its interval."""
-    return Cell(number(summary.distance_iqm), "" if _one(summary) else _between(summary.distance_interval))
+    return Cell(number(summary.distance_iqm), _between(summary, summary.distance_interval))
 
 
 def reward_cell(summary: ProtocolSummary) -> Cell:
     """Interquartile mean of the reward with its interval."""
-    return Cell(number(summary.reward_iqm, 1), "" if _one(summary) else _between(summary.reward_interval, 1))
-
-
-def _one(summary: ProtocolSummary) -> bool:
-    return summary.distinct == 1
+    return Cell(number(summary.reward_iqm, 1), _between(summary, summary.reward_interval, 1))
 
 
 def cards(experiment: ExperimentData, headline: Headline) -> list[Row]:
@@ -55,9 +56,7 @@ def cards(experiment: ExperimentData, headline: Headline) -> list[Row]:
         source = f"{protocol_label(headline.protocol).lower()}, " if headline.protocol else "training, "
         completion, distance = completion_cell(summary), distance_cell(summary)
         trajectory = (
-            "one trajectory"
-            if _one(summary) and summary.episodes > 1
-            else f"{summary.episodes} {plural(summary.episodes, 'episode')}"
+            "one trajectory" if one_trajectory(summary) else f"{summary.episodes} {plural(summary.episodes, 'episode')}"
         )
         found.append(_card("Completion", completion.value, completion.interval or f"{source}{trajectory}"))
         found.append(_card("Distance (IQM)", f"{distance.value} px", distance.interval or f"{source}{trajectory}"))
