@@ -139,6 +139,14 @@ class StoredActions:
 
 EPISODE_KEY: Final = ("experiment_id", "phase", "protocol", "env_index", "episode_index")
 
+# Two episodes with all of these equal are taken for the same trajectory. The actions would decide it for certain, but are not
+# kept for every experiment; position, score and clock at the end tell different play apart well enough.
+TRAJECTORY_COLUMNS: Final = tuple(
+    each.name
+    for each in fields(EpisodeRow)
+    if each.name not in {*EPISODE_KEY, "timestamp", "duration_seconds", "global_step", "exploration_rate"}
+)
+
 _RECORDS: Final[dict[str, type[Any]]] = {
     "experiments": ExperimentRecord,
     "episodes": EpisodeRow,

@@ -216,11 +216,12 @@ class EpisodeStore:
         query = select(EPISODES).where(*_where(experiment_id, phase, protocol)).order_by(EPISODES.c.id)
         return self._frame(query, "reading episodes")
 
-    def latest(self, n: int) -> pd.DataFrame:
-        """The n episodes written last, newest first, with the column `experiment` (its name)."""
+    def latest(self, n: int, experiment_id: int | None = None) -> pd.DataFrame:
+        """The n episodes written last (of one experiment, or of all), newest first, with the column `experiment` (its name)."""
         query = (
             select(EPISODES, EXPERIMENTS.c.name.label("experiment"))
             .join(EXPERIMENTS, EXPERIMENTS.c.id == EPISODES.c.experiment_id)
+            .where(*(_where(experiment_id, None, None) if experiment_id is not None else ()))
             .order_by(EPISODES.c.id.desc())
             .limit(n)
         )
