@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import shutil
 import sys
 import time
@@ -31,7 +32,7 @@ from agents.callbacks import (
     require_finite_weights,
 )
 from agents.checkpoints import Checkpoint, checkpoints_folder, latest_checkpoint, restore, save_checkpoint
-from agents.errors import CheckpointError, TrainingInterrupted
+from agents.errors import CheckpointError, NonFiniteError, TrainingInterrupted
 from agents.interruption import StopRequest
 from agents.keep_awake import keep_awake
 from agents.manifests import remove_incomplete
@@ -141,6 +142,9 @@ class _Run:
             self.model.learn(left, CallbackList(callbacks), log_interval=sys.maxsize, reset_num_timesteps=False)
         except StopLearning:
             pass
+        except ValueError as error:
+            self._explain(error)
+            raise
         except _WORKER_FAILURES as error:
             self._survive(error, request)
         finally:
@@ -149,6 +153,12 @@ class _Run:
         guard.check_losses()
         statistics.dump()
         return not request.requested
+
+    def _explain(self, error: ValueError) -> None:
+        """In the middle of PPO's epochs torch refuses NaN itself, with a page of numbers and no step: say it as elsewhere."""
+        if "found invalid values" in str(error):
+            last = self.checkpoint.path if self.checkpoint else None
+            raise NonFiniteError(self.model.num_timesteps, "the policy's output", math.nan, last) from None
 
     def _survive(self, error: Exception, request: StopRequest) -> None:
         """An environment's process died. In an interruption: go on to its checkpoint. Else keep what was learned and raise."""
