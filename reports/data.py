@@ -11,12 +11,18 @@ from typing import Any
 
 import pandas as pd
 
+from episodes.schema import TRAJECTORY_COLUMNS
 from episodes.statistics import ProtocolSummary
 from reports.video import Frame
 
-REQUIRED_COLUMNS = (
-    *("protocol", "timestamp", "reward", "steps", "frames", "duration_seconds", "global_step"),
-    *("distance_traveled", "x_pos", "world", "stage", "level_completed", "end_reason"),
+REQUIRED_COLUMNS = tuple(
+    dict.fromkeys(
+        [
+            *("protocol", "timestamp", "reward", "steps", "frames", "duration_seconds", "global_step"),
+            *("distance_traveled", "x_pos", "world", "stage", "level_completed", "end_reason"),
+            *TRAJECTORY_COLUMNS,
+        ]
+    )
 )
 """The columns of an episode row that the report reads; rows that have an ``id`` can also be shown as a video."""
 
