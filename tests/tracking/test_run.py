@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from tracking import RunNotFoundError, TrackedRun, TrackingError
@@ -110,7 +111,7 @@ def test_what_stable_baselines3_dumps_arrives(uri: str, run: TrackedRun) -> None
     logger.record("rollout/success rate (%)", 50)
     logger.record("train/loss", float("nan"))
     logger.record("note", "text")
-    logger.record("video", Video(np.zeros((1, 1, 3, 2, 2)), fps=1), exclude=("stdout",))
+    logger.record("video", Video(torch.zeros(1, 1, 3, 2, 2), fps=1), exclude=("stdout",))
     logger.record("hidden", 1, exclude=("mlflow",))
     logger.dump(step=2048)
     logger.close()

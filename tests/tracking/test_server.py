@@ -89,7 +89,7 @@ def test_a_run_survives_its_server(
         assert run.close().lost == 0
     assert [point.step for point in connect(uri).get_metric_history(run.run_id, "reward")] == list(range(1, 50))
     assert connect(uri).get_run(run.run_id).info.status == "FINISHED"
-    assert [metric.value for metric in connect(uri).get_logged_model(version.model_id).metrics] == [0.5]
+    assert [metric.value for metric in connect(uri).get_logged_model(version.model_id).metrics or []] == [0.5]
 
 
 def register_without_loading(run: TrackedRun, folder: Path) -> ModelVersion:
@@ -102,6 +102,7 @@ def test_the_probe_leaves_no_run_behind(uri: str, home: Path) -> None:
     assert check_writable(uri, home) == uri
     client = connect(uri)
     experiment = client.get_experiment_by_name("smoke-test")
+    assert experiment is not None
     assert list(client.search_runs([experiment.experiment_id])) == []
 
 
