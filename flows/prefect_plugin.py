@@ -62,7 +62,7 @@ def _accept_short_names() -> None:
         return response
 
     # Prefect has no other place for it: the command line, `run_deployment` and the UI's links all come through this method.
-    PrefectClient.read_deployment_by_name = read_deployment_by_name  # type: ignore[method-assign]
+    PrefectClient.read_deployment_by_name = read_deployment_by_name  # type: ignore[method-assign, assignment]
 
 
 def _answers(port: int) -> bool:

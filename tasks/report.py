@@ -17,10 +17,11 @@ from mario_env import EpisodeStart
 from tasks import phases
 from tasks.experiment import Experiment, open_run, open_store
 from tasks.phases import PHASES, PhaseRecord
+from tracking import resolve_tracking_uri
 
 if TYPE_CHECKING:
     from episodes import EpisodeStore
-    from reports.data import ExperimentData, ReportPaths, RuleCheck
+    from reports.data import ExperimentData, ReportPaths, ResourceUse, RuleCheck
     from reports.video import Frame
 
 logger = logging.getLogger(__name__)
@@ -124,5 +125,21 @@ def _frames(store: "EpisodeStore", experiment: Experiment, episode_id: int) -> "
     return episode_frames(experiment.config.environment, EpisodeStart.from_json(episode.start), episode.actions)
 
 
-def _resources(experiment: Experiment) -> Any:
-    return ()
+# MLflow's names of system metrics, what a person calls them, and their unit.
+_RESOURCES = (
+    ("system/cpu_utilization_percentage", "CPU", "%"),
+    ("system/system_memory_usage_megabytes", "memory in use", "MB"),
+    ("system/gpu_0_utilization_percentage", "GPU", "%"),
+    ("system/gpu_0_memory_usage_megabytes", "GPU memory", "MB"),
+)
+
+
+def _resources(experiment: Experiment) -> "list[ResourceUse]":
+    from reports.data import ResourceUse
+    from tracking.history import metric_histories
+
+    if experiment.run_id is None:
+        return []
+    uri = resolve_tracking_uri(experiment.settings.tracking_uri, experiment.settings.home)
+    histories = metric_histories(uri, experiment.run_id, [metric for metric, _, _ in _RESOURCES])
+    return [ResourceUse(name, unit, histories[metric]) for metric, name, unit in _RESOURCES if metric in histories]
