@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from configs.levels import FINISH_X
 from configs.schema import PROTOCOLS
 from episodes.statistics import ProtocolSummary, summarise
 from reports.choice import headline_protocol
@@ -95,8 +96,9 @@ def _completes(summary: ProtocolSummary, experiment: ExperimentData) -> str:
 
 def _distance(summary: ProtocolSummary, experiment: ExperimentData) -> str:
     far = f"{number(summary.distance_mean)} px on average"
-    if experiment.finish_x and not experiment.full_game:
-        return f"{far}, {percent(min(1.0, summary.distance_mean / (experiment.finish_x - START_X)))} of the level"
+    finish = FINISH_X.get(experiment.first_level)
+    if finish and not experiment.full_game:
+        return f"{far}, {percent(min(1.0, summary.distance_mean / (finish - START_X)))} of the level"
     return far
 
 

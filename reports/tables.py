@@ -217,5 +217,5 @@ def command(experiment: ExperimentData) -> str:
     commit = experiment.provenance.get("git_commit")
     lines = [f"git checkout {commit}", "make setup"] if commit else ["make setup"]
     return "\n".join(
-        [*lines, f"mario run {config_name(experiment)}    # this file stands beside the report; it is the configuration below"]
+        [*lines, "# the file beside this report, which is the configuration below:", f"mario run {config_name(experiment)}"]
     )

@@ -68,7 +68,6 @@ def experiment(rows: Rows) -> Callable[..., ExperimentData]:
             "provenance": {"git_commit": "abc1234", "git_dirty": False, "seed": 3, "device": "cpu"},
             "train": rows(60, "training", distance=600),
             "evaluation": pd.concat([rows(20, completed=4, first_id=100), rows(20, "random", distance=400, first_id=200)]),
-            "finish_x": 3161,
         }
         return ExperimentData(**(values | changes))
 

@@ -150,7 +150,7 @@ LITTLE: dict[str, Callable[[Rows], dict[str, pd.DataFrame]]] = {
 
 @pytest.mark.parametrize("case", LITTLE)
 def test_reports_of_little(tmp_path: Path, experiment: Make, rows: Rows, case: str) -> None:
-    read(build_report(ReportData([experiment(**LITTLE[case](rows), finish_x=None)]), tmp_path))
+    read(build_report(ReportData([experiment(**LITTLE[case](rows))]), tmp_path))
 
 
 def test_everything_from_outside_is_escaped(tmp_path: Path, experiment: Make) -> None:
