@@ -88,9 +88,18 @@ def start_embedded(home: Path) -> URL:
         account = account_of(data)
         if not (data / "PG_VERSION").exists():
             _initialise(folder, account)
-        server = _running(data) or _start(folder, account)
-        _create_database(server, folder)
-        return server.url()
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            server = _running(data) or _start(folder, account)
+            try:
+                _create_database(server)
+            except psycopg2.OperationalError as error:  # it is recovering, or just being killed
+                if time.monotonic() > deadline:
+                    words = " ".join(str(error).split())
+                    raise StoreError(f"the embedded Postgres does not answer ({words}): see {folder / 'server.log'}") from None
+                time.sleep(0.05)
+            else:
+                return server.url()
 
 
 def stop_embedded(home: Path) -> bool:
@@ -103,7 +112,7 @@ def stop_embedded(home: Path) -> bool:
     if not (home / "postgres").exists():
         return False
     with _locked(home):
-        return _stop(home)
+        return _stop(home, ("fast", "immediate"))
 
 
 def remove_embedded(home: Path) -> bool:
@@ -114,7 +123,7 @@ def remove_embedded(home: Path) -> bool:
         link.unlink(missing_ok=True)
         return False
     with _locked(home):
-        _stop(home)
+        _stop(home, ("immediate",))
         shutil.rmtree(link.resolve())
         if link.is_symlink():
             link.unlink()
@@ -269,26 +278,18 @@ def _socket_folder(folder: Path, account: Account | None) -> Path:
     return path
 
 
-def _create_database(server: _Server, folder: Path) -> None:
-    """Make the database if it is missing; waits for a server that is still recovering."""
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            with closing(_connect(server, "postgres")) as connection:
-                connection.autocommit = True
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
-                    if cursor.fetchone() is None:
-                        cursor.execute(f'CREATE DATABASE "{DATABASE}"')
-            return
-        except psycopg2.OperationalError as error:
-            if "starting up" not in str(error) or time.monotonic() > deadline:
-                words = " ".join(str(error).split())
-                raise StoreError(f"the embedded Postgres does not answer ({words}): see {folder / 'server.log'}") from None
-            time.sleep(0.1)
+def _create_database(server: _Server) -> None:
+    """Make the database if it is missing."""
+    with closing(_connect(server, "postgres")) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+            if cursor.fetchone() is None:
+                cursor.execute(f'CREATE DATABASE "{DATABASE}"')
 
 
-def _stop(home: Path) -> bool:
+def _stop(home: Path, modes: tuple[str, ...]) -> bool:
+    """Stop the server in the first of pg_ctl's modes that works. True if one ran."""
     folder = (home / "postgres").resolve()
     data = folder / "data"
     if not data.exists():
@@ -298,7 +299,7 @@ def _stop(home: Path) -> bool:
     if server is None:
         return False
     pg_ctl = programs(_version(data), account) / "pg_ctl"
-    for mode in ("fast", "immediate"):
+    for mode in modes:
         if _run(pg_ctl, ["stop", "-w", "-t", "30", "-m", mode, "-D", "data"], account, folder).returncode == 0:
             break
     else:

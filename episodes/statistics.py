@@ -71,9 +71,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
         ValueError: n is below 1, successes is not in 0 … n, or confidence is not between 0 and 1.
     """
     if n < 1 or not 0 <= successes <= n:
-        raise ValueError(
-            f"{successes} successes out of {n}: a proportion needs at least one trial and no more successes than trials"
-        )
+        raise ValueError(f"{successes} successes out of {n}: there must be a trial, and no more successes than trials")
     z = NormalDist().inv_cdf(0.5 + _checked(confidence) / 2)
     rate = successes / n
     scale = 1 + z * z / n

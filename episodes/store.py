@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 
 import pandas as pd
 from sqlalchemy import URL, Connection, Row, Select, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from episodes import address, boundary, migrations, unwritten, writer
 from episodes.embedded import start_embedded
@@ -99,8 +100,18 @@ class EpisodeStore:
         Raises:
             StoreError: the database fails; the message begins with `action`.
         """
-        with address.reported(self._url, action), self._engine.begin() as connection:
+        with address.reported(self._url, action), self._connect() as connection, connection.begin():
             yield connection
+
+    def _connect(self) -> Connection:
+        """A connection; an embedded server that was stopped or killed since is started again for it."""
+        try:
+            return self._engine.connect()
+        except DBAPIError as error:
+            if not (self._embedded and address.is_transient(error)):
+                raise
+        self._revive()
+        return self._engine.connect()
 
     # Experiments
 
@@ -158,7 +169,7 @@ class EpisodeStore:
         """
         arguments = {"kind": _EXPERIMENT_LOCK, "id": int(experiment_id)}
         with address.reported(self._url, "locking the experiment"):
-            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection = self._connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
             with address.reported(self._url, "locking the experiment"):
                 free = connection.execute(text("SELECT pg_try_advisory_lock(:kind, :id)"), arguments).scalar_one()
