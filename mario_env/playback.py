@@ -84,9 +84,7 @@ def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes) ->
 def _play(env: gymnasium.Env[Screen, Any], tap: _FrameTap, start: EpisodeStart, actions: bytes) -> Iterator[PlaybackFrame]:
     _, info = env.reset(options={"noop_frames": start.noop_frames})
     if info["noop_frames"] != start.noop_frames:
-        raise PlaybackError(
-            f"idling for {start.noop_frames} frames ends the episode: it was played under another configuration"
-        )
+        raise PlaybackError(f"idling for {start.noop_frames} frames loses a life: it was played under another configuration")
     total = 0.0
     for index, action in enumerate(actions):
         try:
