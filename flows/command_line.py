@@ -112,9 +112,8 @@ def episodes(
     ]
     with open_store(Settings.from_environment()) as store:
         rows = store.latest(count, None if experiment is None else store.experiment(experiment).id)
-    _print_table(
-        [{name: _short(value) for name, value in row.items()} for row in rows[columns].to_dict("records")], "latest episodes"
-    )
+    records = rows[columns].to_dict("records")
+    _print_table([{str(name): _short(value) for name, value in record.items()} for record in records], "latest episodes")
 
 
 @app.command()
@@ -212,16 +211,7 @@ def _explain(error: Exception) -> None:
         error.show()
         sys.exit(error.exit_code)
     # Our own errors are written for people; what is none of ours is a fault of the program and shows its traceback.
-    if type(error).__module__.split(".")[0] in (
-        "agents",
-        "configs",
-        "episodes",
-        "flows",
-        "mario_env",
-        "reports",
-        "tasks",
-        "tracking",
-    ):
+    if type(error).__module__.split(".")[0] in LOGGERS:
         errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     raise error

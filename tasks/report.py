@@ -61,12 +61,10 @@ def report_on(experiments: Sequence[Experiment], settings: Settings, directory: 
 
 def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "ExperimentData":
     """What the report needs to know of one experiment, from Postgres, its phase records and MLflow."""
-    from configs.levels import FINISH_X
     from reports.data import ExperimentData, PhaseTiming
 
     config = experiment.config
     records = [record for phase in PHASES if (record := phases.finished(experiment.directory, phase))]
-    level = (config.environment.world, config.environment.stage)
     return ExperimentData(
         name=experiment.name,
         id=experiment.id,
@@ -78,7 +76,6 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
         resources=_resources(experiment),
         quality=list(_quality(experiment.directory / "quality")),
         replay=partial(_frames, store, experiment) if config.episodes.store_actions else None,
-        finish_x=FINISH_X[level] if config.environment.game == "level" else None,
         command=f"mario run {config.name} --set seed={config.seed}",
     )
 

@@ -16,7 +16,7 @@ class LinearPolicy:
         self.layer = torch.nn.Linear(4, 7)
         self.layer.load_state_dict(torch.load(path / "policy.pt", weights_only=True))
 
-    def act(self, obs: NDArray[np.uint8], deterministic: bool) -> NDArray[np.int64]:
+    def act(self, obs: NDArray[np.uint8], *, deterministic: bool) -> NDArray[np.int64]:
         assert deterministic
         means = torch.from_numpy(obs.astype(np.float32)).mean(dim=(2, 3)) / 255
         with torch.no_grad():
