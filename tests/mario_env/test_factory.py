@@ -45,8 +45,8 @@ def _rollout(env: gymnasium.Env[Any, Any], seed: int | None, steps: int = 50) ->
     return digest.hexdigest()
 
 
-# Every other warning is an error. These two want a raw environment out of Gymnasium's registry; ours is wrapped, and comes from a
-# configuration.
+# Every other warning is an error. These two want a raw environment out of Gymnasium's registry; ours is wrapped, and its
+# parts come from a configuration.
 @pytest.mark.filterwarnings("ignore:.*likely has a wrapper applied to it")
 @pytest.mark.filterwarnings("ignore:.*Not able to test alternative render modes due to the environment not having a spec")
 @pytest.mark.parametrize("config", CONFIGS)
