@@ -108,6 +108,14 @@ def test_the_replay_buffer_can_be_left_out_and_is_filled_before_learning_goes_on
     assert updates[300] > updates_before
 
 
+@pytest.fixture(scope="module")
+def two_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training with checkpoints at steps 200 and 400; to be copied."""
+    directory = tmp_path_factory.mktemp("training")
+    run(toy_config("dqn", checkpoint_every=200), directory, 400)
+    return directory
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
@@ -132,9 +140,14 @@ def flip(path: Path) -> None:
     ],
 )
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
-    file: str, damage: Callable[[Path], object], fault: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    file: str,
+    damage: Callable[[Path], object],
+    fault: str,
+    two_checkpoints: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    run(toy_config("dqn", checkpoint_every=200), tmp_path, 400)
+    shutil.copytree(two_checkpoints, tmp_path, dirs_exist_ok=True)
     newest = tmp_path / "checkpoints" / "step-000000400"
     damage(newest / file)
 
@@ -146,7 +159,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     assert str(newest / file) in caplog.text
     assert fault in caplog.text
 
-    # … and going on from there replaces the damaged one.
+
+def test_going_on_replaces_a_damaged_checkpoint(two_checkpoints: Path, tmp_path: Path) -> None:
+    shutil.copytree(two_checkpoints, tmp_path, dirs_exist_ok=True)
+    newest = tmp_path / "checkpoints" / "step-000000400"
+    flip(newest / "model.zip")
+
     assert run(toy_config("dqn", checkpoint_every=200), tmp_path, 400).steps == 400
     assert verify(newest).steps == 400
 
