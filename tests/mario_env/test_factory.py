@@ -1,6 +1,8 @@
 """The one constructor: contract, determinism, order."""
 
 import hashlib
+import pickle
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -119,6 +121,11 @@ def test_both_stacks_give_the_same_observations_and_rewards() -> None:
         if terminated or truncated:
             env.reset()
     assert digest.hexdigest()[:24] == "312194f97064530ed29d7eb6"
+
+
+def test_a_factory_can_be_sent_to_another_process() -> None:
+    factory = pickle.loads(pickle.dumps(partial(make, EVERYTHING, seed=1)))
+    assert _rollout(factory(), seed=None, steps=5) == _rollout(make(EVERYTHING, seed=1), seed=None, steps=5)
 
 
 def test_closing_is_enough_to_make_another() -> None:
