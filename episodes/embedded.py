@@ -15,6 +15,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -197,11 +198,16 @@ def _initialise(folder: Path, account: Account | None) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     arguments = ["-D", unfinished.name, "-U", ROLE, "--auth-local=trust", "--auth-host=scram-sha-256"]
     arguments += ["--encoding=UTF8", "--no-locale", "--no-instructions"]
+    settings = ["listen_addresses = ''  # the socket only"]
+    if sys.platform == "linux":
+        # One flush of the file system instead of one for each of a thousand files: just as safe, seconds faster on a busy disk.
+        arguments.append("--sync-method=syncfs")
+        settings.append("recovery_init_sync_method = syncfs")
     done = _run(programs(None, account) / "initdb", arguments, account, folder)
     if done.returncode != 0:
         raise StoreError(f"the embedded Postgres could not make its data in {folder}: {_tail(done.stdout)}")
-    with (unfinished / "postgresql.conf").open("a") as settings:
-        settings.write("\n# The socket only.\nlisten_addresses = ''\n")
+    with (unfinished / "postgresql.conf").open("a") as file:
+        file.write("\n# Set by train-mario.\n" + "".join(f"{setting}\n" for setting in settings))
     unfinished.rename(folder / "data")
 
 

@@ -115,7 +115,7 @@ def test_what_is_stored_is_read_back_exactly(
         ("steps", None, "there must be a value"),
         ("steps", pd.NA, "there must be a value"),
         ("timestamp", pd.NaT, "there must be a value"),
-        ("timestamp", np.datetime64("NaT"), "there must be a value"),
+        ("timestamp", np.datetime64("NaT", "us"), "there must be a value"),
         ("timestamp", datetime(2026, 1, 1), "no time zone"),
         ("timestamp", datetime.min.replace(tzinfo=timezone(timedelta(hours=5))), "date value out of range"),
         ("timestamp", 0, "moment"),
