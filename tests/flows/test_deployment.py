@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from configs import PROJECT
+from configs import PROJECT, Settings
 from flows.prefect_plugin import full_name
+from tasks.experiment import open_store
 
 MARIO = str(Path(sys.executable).with_name("mario"))
 PREFECT = str(Path(sys.executable).with_name("prefect"))
@@ -55,7 +56,8 @@ def servers(home: Path, pipeline: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{prefect}/api"
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, output
     for port in (prefect, mlflow):
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0, "a server was left running"
@@ -70,12 +72,18 @@ def prefect(api: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("name", ["train-mario", "train-mario/train-mario"])
-def test_both_names_of_the_deployment_run_it(servers: str, pipeline: Any, name: str) -> None:
-    """The experiment has ended, so that its phases need not be played again: what is tested is the way there."""
+def test_both_names_of_the_deployment_run_it(servers: str, pipeline: Any, settings: Settings, name: str) -> None:
+    """The experiment has ended, so that nothing is played again: what is tested is the way there."""
+    with open_store(settings) as store:
+        experiment = store.experiment(pipeline.name)
+        before = store.count(experiment.id)
     done = prefect(
         servers, "deployment", "run", name, "--param", f"preset={TINY}", "--param", f"experiment={pipeline.name}", "--watch"
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    with open_store(settings) as store:
+        assert store.count(experiment.id) == before
+        assert store.experiment(pipeline.name).record.status == "completed"
 
 
 def test_the_prefect_server_shows_each_phase_with_its_artifacts(servers: str, pipeline: Any) -> None:
