@@ -82,6 +82,13 @@ def start_embedded(home: Path) -> URL:
         StoreError: it cannot be started; the message has the end of the server's log.
     """
     home = home.absolute()
+    try:
+        return _ensure_running(home)
+    except OSError as error:
+        raise StoreError(f"the embedded Postgres of {home} cannot be started: {error}") from None
+
+
+def _ensure_running(home: Path) -> URL:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(home):
         folder = _folder(home)

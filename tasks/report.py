@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs import Settings, to_dict
@@ -35,8 +35,8 @@ def write_report(experiment: Experiment) -> PhaseRecord:
     paths = report_on([experiment], experiment.settings, experiment.directory / "report")
     with open_run(experiment) as run:
         run.log_artifact(paths.html.parent, "report")
-    create_link_artifact(key="report", link=paths.html.as_uri(), link_text=f"Report on {experiment.name}")
-    create_markdown_artifact(key="report-place", markdown=f"Report on **{experiment.name}**: `{paths.html}`, also in MLflow.")
+    # Not a link: a page from a server may not open a file of this machine.
+    create_markdown_artifact(key="report", markdown=f"Report on **{experiment.name}**: `{paths.html}`, also in MLflow.")
     details = {
         "report": str(paths.html),
         "video": str(paths.video_best) if paths.video_best else None,

@@ -22,6 +22,14 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell pytest-xdist what to keep on one worker: a file, with its fixtures; and all that uses the one run of the pipeline."""
+    sharing = {item.path for item in items if "pipeline" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("pipeline" if item.path in sharing else str(item.path)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test writes into the person's `.mario`, or reads the person's servers."""

@@ -20,7 +20,7 @@ CANDIDATES = ("python3.12", "python3.11") if NEW else ("python3.14", "python3.13
 PINS = PROJECT / "constraints" / ("python-3.11.txt" if NEW else "python-3.13.txt")
 GAME = ["gym-super-mario-bros", "nes-py", "gymnasium", "numpy", "opencv-python-headless", "pydantic", "pyyaml"]
 OLD_API = ["gym", "shimmy"]
-TOOLS = ["pytest", "pytest-timeout", "hypothesis"]
+TOOLS = ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis"]
 # Everything of tests/mario_env but what goes through stable-baselines3, and so torch.
 LEFT_OUT = ("test_vector.py", "test_worker.py", "test_stable_baselines.py")
 
@@ -68,7 +68,7 @@ def test_the_environment_behaves_alike_on_the_other_stack() -> None:
         pytest.skip(f"no Python of the other stack here (looked for {', '.join(CANDIDATES)}; OTHER_PYTHON names one)")
     left_out = [f"--ignore=tests/mario_env/{name}" for name in LEFT_OUT]
     done = subprocess.run(
-        [str(prepared(python)), "-m", "pytest", "-q", "tests/mario_env", *left_out],
+        [str(prepared(python)), "-m", "pytest", "-q", "-n0", "tests/mario_env", *left_out],
         cwd=PROJECT,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         capture_output=True,

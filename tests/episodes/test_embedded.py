@@ -215,6 +215,12 @@ def test_for_root_the_data_lie_where_the_servers_user_reaches_them_and_are_found
     assert (home / "postgres").readlink() == folder
 
 
+def test_a_home_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"the embedded Postgres of .*/file/\.mario cannot be started: .*Not a directory"):
+        EpisodeStore.open(None, tmp_path / "file" / ".mario")
+
+
 def test_data_that_are_gone_are_not_replaced_silently(short_home: Path) -> None:
     short_home.mkdir()
     (short_home / "postgres").symlink_to(SYSTEM_FOLDER / "no-such-folder")

@@ -1,5 +1,7 @@
 """Experiments and episodes: what is put in comes out."""
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -137,6 +139,38 @@ def test_an_experiment_is_run_by_one_process_at_a_time(store: EpisodeStore, expe
             pass
     with store.experiment_lock(experiment):
         pass
+
+
+def test_a_lock_whose_connection_was_lost_ends_without_a_second_error(store: EpisodeStore, experiment: int) -> None:
+    with store.experiment_lock(experiment), store.transaction("ending the lock's connection") as connection:
+        query = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s"
+        assert connection.exec_driver_sql(query, (experiment,)).all() == [(True,)]
+
+
+def test_a_name_is_held_by_one_at_a_time_and_the_other_waits(store: EpisodeStore) -> None:
+    order = []
+    entered = threading.Event()
+
+    def wait() -> None:
+        entered.set()
+        with store.name_lock("shared"):
+            order.append("second")
+
+    other = threading.Thread(target=wait)
+    with store.name_lock("shared"):
+        other.start()
+        entered.wait(10)
+        with store.name_lock("another"):
+            time.sleep(0.2)
+        order.append("first")
+    other.join(10)
+    assert order == ["first", "second"]
+
+
+def test_the_nearest_experiment_is_named(store: EpisodeStore, record: Callable[..., ExperimentRecord]) -> None:
+    store.create_experiment(record(name="ppo-level-1-1"))
+    with pytest.raises(StoreError, match=r"there is no experiment 'ppo-level-11' in .*; the nearest: ppo-level-1-1"):
+        store.experiment("ppo-level-11")
 
 
 def test_an_experiment_with_episodes_is_not_deleted_by_accident(store: EpisodeStore, experiment: int, row: MakeRow) -> None:

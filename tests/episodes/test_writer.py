@@ -2,8 +2,11 @@
 
 import logging
 import os
+import pickle
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -130,6 +133,19 @@ def test_what_cannot_be_written_by_the_end_is_kept_in_a_file_and_restored(
     found = lone_store.episode(int(lone_store.episodes(experiment).id.iloc[0]))
     assert found.row == row(experiment, 0, reward=0.1 + 0.2, timestamp=moment)
     assert (found.start, found.actions) == ({"noop_frames": 2}, b"\x01\x00\xff")
+
+
+def test_a_writer_that_nobody_closed_writes_at_the_end_of_the_program(
+    lone_store: EpisodeStore, row: MakeRow, record: Callable[..., ExperimentRecord], tmp_path: Path
+) -> None:
+    experiment = lone_store.create_experiment(record())
+    code = "import pickle, sys; from pathlib import Path; from episodes import EpisodeStore\n"
+    code += "store = EpisodeStore.open(sys.argv[1], Path(sys.argv[2]))\n"
+    code += "writer = store.writer(interval_seconds=600)\n"
+    code += "writer.put(pickle.load(sys.stdin.buffer))"
+    command = [sys.executable, "-c", code, lone_store.url, str(tmp_path)]
+    subprocess.run(command, input=pickle.dumps(row(experiment)), check=True, timeout=60)
+    assert lone_store.count(experiment) == 1
 
 
 def test_an_error_on_its_way_is_not_replaced_by_the_writers(

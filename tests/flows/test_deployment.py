@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.plugins import register_hook
 
 from configs import PROJECT, Settings
 from flows.prefect_plugin import full_name
@@ -132,3 +133,23 @@ def _wait_until(condition: Any, seconds: float) -> None:
 def test_a_name_without_a_slash_is_doubled() -> None:
     assert full_name("train-mario") == "train-mario/train-mario"
     assert full_name("a/b") == "a/b"
+
+
+def test_the_hook_is_what_prefect_registers() -> None:
+    from flows import prefect_plugin
+
+    assert register_hook.project_name == prefect_plugin.register_hook.project_name
+
+
+@pytest.mark.parametrize("first", ["flows.prefect_plugin", "flows.servers", "prefect"])
+def test_the_plugin_loads_whatever_is_imported_first(first: str) -> None:
+    code = (
+        f"import {first}, prefect; from prefect.client.orchestration import PrefectClient; "
+        "print(hasattr(PrefectClient.read_deployment_by_name, '__wrapped__'))"
+    )
+    environment = os.environ | {"PREFECT_PLUGINS_ENABLED": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "Failed" not in done.stderr
+    assert done.stdout.strip() == "True"
