@@ -24,7 +24,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist what to keep on one worker: a file, with its fixtures; and all that uses the one run of the pipeline."""
+    """Tell pytest-xdist what to keep on one worker: a file, with its fixtures; all that uses the one run of the pipeline."""
     sharing = {item.path for item in items if "pipeline" in getattr(item, "fixturenames", ())}
     for item in items:
         item.add_marker(pytest.mark.xdist_group("pipeline" if item.path in sharing else str(item.path)))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from configs.schema import EnvironmentConfig
-from mario_env import RomUnavailableError, make, make_vec
+from mario_env import RomUnavailableError, make
 from mario_env import memory as ram
 from mario_env.console import NesPyConsole, check_rom
 
@@ -139,7 +139,7 @@ def test_a_missing_rom_is_refused_before_a_game_is_made(rom: Any) -> None:
         f"environment.rom: '{rom}' is not in the installed gym-super-mario-bros, which has only vanilla; "
         "the other variants exist in release 7.4.0, that is on Python 3.11 and 3.12"
     )
-    for build in (lambda: check_rom(config), lambda: make(config), lambda: make_vec(config, 2, seed=0)):
+    for build in (lambda: check_rom(config), lambda: make(config)):
         with pytest.raises(RomUnavailableError) as caught:
             build()
         assert str(caught.value) == message

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import FrameStackObservation, ResizeObservation, StickyAction, TimeLimit
-from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from configs.schema import EnvironmentConfig
-from mario_env import OBSERVATION_SHAPE, make
+from mario_env import make
 from mario_env.wrappers import (
     CropStatusBar,
     EpisodeRecorder,
@@ -54,15 +53,6 @@ def _rollout(env: gymnasium.Env[Any, Any], seed: int | None, steps: int = 50) ->
 @pytest.mark.parametrize("config", CONFIGS)
 def test_gymnasiums_check_passes(config: EnvironmentConfig) -> None:
     check_env(make(config))
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-def test_stable_baselines3s_check_passes(config: EnvironmentConfig) -> None:
-    env = make(config)
-    sb3_check_env(env, warn=True)
-    assert isinstance(env.observation_space, gymnasium.spaces.Box)
-    assert (env.observation_space.shape, env.observation_space.dtype) == (OBSERVATION_SHAPE, np.uint8)
-    assert isinstance(env.action_space, gymnasium.spaces.Discrete)
 
 
 def test_the_order_of_the_transforms() -> None:
