@@ -181,7 +181,7 @@ class EpisodeStore:
 
     @contextmanager
     def name_lock(self, name: str) -> Iterator[None]:
-        """Wait until no other process holds this name, then hold it: to look an experiment up and create it if it is missing."""
+        """Wait until no other process holds this name, then hold it: to create an experiment if there is none of the name."""
         # Two names with the same checksum wait for each other, which does no harm.
         with self._advisory_lock("pg_advisory_lock", _NAME_LOCK, zlib.crc32(name.encode()) - 2**31):
             yield
