@@ -120,7 +120,7 @@ def stop_embedded(home: Path) -> bool:
     if not (home / "postgres").exists():
         return False
     with _locked(home):
-        return _stop(home, ("fast", "immediate"))
+        return _stop((home / "postgres").resolve(), ("fast", "immediate"))
 
 
 def remove_embedded(home: Path) -> bool:
@@ -131,8 +131,9 @@ def remove_embedded(home: Path) -> bool:
         link.unlink(missing_ok=True)
         return False
     with _locked(home):
-        _stop(home, ("immediate",))
-        shutil.rmtree(link.resolve())
+        folder = link.resolve()
+        _stop(folder, ("immediate",))
+        shutil.rmtree(folder)
         if link.is_symlink():
             link.unlink()
         return True
@@ -183,6 +184,7 @@ def _folder(home: Path) -> Path:
     if account is None:
         link.mkdir(mode=0o700)
         return link.resolve()
+    _stop_orphans(system_folder())
     name = re.sub(r"[^A-Za-z0-9_-]+", "", home.parent.name)[:32] or "home"
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=system_folder()))
     (folder / "belongs-to").write_text(f"{home}\n")
@@ -190,6 +192,15 @@ def _folder(home: Path) -> Path:
         os.chown(path, account.uid, account.gid)
     link.symlink_to(folder)
     return folder
+
+
+def _stop_orphans(folder: Path) -> None:
+    """Stop servers whose home was deleted without `stop_embedded`. Their data stay: the home may only be out of sight."""
+    for owner in folder.glob("*/belongs-to"):
+        link = Path(owner.read_text().strip()) / "postgres"
+        if not link.is_symlink() or link.readlink() != owner.parent:
+            with suppress(StoreError):
+                _stop(owner.parent, ("fast", "immediate"))
 
 
 def _version(data: Path) -> int | None:
@@ -301,9 +312,8 @@ def _create_database(server: _Server) -> None:
                 cursor.execute(f'CREATE DATABASE "{DATABASE}"')
 
 
-def _stop(home: Path, modes: tuple[str, ...]) -> bool:
+def _stop(folder: Path, modes: tuple[str, ...]) -> bool:
     """Stop the server in the first of pg_ctl's modes that works. True if one ran."""
-    folder = (home / "postgres").resolve()
     data = folder / "data"
     if not data.exists():
         return False

@@ -215,6 +215,20 @@ def test_for_root_the_data_lie_where_the_servers_user_reaches_them_and_are_found
     assert (home / "postgres").readlink() == folder
 
 
+@ONLY_ROOT
+def test_roots_servers_whose_home_was_deleted_are_stopped_by_the_next(short_home: Path) -> None:
+    start_embedded(short_home)
+    process = psutil.Process(server_pid(short_home))
+    folder = (short_home / "postgres").readlink()
+    shutil.rmtree(short_home)
+    try:
+        start_embedded(short_home)
+        process.wait(10)
+        assert (folder / "data" / "PG_VERSION").exists(), "the data stay"
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_a_home_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"the embedded Postgres of .*/file/\.mario cannot be started: .*Not a directory"):
