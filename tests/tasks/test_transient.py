@@ -8,7 +8,7 @@ from prefect import flow, task
 from prefect.testing.utilities import prefect_test_harness
 
 from configs.schema import RetryConfig
-from episodes import RowError, StoreError
+from episodes import RowError, StoreError, StoreUnavailableError
 from mario_env import WorkerError
 from tasks.transient import is_transient, retry_options
 from tracking import ModelNotFoundError, TrackingError
@@ -21,7 +21,7 @@ from tracking import ModelNotFoundError, TrackingError
         TimeoutError(),
         OSError(28, "No space left"),
         EOFError(),
-        StoreError("away"),
+        StoreUnavailableError("away"),
         TrackingError("away"),
     ],
 )
@@ -30,7 +30,17 @@ def test_what_may_pass_is_retried(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [TypeError(), ValueError(), KeyError("x"), AssertionError(), RowError("column"), ModelNotFoundError("x"), None]
+    "error",
+    [
+        TypeError(),
+        ValueError(),
+        KeyError("x"),
+        AssertionError(),
+        RowError("column"),
+        StoreError("wrong password"),
+        ModelNotFoundError("x"),
+        None,
+    ],
 )
 def test_what_stays_is_not(error: Exception | None) -> None:
     assert not is_transient(error)
