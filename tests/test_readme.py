@@ -22,7 +22,7 @@ def test_a_mario_command_is_understood(line: str) -> None:
     command: Any = typer.main.get_command(app)
     _, name, *arguments = shlex.split(line)
     assert name in command.commands, line
-    command.commands[name].make_context(name, arguments)
+    command.commands[name].make_context(name, list(arguments))
     if name in ("run", "check"):
         assert arguments[0] in preset_names()
 
