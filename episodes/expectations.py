@@ -76,7 +76,7 @@ def _import_quietly() -> None:
         warnings.simplefilter("ignore")
         importlib.import_module("great_expectations")
     # It announces a temporary folder for pages that are never written.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
 
 
 @contextmanager
