@@ -1,0 +1,22 @@
+"""What to run: the typed configuration, presets, and the machine's settings."""
+
+from configs.errors import ConfigError
+from configs.loader import config_hash, from_dict, load, preset_names, to_dict
+from configs.schema import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol
+from configs.settings import PROJECT, Settings
+
+__all__ = [
+    "PROJECT",
+    "PROTOCOLS",
+    "Config",
+    "ConfigError",
+    "EnvironmentConfig",
+    "EvaluateConfig",
+    "Protocol",
+    "Settings",
+    "config_hash",
+    "from_dict",
+    "load",
+    "preset_names",
+    "to_dict",
+]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Button = Literal["NOOP", "A", "B", "start", "select", "up", "down", "left", "right"]
 Protocol = Literal["greedy", "stochastic", "sticky", "noop", "random"]
 
+ALGORITHMS: tuple[str, ...] = ("dqn", "qrdqn", "ppo")
 PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random")
 
 
@@ -59,8 +60,6 @@ class EnvironmentConfig(Section):
             raise ValueError("the full game starts at world 1, stage 1; use game: level to train on another level")
         if self.life_loss_ends_episode and self.game == "level":
             raise ValueError("life_loss_ends_episode is for game: full; a level ends with its only life anyway")
-        if self.rom == "rectangle" and self.game == "level" and (self.world, self.stage) != (1, 1):
-            pass
         if isinstance(self.actions, list):
             if not self.actions:
                 raise ValueError("actions: the list is empty; name at least one combination of buttons")

@@ -1,0 +1,38 @@
+"""Learning: algorithms, training, checkpoints, evaluation."""
+
+from agents.algorithms import build, replay_bytes, resolve_device
+from agents.checkpoints import Checkpoint, latest_checkpoint
+from agents.errors import AgentError, CheckpointError, DeviceError, NonFiniteError, TrainingInterrupted
+from agents.evaluation import episodes_to_play, evaluation_seed, play_episodes, protocol_environment
+from agents.manifests import Manifest
+from agents.models import Agent, load_agent
+from agents.progress import PlayedEpisode, Progress, Recorded, TrainingResult
+from agents.provenance import Provenance, provenance
+from agents.training import train
+
+__all__ = [
+    "Agent",
+    "AgentError",
+    "Checkpoint",
+    "CheckpointError",
+    "DeviceError",
+    "Manifest",
+    "NonFiniteError",
+    "PlayedEpisode",
+    "Progress",
+    "Provenance",
+    "Recorded",
+    "TrainingInterrupted",
+    "TrainingResult",
+    "build",
+    "episodes_to_play",
+    "evaluation_seed",
+    "latest_checkpoint",
+    "load_agent",
+    "play_episodes",
+    "protocol_environment",
+    "provenance",
+    "replay_bytes",
+    "resolve_device",
+    "train",
+]

@@ -1,0 +1,153 @@
+"""From a configuration to a learning algorithm: the only place that names hyperparameters to stable-baselines3."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.errors import AgentError, DeviceError
+from agents.exact_length import ExactDQN, ExactPPO, ExactQRDQN
+from agents.networks import extractor_arguments
+from agents.schedules import schedule
+from configs.schema import Config, PPOConfig
+
+_log = logging.getLogger(__name__)
+
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"dqn": ExactDQN, "qrdqn": ExactQRDQN, "ppo": ExactPPO}
+
+# Handed over under the very name the configuration has; everything else needs translation below.
+_SHARED = ("gamma",)
+_REPLAY = (
+    "buffer_size",
+    "learning_starts",
+    "batch_size",
+    "tau",
+    "train_freq",
+    "gradient_steps",
+    "n_steps",
+    "target_update_interval",
+    "exploration_fraction",
+    "exploration_initial_eps",
+    "exploration_final_eps",
+    "max_grad_norm",
+    "optimize_memory_usage",
+)
+_PPO = (
+    "n_steps",
+    "batch_size",
+    "n_epochs",
+    "gae_lambda",
+    "normalize_advantage",
+    "ent_coef",
+    "vf_coef",
+    "max_grad_norm",
+    "target_kl",
+)
+
+
+def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None = None) -> BaseAlgorithm:
+    """The algorithm of `config.agent`, untrained, on `env` (observations uint8 (n, channels, height, width)).
+
+    Frames are handed over as raw uint8: stable-baselines3's policies divide by 255 themselves.
+
+    Args:
+        seed: instead of `config.seed`; for a training that goes on from a checkpoint.
+
+    Raises:
+        DeviceError: `device` is "cuda" and there is none.
+        AgentError: the combination of settings is impossible in the library.
+    """
+    arguments = _arguments(config)
+    with _library_warnings_logged():
+        return ALGORITHMS[config.agent.algorithm](
+            policy="CnnPolicy",
+            env=env,
+            policy_kwargs=policy_arguments(config),
+            device=resolve_device(device),
+            seed=config.seed if seed is None else seed,
+            verbose=0,
+            **arguments,
+        )
+
+
+def build_policy(config: Config, observation_space: gym.spaces.Box, n_actions: int, *, device: str = "cpu") -> BasePolicy:
+    """The policy alone (no replay memory, no environment), to load weights into."""
+    policy_class = ALGORITHMS[config.agent.algorithm].policy_aliases["CnnPolicy"]
+    space = gym.spaces.Discrete(n_actions)
+    policy = policy_class(observation_space, space, _no_learning, **policy_arguments(config))
+    return policy.to(resolve_device(device))
+
+
+def policy_arguments(config: Config) -> dict[str, Any]:
+    """stable-baselines3's ``policy_kwargs`` of `config`."""
+    arguments = extractor_arguments(config.agent.network)
+    if config.agent.algorithm == "qrdqn":
+        arguments["n_quantiles"] = config.agent.n_quantiles
+        # Dabney et al. 2017, section 4.2: Adam with epsilon 0.01 / batch size. sb3-contrib adds it to the dictionary it is
+        # given; written here so that a policy built alone has the same optimiser.
+        arguments["optimizer_class"] = torch.optim.Adam
+        arguments["optimizer_kwargs"] = {"eps": 0.01 / config.agent.batch_size}
+    return arguments
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" becomes "cuda" where there is a usable GPU, else "cpu".
+
+    Raises:
+        DeviceError: "cuda" was asked for and torch sees none.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError(
+            "train.device is cuda, but torch sees no GPU: install torch with CUDA and a driver, or set train.device to auto"
+        )
+    return device
+
+
+def replay_bytes(config: Config, observation_space: gym.spaces.Box) -> int:
+    """Bytes of memory the replay buffer takes once it is full; 0 for PPO."""
+    if isinstance(config.agent, PPOConfig):
+        return 0
+    frames = int(np.prod(observation_space.shape)) * (1 if config.agent.optimize_memory_usage else 2)
+    return config.agent.buffer_size * (frames + 20)  # action int64, reward, done, timeout float32
+
+
+def _arguments(config: Config) -> dict[str, Any]:
+    agent = config.agent
+    names = _SHARED + (_PPO if isinstance(agent, PPOConfig) else _REPLAY)
+    arguments = {name: getattr(agent, name) for name in names}
+    arguments["learning_rate"] = schedule(agent.learning_rate)
+    if isinstance(agent, PPOConfig):
+        arguments["clip_range"] = schedule(agent.clip_range)
+        arguments["clip_range_vf"] = None if agent.clip_range_vf is None else schedule(agent.clip_range_vf)
+    elif agent.optimize_memory_usage:
+        if agent.n_steps > 1:
+            raise AgentError("agent.optimize_memory_usage: stable-baselines3 has no such replay buffer for agent.n_steps > 1")
+        # The library refuses both at once (its issue 934): truncated episodes then count as terminated ones.
+        arguments["replay_buffer_kwargs"] = {"handle_timeout_termination": False}
+    return arguments
+
+
+@contextmanager
+def _library_warnings_logged() -> Iterator[None]:
+    """Advice of the library at construction (memory, batch sizes) goes to the log instead of being a Python warning."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        _log.warning("%s", warning.message)
+
+
+def _no_learning(_: float) -> float:
+    return 0.0

@@ -1,0 +1,207 @@
+"""Folders that are either complete or not there: written aside, synced, sealed by a manifest, then renamed into place.
+
+The manifest is written last and lists every file with size and SHA-256, so a folder that was cut short by a kill, a full disk
+or a fault of the disk is recognised by reading it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agents.errors import CheckpointError
+
+MANIFEST = "manifest.json"
+_ASIDE = ".incomplete-"
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size in bytes and SHA-256 (hex) of a file."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder of this package holds, and how to recognise that it does.
+
+    Attributes:
+        kind: "checkpoint" or "model".
+        name: the configuration's name.
+        config_hash: SHA-256 of what determines the experiment.
+        algorithm: "dqn", "qrdqn" or "ppo".
+        steps: decisions the agent was trained for.
+        observation_shape: of one observation, uint8.
+        n_actions: size of the action space.
+        created: ISO 8601, UTC.
+        files: every other file of the folder.
+    """
+
+    kind: str
+    name: str
+    config_hash: str
+    algorithm: str
+    steps: int
+    observation_shape: tuple[int, ...]
+    n_actions: int
+    created: str
+    files: Mapping[str, FileEntry]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {**asdict(self), "observation_shape": list(self.observation_shape), "files": _entries_to_json(self.files)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Manifest:
+        """The inverse of `to_json`; raises TypeError, KeyError or ValueError when `values` is something else."""
+        files = {str(name): FileEntry(int(entry["size"]), str(entry["sha256"])) for name, entry in values["files"].items()}
+        shape = tuple(int(size) for size in values["observation_shape"])
+        return cls(**{**values, "observation_shape": shape, "files": files})
+
+
+def now() -> str:
+    """The time for `Manifest.created`."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_folder(target: Path, write: Callable[[Path], Manifest]) -> Manifest:
+    """Create the folder `target` whole or not at all; an older one of that name is replaced.
+
+    `write` fills the (empty) folder it is given and returns the manifest, whose `files` are filled in here.
+
+    Raises:
+        CheckpointError: the system could not write (disk full, no permission, …); `target` is then as it was before.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f"{_ASIDE}{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise CheckpointError(f"{target} could not be written: {_reason(error)}") from error
+    try:
+        return _write_aside(aside, target, write)
+    except OSError as error:
+        raise CheckpointError(f"{target} could not be written: {_reason(error)}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of `folder`, its files not yet verified.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        return Manifest.from_json(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: missing; the folder was never completed or is no model of this project") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+
+
+def verify(folder: Path) -> Manifest:
+    """Read every file of `folder` and compare it with the manifest.
+
+    Raises:
+        CheckpointError: a file is missing, has another size or other bytes; the message names it.
+    """
+    manifest = read_manifest(folder)
+    for name, entry in manifest.files.items():
+        verify_file(folder / name, entry)
+    return manifest
+
+
+def verify_file(path: Path, entry: FileEntry) -> None:
+    """Compare one file with its entry; raises CheckpointError naming file and fault."""
+    try:
+        size = path.stat().st_size
+        if size != entry.size:
+            raise CheckpointError(f"{path}: {size} bytes instead of {entry.size}")
+        digest = _sha256(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {_reason(error)}") from None
+    if digest != entry.sha256:
+        raise CheckpointError(f"{path}: SHA-256 is {digest[:12]}… instead of {entry.sha256[:12]}…: its bytes have changed")
+
+
+def drop_file(folder: Path, name: str) -> None:
+    """Remove one file from a complete folder. The manifest forgets it first, so that it never promises a file that is gone."""
+    manifest = read_manifest(folder)
+    if name not in manifest.files:
+        return
+    files = {other: entry for other, entry in manifest.files.items() if other != name}
+    replacement = folder / f"{MANIFEST}.new"
+    _write_json(replacement, {**manifest.to_json(), "files": _entries_to_json(files)})
+    replacement.replace(folder / MANIFEST)
+    _sync(folder)
+    (folder / name).unlink(missing_ok=True)
+
+
+def remove_incomplete(parent: Path) -> None:
+    """Delete what writers that were killed left in `parent`."""
+    for leftover in parent.glob(f"{_ASIDE}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _write_aside(aside: Path, target: Path, write: Callable[[Path], Manifest]) -> Manifest:
+    manifest = write(aside)
+    files = {}
+    for path in sorted(aside.iterdir()):
+        _sync(path)
+        files[path.name] = FileEntry(path.stat().st_size, _sha256(path))
+    manifest = Manifest(**{**manifest.__dict__, "files": files})
+    aside.chmod(0o755)  # mkdtemp's 0700 would keep a second user of the machine from reading a shared model
+    _write_json(aside / MANIFEST, manifest.to_json())
+    _sync(aside)
+    if target.exists():
+        # A folder cannot be renamed over one that is not empty. The moment between is harmless: the older one was damaged or
+        # is of the same step, and its predecessor is still there.
+        shutil.rmtree(target)
+    aside.rename(target)
+    _sync(target.parent)
+    return manifest
+
+
+def _entries_to_json(files: Mapping[str, FileEntry]) -> dict[str, dict[str, Any]]:
+    return {name: asdict(entry) for name, entry in files.items()}
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no directories
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -1,0 +1,162 @@
+"""Trained agents: kept as a folder, loaded without unpickling, and asked for actions."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from torch.distributions import Categorical
+
+from agents.algorithms import build_policy
+from agents.checkpoints import CONFIG, MODEL, describe, write_model
+from agents.errors import CheckpointError
+from agents.manifests import MANIFEST, Manifest, read_manifest, verify_file, write_folder
+from configs import Config, ConfigError, from_dict
+
+_WEIGHTS = "policy.pth"  # the member of stable-baselines3's zip that holds the policy's tensors
+
+
+@dataclass
+class Agent:
+    """A trained policy.
+
+    Attributes:
+        model: stable-baselines3's policy, in evaluation mode.
+        manifest: what it was trained with and for how long.
+        config: its whole configuration.
+        exploration_rate: share of random actions when a value-based agent (DQN, QR-DQN) acts stochastically: its
+            `exploration_final_eps`. 0 for PPO, which draws from its policy instead.
+    """
+
+    model: BasePolicy
+    manifest: Manifest
+    config: Config
+    exploration_rate: float
+    random: np.random.Generator = field(default_factory=np.random.default_rng)
+
+    def seed(self, seed: int) -> None:
+        """Fix the random choices of stochastic actions; no global generator is used."""
+        self.random = np.random.default_rng(seed)
+
+    def act(self, observations: NDArray[np.uint8], *, deterministic: bool = True) -> NDArray[np.int64]:
+        """Actions for a batch.
+
+        Args:
+            observations: uint8 (n, channels, height, width) in [0, 255].
+            deterministic: the best action; otherwise epsilon-greedy, each row for itself (DQN, QR-DQN), or drawn from the
+                policy (PPO).
+
+        Returns:
+            int64 (n,), indices into the configuration's actions.
+
+        Raises:
+            ValueError: the observations have another shape or dtype.
+        """
+        expected = self.manifest.observation_shape
+        if observations.ndim != len(expected) + 1 or observations.shape[1:] != expected or observations.dtype != np.uint8:
+            given = f"{observations.dtype} {observations.shape}"
+            raise ValueError(f"observations are {given}; expected uint8 (n, {', '.join(map(str, expected))})")
+        if deterministic:
+            return self._greedy(observations)
+        if isinstance(self.model, ActorCriticPolicy):
+            return self._drawn(self.model, observations)
+        actions = self._greedy(observations)
+        explore = self.random.random(len(actions)) < self.exploration_rate
+        actions[explore] = self.random.integers(self.manifest.n_actions, size=int(explore.sum()))
+        return actions
+
+    def _greedy(self, observations: NDArray[np.uint8]) -> NDArray[np.int64]:
+        actions, _ = self.model.predict(observations, deterministic=True)
+        return np.array(actions, dtype=np.int64)
+
+    def _drawn(self, policy: ActorCriticPolicy, observations: NDArray[np.uint8]) -> NDArray[np.int64]:
+        with torch.no_grad():
+            tensor, _ = policy.obs_to_tensor(observations)
+            distribution = policy.get_distribution(tensor).distribution
+        assert isinstance(distribution, Categorical)
+        cumulative = distribution.probs.cpu().numpy().astype(np.float64).cumsum(axis=1)
+        # Scaled by the last sum, which rounding leaves a little off 1, so that the last action cannot be passed over.
+        drawn = self.random.random((len(cumulative), 1)) * cumulative[:, -1:]
+        actions: NDArray[np.int64] = (drawn >= cumulative).sum(axis=1).astype(np.int64)
+        return actions
+
+
+def save_model(directory: Path, config: Config, model: BaseAlgorithm) -> Path:
+    """Write the final model to ``directory/model`` (model.zip, config.json, manifest.json) and return that folder.
+
+    Raises:
+        CheckpointError: it could not be written.
+    """
+    target = directory / "model"
+
+    def write(aside: Path) -> Manifest:
+        write_model(aside, config, model)
+        return describe("model", config, model)
+
+    write_folder(target, write)
+    return target
+
+
+def load_agent(path: Path, device: str = "cpu") -> Agent:
+    """The agent in a checkpoint's folder, a model's folder, or a model.zip that has config.json and manifest.json beside it.
+
+    The files it reads are verified against the manifest. The policy is built from the configuration, and only tensors are
+    read from the zip, with torch's ``weights_only`` loader: stable-baselines3's own ``load`` executes what is pickled there.
+
+    Raises:
+        CheckpointError: something is missing, damaged or does not fit together; the message names the file.
+        DeviceError: `device` is "cuda" and there is none.
+    """
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    archive = folder / MODEL if path.is_dir() else path
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such model")
+    if not (folder / MANIFEST).is_file():
+        raise CheckpointError(f"{folder}: no {MANIFEST}: a model is a folder of {MODEL}, {CONFIG} and {MANIFEST}")
+    manifest = read_manifest(folder)
+    for file in (archive, folder / CONFIG):
+        if file.name not in manifest.files:
+            raise CheckpointError(f"{folder / MANIFEST}: does not list {file.name}")
+        verify_file(file, manifest.files[file.name])
+    return _assemble(archive, manifest, _read_config(folder / CONFIG), device)
+
+
+def _assemble(archive: Path, manifest: Manifest, config: Config, device: str) -> Agent:
+    space = gym.spaces.Box(0, 255, manifest.observation_shape, np.uint8)
+    policy = build_policy(config, space, manifest.n_actions, device=device)
+    try:
+        policy.load_state_dict(_read_weights(archive, policy.device), strict=True)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{archive}: its weights do not fit the configured network: {error}") from None
+    policy.set_training_mode(False)
+    exploration = 0.0 if config.agent.algorithm == "ppo" else config.agent.exploration_final_eps
+    return Agent(policy, manifest, config, exploration)
+
+
+def _read_weights(archive: Path, device: torch.device) -> Mapping[str, Any]:
+    try:
+        with zipfile.ZipFile(archive) as members:
+            data = io.BytesIO(members.read(_WEIGHTS))
+        weights: Mapping[str, Any] = torch.load(data, map_location=device, weights_only=True)
+    except Exception as error:  # zip, zlib, torch and pickle each have their own ways to say that bytes are wrong
+        raise CheckpointError(f"{archive}: no readable weights ({type(error).__name__}: {error})") from None
+    return weights
+
+
+def _read_config(path: Path) -> Config:
+    try:
+        return from_dict(json.loads(path.read_text(encoding="utf-8")), source=str(path))
+    except (ValueError, ConfigError) as error:
+        raise CheckpointError(f"{path}: {error}") from None

@@ -1,0 +1,146 @@
+"""What a training says while it runs: metrics, lines of statistics, a progress bar."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from statistics import fmean
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+from agents.callbacks import exploration_rate
+from agents.progress import Tally
+
+_log = logging.getLogger(__name__)
+
+# Metrics are written when `statistics_every` episodes have ended, but neither more often nor more seldom than this. Counted in
+# steps, not seconds, so that two runs of one seed write the same.
+_MIN_STEPS_BETWEEN_DUMPS = 1_000
+_MAX_STEPS_BETWEEN_DUMPS = 10_000
+
+_SECONDS_BETWEEN_PLAIN_LINES = 30.0
+
+
+class Statistics(BaseCallback):
+    """Metrics over the last 100 episodes, to the writers and, every so many episodes, as a line on the console.
+
+    stable-baselines3's own dump is off: it would come every fourth episode for one algorithm and every rollout for another.
+    """
+
+    def __init__(self, tally: Tally, every_episodes: int, total_steps: int) -> None:
+        super().__init__()
+        self._tally = tally
+        self._every = every_episodes
+        self._total = total_steps
+
+    def _on_training_start(self) -> None:
+        steps, episodes, now = self.model.num_timesteps, self._tally.episodes, time.perf_counter()
+        self._line_episodes, self._line_steps, self._line_time = episodes, steps, now
+        self._dump_episodes, self._dump_steps, self._dump_time = episodes, steps, now
+
+    def _on_step(self) -> bool:
+        if self._tally.episodes - self._line_episodes >= self._every:
+            self._say()
+        since = self.model.num_timesteps - self._dump_steps
+        enough = self._tally.episodes - self._dump_episodes >= self._every and since >= _MIN_STEPS_BETWEEN_DUMPS
+        if enough or since >= _MAX_STEPS_BETWEEN_DUMPS:
+            self.dump()
+        return True
+
+    def dump(self) -> None:
+        """Write all metrics now, stamped with the current step."""
+        steps, now = self.model.num_timesteps, time.perf_counter()
+        rate = _rate(steps - self._dump_steps, now - self._dump_time)
+        self._dump_episodes, self._dump_steps, self._dump_time = self._tally.episodes, steps, now
+        self._record_window()
+        for name, value in (
+            ("train/episodes", self._tally.episodes),
+            ("train/reward_sum", self._tally.reward_sum),
+            ("train/frames", self._tally.frames),
+            ("rollout/exploration_rate", exploration_rate(self.model)),
+            ("time/steps_per_second", rate),
+            ("time/total_timesteps", steps),
+        ):
+            self.logger.record(name, value)
+        self.logger.dump(step=steps)
+
+    def _record_window(self) -> None:
+        recent = self._tally.recent
+        if not recent:
+            return
+        self.logger.record("rollout/ep_rew_mean", fmean(episode.reward for episode in recent))
+        self.logger.record("rollout/ep_len_mean", fmean(episode.steps for episode in recent))
+        self.logger.record("rollout/distance_mean", fmean(episode.distance for episode in recent))
+        self.logger.record("rollout/distance_max", max(episode.distance for episode in recent))
+        self.logger.record("rollout/completion_rate", fmean(episode.completed for episode in recent))
+        for component in recent[-1].components:
+            mean = fmean(episode.components.get(component, 0.0) for episode in recent)
+            self.logger.record(f"rollout/reward_{component}", mean)
+
+    def _say(self) -> None:
+        steps, now, recent = self.model.num_timesteps, time.perf_counter(), self._tally.recent
+        rate = _rate(steps - self._line_steps, now - self._line_time)
+        self._line_episodes, self._line_steps, self._line_time = self._tally.episodes, steps, now
+        say(
+            f"step {steps:,} of {self._total:,} | episodes {self._tally.episodes:,} | "
+            f"reward {fmean(episode.reward for episode in recent):.1f} | "
+            f"distance {fmean(episode.distance for episode in recent):.0f} "
+            f"(best {max(episode.distance for episode in recent)}) | "
+            f"completed {sum(episode.completed for episode in recent)} of {len(recent)} | "
+            f"exploration {exploration_rate(self.model):.3f} | {rate:.0f} steps/s"
+        )
+
+
+class ProgressBar(BaseCallback):
+    """Steps, speed and time left: a bar in a terminal, elsewhere (a log file, a worker) a plain line now and then."""
+
+    def __init__(self, total_steps: int) -> None:
+        super().__init__()
+        self._total = total_steps
+        self._bar: tqdm[Any] | None = None
+
+    def _on_training_start(self) -> None:
+        self._first_steps, self._first_time = self.model.num_timesteps, time.perf_counter()
+        self._line_time = self._first_time
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                desc="training",
+                total=self._total,
+                initial=self._first_steps,
+                unit=" steps",
+                unit_scale=True,
+                dynamic_ncols=True,
+            )
+
+    def _on_step(self) -> bool:
+        if self._bar is not None:
+            self._bar.update(self.model.num_timesteps - self._bar.n)
+        elif time.perf_counter() - self._line_time >= _SECONDS_BETWEEN_PLAIN_LINES:
+            self._line_time = time.perf_counter()
+            say(self._plain())
+        return True
+
+    def close(self) -> None:
+        """Take the bar off the terminal's last line; may be called more than once."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _plain(self) -> str:
+        steps = self.model.num_timesteps
+        rate = _rate(steps - self._first_steps, time.perf_counter() - self._first_time)
+        left = tqdm.format_interval((self._total - steps) / rate) if rate > 0 else "unknown"
+        return f"training: {steps:,} of {self._total:,} steps ({steps / self._total:.1%}), {rate:.0f} steps/s, {left} left"
+
+
+def say(line: str) -> None:
+    """Log a line at INFO; a progress bar steps aside for it."""
+    with tqdm.external_write_mode(file=sys.stderr):
+        _log.info("%s", line)
+
+
+def _rate(steps: int, seconds: float) -> float:
+    return steps / seconds if seconds > 0 else 0.0

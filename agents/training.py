@@ -1,0 +1,247 @@
+"""The training loop: everything from an untrained agent, or its last checkpoint, to a model on disk."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.algorithms import build
+from agents.callbacks import (
+    EpisodeSink,
+    FiniteGuard,
+    PeriodicCheckpoint,
+    RefillFirst,
+    StopLearning,
+    StopWhenAsked,
+    require_finite_weights,
+)
+from agents.checkpoints import Checkpoint, checkpoints_folder, latest_checkpoint, restore, save_checkpoint
+from agents.errors import CheckpointError, TrainingInterrupted
+from agents.interruption import StopRequest
+from agents.keep_awake import keep_awake
+from agents.manifests import remove_incomplete
+from agents.models import save_model
+from agents.progress import PlayedEpisode, Progress, Recorded, Tally, TrainingResult
+from agents.reporting import ProgressBar, Statistics, say
+from configs import Config
+from mario_env import WorkerError
+
+_log = logging.getLogger(__name__)
+
+# A signal to the whole process group may end the environments' processes before our own handler has run.
+_SIGNAL_GRACE_SECONDS = 1.0
+_WORKER_FAILURES = (WorkerError, EOFError, ConnectionError)
+
+
+def train(
+    config: Config,
+    *,
+    env: VecEnv,
+    directory: Path,
+    on_episode: Callable[[PlayedEpisode], None],
+    total_steps: int,
+    device: str = "auto",
+    writers: Sequence[KVWriter] = (),
+    episode_indices: Mapping[int, int] | None = None,
+    recorded: Recorded | None = None,
+    until: Callable[[Progress], bool] | None = None,
+    on_checkpoint: Callable[[Checkpoint], None] | None = None,
+    resume: bool = True,
+) -> TrainingResult:
+    """Train `config.agent` on `env` until `total_steps` decisions (of all environments) have been taken.
+
+    Goes on from the newest good checkpoint below ``directory/checkpoints`` when there is one. SIGINT and SIGTERM end it after
+    the current step with a checkpoint; a second signal aborts at once. `env` stays open: it is the caller's.
+
+    Args:
+        env: observations uint8 (n, channels, height, width); infos as `mario_env` gives them.
+        on_episode: called for each ended episode, in the training thread: it must not block.
+        total_steps: rounded up to a multiple of the number of environments.
+        writers: take stable-baselines3's metrics; `write` is called at most once in 1 000 steps.
+        episode_indices: the next episode index of each environment; without it, the checkpoint's.
+        recorded: what the record holds already, for the cumulative metrics; without it, the checkpoint's counts. After a kill
+            the record has episodes that the checkpoint does not know of.
+        until: ends the training early when it returns True; asked after every step.
+        on_checkpoint: called after each complete checkpoint.
+        resume: False starts anew and deletes the checkpoints that are there.
+
+    Raises:
+        TrainingInterrupted: a signal arrived; carries the result.
+        NonFiniteError: a loss or a weight is NaN or infinite; no model is written.
+        CheckpointError: the checkpoint belongs to another agent, or the final model could not be written.
+        WorkerError: an environment's process died; a checkpoint was written first.
+        DeviceError: `device` is "cuda" and there is none.
+    """
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        stack.enter_context(_torch_threads(config.train.torch_threads))
+        stack.enter_context(keep_awake(config.train.keep_awake))
+        request = stack.enter_context(StopRequest())
+        run = _start(config, env, directory, device, on_checkpoint, resume)
+        stack.callback(_release, run.model)
+        run.model.set_logger(Logger(folder=None, output_formats=list(writers)))
+        _adopt_record(run.tally, episode_indices, recorded)
+        reached = run.learn(total_steps, request, on_episode, until)
+        return run.finish(time.perf_counter() - started, interrupted=not reached)
+
+
+@dataclass
+class _Run:
+    """One call of `train`."""
+
+    config: Config
+    directory: Path
+    model: BaseAlgorithm
+    tally: Tally
+    refill: bool
+    checkpoint: Checkpoint | None
+    on_checkpoint: Callable[[Checkpoint], None] | None
+
+    def learn(
+        self,
+        total_steps: int,
+        request: StopRequest,
+        on_episode: Callable[[PlayedEpisode], None],
+        until: Callable[[Progress], bool] | None,
+    ) -> bool:
+        """Learn until an end; returns False when that was a signal."""
+        left = total_steps - self.model.num_timesteps
+        if left <= 0:
+            say(f"nothing left to train: the checkpoint has {self.model.num_timesteps:,} of {total_steps:,} steps")
+            return True
+        guard = FiniteGuard(lambda: self.checkpoint.path if self.checkpoint else None)
+        statistics = Statistics(self.tally, self.config.train.statistics_every, total_steps)
+        bar = ProgressBar(total_steps) if self.config.train.progress_bar else None
+        callbacks: list[BaseCallback] = [
+            EpisodeSink(self.tally, on_episode),
+            statistics,
+            guard,
+            PeriodicCheckpoint(self.config.train.checkpoint_every, self.save_checkpoint),
+            StopWhenAsked(request, until, self.tally),
+        ]
+        callbacks += [RefillFirst()] if self.refill else []
+        callbacks += [bar] if bar else []
+        try:
+            # The library adds its counter to the number it is given.
+            self.model.learn(left, CallbackList(callbacks), log_interval=sys.maxsize, reset_num_timesteps=False)
+        except StopLearning:
+            pass
+        except _WORKER_FAILURES as error:
+            self._survive(error, request)
+        finally:
+            if bar:
+                bar.close()
+        guard.check_losses()
+        statistics.dump()
+        return not request.requested
+
+    def _survive(self, error: Exception, request: StopRequest) -> None:
+        """An environment's process died. In an interruption: go on to its checkpoint. Else keep what was learned and raise."""
+        if request.wait(_SIGNAL_GRACE_SECONDS):
+            return
+        self.save_checkpoint()
+        raise error
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint; when that is impossible, say so and go on: the one before is still whole."""
+        if self.checkpoint is not None and self.checkpoint.steps == self.model.num_timesteps:
+            return
+        # Looked at here and not after each update, which would cost the DQN family a hundredth of its time.
+        require_finite_weights(self.model, self.checkpoint.path if self.checkpoint else None)
+        try:
+            self.checkpoint = save_checkpoint(self.directory, self.config, self.model, self.tally)
+        except CheckpointError as error:
+            _log.warning("no checkpoint at step %d, training goes on: %s", self.model.num_timesteps, error)
+            return
+        if self.on_checkpoint is not None:
+            self.on_checkpoint(self.checkpoint)
+
+    def finish(self, seconds: float, *, interrupted: bool) -> TrainingResult:
+        """The last checkpoint, the final model, the result."""
+        self.save_checkpoint()
+        model_path = None if interrupted else save_model(self.directory, self.config, self.model)
+        result = TrainingResult(
+            steps=self.model.num_timesteps,
+            frames=self.tally.frames,
+            episodes=self.tally.episodes,
+            reward_sum=self.tally.reward_sum,
+            seconds=seconds,
+            model_path=model_path,
+            checkpoint=self.checkpoint,
+            interrupted=interrupted,
+        )
+        if interrupted:
+            raise TrainingInterrupted(result)
+        return result
+
+
+def _start(
+    config: Config,
+    env: VecEnv,
+    directory: Path,
+    device: str,
+    on_checkpoint: Callable[[Checkpoint], None] | None,
+    resume: bool,
+) -> _Run:
+    folder = checkpoints_folder(directory)
+    remove_incomplete(folder)
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    checkpoint = latest_checkpoint(directory)
+    if checkpoint is None:
+        return _Run(config, directory, build(config, env, device=device), Tally(), False, None, on_checkpoint)
+    # Another seed than at the start: the same one would repeat the random choices of the first steps.
+    seed = int(np.random.SeedSequence([config.seed, checkpoint.steps]).generate_state(1)[0] >> 1)
+    model = build(config, env, device=device, seed=seed)
+    tally, complete = restore(checkpoint, config, model)
+    say(f"going on from {checkpoint.path} at step {checkpoint.steps:,}")
+    return _Run(config, directory, model, tally, not complete, checkpoint, on_checkpoint)
+
+
+def _adopt_record(tally: Tally, episode_indices: Mapping[int, int] | None, recorded: Recorded | None) -> None:
+    if episode_indices is not None:
+        tally.next_index = dict(episode_indices)
+    if recorded is not None:
+        tally.episodes, tally.reward_sum = recorded.episodes, recorded.reward_sum
+
+
+def _release(model: BaseAlgorithm) -> None:
+    """Let go of what is large, whoever still holds `model`: a retry in the same process needs the memory.
+
+    An exception that is kept (Prefect keeps them) holds the frames it passed through, and with them the model.
+    """
+    model.env = None
+    model._last_obs = None
+    if isinstance(model, OffPolicyAlgorithm):
+        model.replay_buffer = None
+    for name in ("policy", "rollout_buffer", "q_net", "q_net_target", "quantile_net", "quantile_net_target"):
+        model.__dict__.pop(name, None)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _torch_threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

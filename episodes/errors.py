@@ -1,0 +1,13 @@
+"""What the episode store raises."""
+
+
+class StoreError(RuntimeError):
+    """The episode store cannot do what was asked; the message says what failed, where, and what to do. Never a password."""
+
+
+class RowError(StoreError):
+    """A value cannot be stored in its column; the message names table, column and value."""
+
+
+class ExperimentLockedError(StoreError):
+    """Another process is running this experiment."""

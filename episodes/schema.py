@@ -1,0 +1,234 @@
+"""The tables of the episode store: the only place that names their columns.
+
+Each table is a dataclass whose fields carry a :class:`Fact`: SQL type, meaning, range or allowed values. The SQLAlchemy
+tables, the CHECK constraints, the first migration, the writer's conversion and the data-quality expectations are all derived
+from these.
+
+Two strengths of fact: an *enforced* one is a CHECK constraint, so such a row cannot exist; it guards the columns that rows are
+found by. Every other range is an expectation only: a row that breaks it is stored, found by the data-quality phase and named,
+because refusing it would lose the evidence.
+"""
+
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Constraint,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from configs.game_facts import CLOCK_MAX, COINS_MAX, END_REASONS, STAGES, STATUSES, WORLDS
+
+Phase = Literal["smoke", "integration", "train", "evaluate"]
+EpisodeProtocol = Literal["training", "greedy", "stochastic", "sticky", "noop", "random"]
+ExperimentStatus = Literal["running", "completed", "failed", "interrupted"]
+
+PHASES: Final[tuple[str, ...]] = get_args(Phase)
+PROTOCOLS: Final[tuple[str, ...]] = get_args(EpisodeProtocol)
+EXPERIMENT_STATUSES: Final[tuple[str, ...]] = get_args(ExperimentStatus)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What is true of every value of a column."""
+
+    type: TypeEngine[Any]
+    meaning: str
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: tuple[str, ...] | None = None
+    enforced: bool = False  # range and allowed values as a CHECK constraint instead of an expectation
+    references: str | None = None
+    primary_key: bool = False
+    indexed: bool = False
+    revision: int = 1  # the migration that adds the column
+
+
+INTEGER: Final = Integer()
+BIG: Final = BigInteger()
+DOUBLE: Final[Double[float]] = Double()
+TEXT: Final = Text()
+JSON: Final = JSONB()
+MOMENT: Final = DateTime(timezone=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentRecord:
+    """One configured training: a row of `experiments` but for the database's own id."""
+
+    name: Annotated[str, Fact(TEXT, "the experiment's name", indexed=True)]
+    config: Annotated[dict[str, Any], Fact(JSON, "the whole configuration")]
+    config_hash: Annotated[str, Fact(TEXT, "SHA-256 of the configuration")]
+    seed: Annotated[int, Fact(BIG, "seed of everything random", minimum=0)]
+    git_commit: Annotated[str | None, Fact(TEXT, "commit of the code; null outside a repository")] = None
+    git_dirty: Annotated[bool | None, Fact(Boolean(), "whether the tree had changes that were not committed")] = None
+    python_version: Annotated[str, Fact(TEXT, "version of Python")]
+    torch_version: Annotated[str | None, Fact(TEXT, "version of torch; null where it is not used")] = None
+    packages: Annotated[dict[str, Any], Fact(JSON, "installed packages and their versions")] = field(default_factory=dict)
+    device: Annotated[str, Fact(TEXT, "cpu, or the GPU's name")]
+    host: Annotated[str, Fact(TEXT, "name of the machine")]
+    mlflow_run_id: Annotated[str | None, Fact(TEXT, "the run in MLflow")] = None
+    prefect_flow_run_id: Annotated[str | None, Fact(TEXT, "the flow run in Prefect")] = None
+    status: Annotated[str, Fact(TEXT, "how it stands", allowed=EXPERIMENT_STATUSES, enforced=True)] = "running"
+    started: Annotated[datetime, Fact(MOMENT, "when it began")]
+    ended: Annotated[datetime | None, Fact(MOMENT, "when it ended; null while it runs")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeRow:
+    """One episode: a row of `episodes` but for the database's own id.
+
+    NumPy scalars are accepted in every field; `episodes.boundary` turns them into Python's own when the row is handed over.
+    """
+
+    experiment_id: Annotated[int, Fact(BIG, "the experiment it belongs to", references="experiments.id")]
+    phase: Annotated[str, Fact(TEXT, "part of the pipeline", allowed=PHASES, enforced=True)]
+    protocol: Annotated[str, Fact(TEXT, "how the agent was run", allowed=PROTOCOLS, enforced=True)]
+    env_index: Annotated[int, Fact(INTEGER, "which of the parallel environments", minimum=0, enforced=True)]
+    episode_index: Annotated[int, Fact(INTEGER, "count of episodes in that environment", minimum=0, enforced=True)]
+    timestamp: Annotated[datetime, Fact(MOMENT, "when the episode ended")]
+    reward: Annotated[float, Fact(DOUBLE, "sum of the rewards")]
+    steps: Annotated[int, Fact(INTEGER, "decisions of the agent", minimum=1)]
+    frames: Annotated[int, Fact(INTEGER, "emulator frames of these decisions", minimum=1)]
+    duration_seconds: Annotated[float, Fact(DOUBLE, "seconds on the wall clock", minimum=0)]
+    global_step: Annotated[int, Fact(BIG, "decisions of the whole phase up to the episode's end", minimum=0)]
+    exploration_rate: Annotated[float, Fact(DOUBLE, "probability of a random action at the end", minimum=0, maximum=1)]
+    # Every level is narrower than 32 screens of 256 pixels, and the game has 32 levels.
+    distance_traveled: Annotated[int, Fact(INTEGER, "pixels: sum of each level's progress", minimum=0, maximum=262_144)]
+    x_pos: Annotated[int, Fact(INTEGER, "Mario's x in the level at the end, in pixels", minimum=0, maximum=8191)]
+    # The picture's 240 lines plus one page above and one below it: Mario jumps over the top and falls below the bottom.
+    y_pos: Annotated[int, Fact(INTEGER, "Mario's height at the end, in pixels", minimum=-256, maximum=767)]
+    score: Annotated[int, Fact(INTEGER, "the game's score at the end", minimum=0, maximum=9_999_990)]
+    coins: Annotated[int, Fact(INTEGER, "coins at the end", minimum=0, maximum=COINS_MAX)]
+    time: Annotated[int, Fact(INTEGER, "the game's clock at the end", minimum=0, maximum=CLOCK_MAX)]
+    # The game counts lives in one signed byte; 0 stands for game over.
+    life: Annotated[int, Fact(INTEGER, "lives left including the current one", minimum=0, maximum=128)]
+    status: Annotated[str, Fact(TEXT, "Mario's size at the end", allowed=STATUSES)]
+    world: Annotated[int, Fact(INTEGER, "world where it ended", minimum=WORLDS[0], maximum=WORLDS[-1])]
+    stage: Annotated[int, Fact(INTEGER, "stage where it ended", minimum=STAGES[0], maximum=STAGES[-1])]
+    level_completed: Annotated[bool, Fact(Boolean(), "the level, or in the full game at least one, was completed")]
+    end_reason: Annotated[str, Fact(TEXT, "why it ended", allowed=END_REASONS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredActions:
+    """What it takes to play an episode again: a row of `episode_actions`."""
+
+    episode_id: Annotated[int, Fact(BIG, "the episode", references="episodes.id", primary_key=True)]
+    start: Annotated[dict[str, Any], Fact(JSON, "where the episode started")]
+    decisions: Annotated[int, Fact(INTEGER, "number of actions", minimum=0, enforced=True)]
+    actions: Annotated[bytes, Fact(LargeBinary(), "one byte a decision, compressed by zlib")]
+
+
+EPISODE_KEY: Final = ("experiment_id", "phase", "protocol", "env_index", "episode_index")
+
+_RECORDS: Final[dict[str, type[Any]]] = {
+    "experiments": ExperimentRecord,
+    "episodes": EpisodeRow,
+    "episode_actions": StoredActions,
+}
+_CONVENTION: Final = {
+    "ix": "ix_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def declared(record: type[Any]) -> dict[str, tuple[Fact, bool]]:
+    """The columns of a record: name → (fact, whether null is allowed), in the order of declaration."""
+    columns = {}
+    hints = get_type_hints(record, include_extras=True)
+    for each in fields(record):
+        annotation = hints[each.name]
+        if get_origin(annotation) is not Annotated:
+            raise TypeError(f"{record.__name__}.{each.name} has no Fact")
+        value_type, fact = get_args(annotation)
+        columns[each.name] = (fact, type(None) in get_args(value_type))
+    return columns
+
+
+def _column(name: str, fact: Fact, nullable: bool) -> Column[Any]:
+    # What belongs to one episode goes with it; an experiment that has episodes cannot be deleted by accident.
+    extra = [ForeignKey(fact.references, ondelete="CASCADE" if fact.primary_key else None)] if fact.references else []
+    return Column(
+        name,
+        fact.type,
+        *extra,
+        nullable=nullable,
+        primary_key=fact.primary_key,
+        autoincrement=False,
+        comment=fact.meaning,
+        info={"fact": fact},
+    )
+
+
+def _checks(name: str, fact: Fact) -> list[Constraint]:
+    """The CHECK constraints of one column.
+
+    Postgres sorts NaN above infinity, so two comparisons refuse NaN and both infinities.
+    """
+    checks: list[Constraint] = []
+    quoted = f'"{name}"'
+    if isinstance(fact.type, Double):
+        finite = f"{quoted} > '-Infinity'::float8 AND {quoted} < 'Infinity'::float8"
+        checks.append(CheckConstraint(finite, name=f"{name}_finite"))
+    if fact.enforced and fact.allowed is not None:
+        values = ", ".join(f"'{value}'" for value in fact.allowed)
+        checks.append(CheckConstraint(f"{quoted} IN ({values})", name=f"{name}_allowed"))
+    if fact.enforced and fact.minimum is not None:
+        checks.append(CheckConstraint(f"{quoted} >= {fact.minimum:g}", name=f"{name}_minimum"))
+    return checks
+
+
+def build(revision: int | None = None) -> MetaData:
+    """The tables as of a migration (None: the newest)."""
+    metadata = MetaData(naming_convention=_CONVENTION)
+    for table_name, record in _RECORDS.items():
+        columns = {
+            name: (fact, nullable)
+            for name, (fact, nullable) in declared(record).items()
+            if revision is None or fact.revision <= revision
+        }
+        parts: list[Any] = []
+        if not any(fact.primary_key for fact, _ in columns.values()):
+            parts.append(Column("id", BigInteger, Identity(), primary_key=True, comment="the database's own id"))
+        parts += [_column(name, fact, nullable) for name, (fact, nullable) in columns.items()]
+        for name, (fact, _) in columns.items():
+            parts += _checks(name, fact)
+            if fact.indexed:
+                parts.append(Index(None, name))
+        if record is EpisodeRow:
+            parts.append(UniqueConstraint(*EPISODE_KEY, name="uq_episodes_key"))
+        Table(table_name, metadata, *parts)
+    return metadata
+
+
+metadata: Final = build()
+EXPERIMENTS: Final = metadata.tables["experiments"]
+EPISODES: Final = metadata.tables["episodes"]
+EPISODE_ACTIONS: Final = metadata.tables["episode_actions"]
+
+
+def fact_of(column: Column[Any]) -> Fact | None:
+    """What is known of a column's values; None for the database's own id."""
+    fact: Fact | None = column.info.get("fact")
+    return fact

@@ -1,0 +1,291 @@
+"""The episode store: opening it, writing to it, asking it."""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import pandas as pd
+from sqlalchemy import URL, Connection, Row, Select, func, insert, select, text, update
+
+from episodes import address, boundary, migrations, unwritten, writer
+from episodes.embedded import start_embedded
+from episodes.errors import ExperimentLockedError, StoreError
+from episodes.schema import EPISODE_ACTIONS, EPISODES, EXPERIMENTS, EpisodeRow, ExperimentRecord
+
+# The first number of the advisory locks on experiments; the second is the experiment's id.
+_EXPERIMENT_LOCK: Final = 0x6D6172
+
+
+@dataclass(frozen=True)
+class StoredExperiment:
+    """A row of `experiments` and its id."""
+
+    id: int
+    record: ExperimentRecord
+
+
+@dataclass(frozen=True)
+class StoredEpisode:
+    """An episode with all it takes to play it again; `start` and `actions` are None if they were not kept."""
+
+    id: int
+    row: EpisodeRow
+    start: dict[str, Any] | None
+    actions: bytes | None
+    experiment: StoredExperiment
+
+
+class EpisodeStore:
+    """A Postgres database with the project's tables; made by :meth:`open`; a context manager."""
+
+    def __init__(self, url: URL, home: Path, *, embedded: bool) -> None:
+        self._url = url
+        self._home = home
+        self._embedded = embedded
+        self._engine = address.make_engine(url)
+
+    @classmethod
+    def open(cls, url: str | None, home: Path) -> "EpisodeStore":
+        """Connect and bring the tables to the newest version.
+
+        Args:
+            url: a Postgres URL; None starts the embedded server in `home`.
+            home: the folder for what a run writes (`.mario`).
+
+        Raises:
+            StoreError: the URL is wrong, the server cannot be reached or refuses, or a newer version wrote to the database.
+        """
+        home = home.absolute()
+        store = cls(address.parse(url) if url else start_embedded(home), home, embedded=not url)
+        try:
+            with address.reported(store._url, "opening the episode store"):
+                migrations.upgrade(store._engine)
+        except StoreError:
+            store.close()
+            raise
+        return store
+
+    @property
+    def url(self) -> str:
+        """The database's URL with its password: not for messages."""
+        return self._url.render_as_string(hide_password=False)
+
+    @property
+    def masked_url(self) -> str:
+        """The database's URL with *** for the password."""
+        return address.masked(self._url)
+
+    def __repr__(self) -> str:
+        return f"EpisodeStore({self.masked_url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. An embedded server goes on running."""
+        self._engine.dispose()
+
+    @contextmanager
+    def transaction(self, action: str) -> Iterator[Connection]:
+        """A connection in a transaction, for this package's own queries.
+
+        Raises:
+            StoreError: the database fails; the message begins with `action`.
+        """
+        with address.reported(self._url, action), self._engine.begin() as connection:
+            yield connection
+
+    # Experiments
+
+    def create_experiment(self, record: ExperimentRecord) -> int:
+        """Add an experiment and return its id.
+
+        Raises:
+            RowError: a value cannot be stored; StoreError: the database fails.
+        """
+        values = boundary.row_values(EXPERIMENTS, {each.name: getattr(record, each.name) for each in fields(record)})
+        with self.transaction("adding an experiment") as connection:
+            return int(connection.execute(insert(EXPERIMENTS).values(values).returning(EXPERIMENTS.c.id)).scalar_one())
+
+    def update_experiment(self, experiment_id: int, **columns: Any) -> None:
+        """Change columns of an experiment, for instance `status` and `ended`.
+
+        Raises:
+            RowError: a column does not exist or cannot hold its value; StoreError: there is no such experiment.
+        """
+        values = boundary.row_values(EXPERIMENTS, columns)
+        statement = update(EXPERIMENTS).where(EXPERIMENTS.c.id == int(experiment_id)).values(values)
+        with self.transaction("updating an experiment") as connection:
+            found = connection.execute(statement.returning(EXPERIMENTS.c.id)).first()
+        if found is None:
+            raise StoreError(f"there is no experiment {experiment_id} in {self.masked_url}")
+
+    def experiment(self, id_or_name: int | str) -> StoredExperiment:
+        """The experiment with this id, or the newest one with this name; text of digits is an id if no name fits.
+
+        Raises:
+            StoreError: there is none.
+        """
+        newest = select(EXPERIMENTS).order_by(EXPERIMENTS.c.id.desc()).limit(1)
+        conditions = [EXPERIMENTS.c.name == id_or_name] if isinstance(id_or_name, str) else []
+        number = _experiment_number(id_or_name)
+        if number is not None:
+            conditions.append(EXPERIMENTS.c.id == number)
+        with self.transaction("reading an experiment") as connection:
+            for condition in conditions:
+                row = connection.execute(newest.where(condition)).first()
+                if row is not None:
+                    return _experiment(row)
+        raise StoreError(f"there is no experiment {id_or_name!r} in {self.masked_url}")
+
+    def experiments(self) -> pd.DataFrame:
+        """Every experiment, a row each, oldest first."""
+        return self._frame(select(EXPERIMENTS).order_by(EXPERIMENTS.c.id), "reading the experiments")
+
+    @contextmanager
+    def experiment_lock(self, experiment_id: int) -> Iterator[None]:
+        """Hold the experiment for this process: an advisory lock of Postgres, free when the block ends or the process dies.
+
+        Raises:
+            ExperimentLockedError: another process holds it.
+        """
+        arguments = {"kind": _EXPERIMENT_LOCK, "id": int(experiment_id)}
+        with address.reported(self._url, "locking the experiment"):
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            with address.reported(self._url, "locking the experiment"):
+                free = connection.execute(text("SELECT pg_try_advisory_lock(:kind, :id)"), arguments).scalar_one()
+            if not free:
+                raise ExperimentLockedError(
+                    f"experiment {experiment_id} is being run by another process on {self.masked_url}: wait for it, or end it"
+                )
+            yield
+        finally:
+            # Closed for good, not returned to the pool: the lock belongs to the connection, and that may be broken by now.
+            connection.invalidate()
+            connection.close()
+
+    # Writing episodes
+
+    def writer(self, *, batch: int = 64, interval_seconds: float = 1.0, store_actions: bool = True) -> writer.EpisodeWriter:
+        """A background writer: see :class:`episodes.writer.EpisodeWriter`."""
+        return writer.EpisodeWriter(
+            self._engine,
+            self._url,
+            self._home,
+            batch=batch,
+            interval_seconds=interval_seconds,
+            store_actions=store_actions,
+            revive=self._revive,
+        )
+
+    def _revive(self) -> None:
+        """Start an embedded server again that was killed."""
+        if not self._embedded:
+            return
+        url = start_embedded(self._home)
+        if url != self._url:
+            raise StoreError("the embedded Postgres came back at another socket: open the store again")
+
+    def restore(self, path: Path) -> int:
+        """Write the episodes of a file that a writer left because it could not write them; returns how many were new.
+
+        Raises:
+            StoreError: the file is damaged, or the database fails; then nothing was written.
+        """
+        episodes = [
+            unwritten.PendingEpisode(boundary.row_values(EPISODES, each.values), each.start, each.actions)
+            for each in unwritten.kept(path)
+        ]
+        if not episodes:
+            return 0
+        with self.transaction(f"restoring {path}") as connection:
+            return writer.insert_episodes(connection, episodes)
+
+    # Asking for episodes
+
+    def episodes(self, experiment_id: int, phase: str | None = None, protocol: str | None = None) -> pd.DataFrame:
+        """The experiment's episodes in the order they were written, with their ids; one column for each of the table."""
+        query = select(EPISODES).where(*_where(experiment_id, phase, protocol)).order_by(EPISODES.c.id)
+        return self._frame(query, "reading episodes")
+
+    def latest(self, n: int) -> pd.DataFrame:
+        """The n episodes written last, newest first, with the column `experiment` (its name)."""
+        query = (
+            select(EPISODES, EXPERIMENTS.c.name.label("experiment"))
+            .join(EXPERIMENTS, EXPERIMENTS.c.id == EPISODES.c.experiment_id)
+            .order_by(EPISODES.c.id.desc())
+            .limit(n)
+        )
+        return self._frame(query, "reading the latest episodes")
+
+    def episode(self, episode_id: int) -> StoredEpisode:
+        """One episode, with all it takes to play it again.
+
+        Raises:
+            StoreError: there is no such episode.
+        """
+        number = int(episode_id)
+        with self.transaction("reading an episode") as connection:
+            row = connection.execute(select(EPISODES).where(EPISODES.c.id == number)).first()
+            if row is None:
+                raise StoreError(f"there is no episode {episode_id} in {self.masked_url}; `latest` lists the newest")
+            owner = connection.execute(select(EXPERIMENTS).where(EXPERIMENTS.c.id == row.experiment_id)).one()
+            played = connection.execute(select(EPISODE_ACTIONS).where(EPISODE_ACTIONS.c.episode_id == number)).first()
+        actions = None if played is None else zlib.decompress(played.actions)
+        if played is not None and actions is not None and len(actions) != played.decisions:
+            raise StoreError(
+                f"episode {episode_id} has {len(actions)} actions instead of {played.decisions}: its row is damaged"
+            )
+        start = None if played is None else played.start
+        return StoredEpisode(number, EpisodeRow(**_without_id(row)), start, actions, _experiment(owner))
+
+    def count(self, experiment_id: int, phase: str | None = None, protocol: str | None = None) -> int:
+        """How many episodes there are."""
+        query = select(func.count()).select_from(EPISODES).where(*_where(experiment_id, phase, protocol))
+        with self.transaction("counting episodes") as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def next_episode_indices(self, experiment_id: int, phase: str, protocol: str) -> dict[int, int]:
+        """For each environment that has episodes: the index that its next one gets."""
+        query = (
+            select(EPISODES.c.env_index, func.max(EPISODES.c.episode_index) + 1)
+            .where(*_where(experiment_id, phase, protocol))
+            .group_by(EPISODES.c.env_index)
+        )
+        with self.transaction("reading episode indices") as connection:
+            return {int(env): int(index) for env, index in connection.execute(query)}
+
+    def _frame(self, query: Select[Any], action: str) -> pd.DataFrame:
+        with self.transaction(action) as connection:
+            return pd.read_sql_query(query, connection)
+
+
+def _experiment_number(id_or_name: int | str) -> int | None:
+    if isinstance(id_or_name, str) and not (id_or_name.isascii() and id_or_name.isdigit() and len(id_or_name) < 20):
+        return None
+    number = int(id_or_name)
+    return number if -(2**63) <= number < 2**63 else None
+
+
+def _where(experiment_id: int, phase: str | None, protocol: str | None) -> list[Any]:
+    given: Mapping[str, Any] = {"experiment_id": int(experiment_id), "phase": phase, "protocol": protocol}
+    # Converting refuses a phase or protocol that does not exist, instead of finding nothing.
+    return [
+        EPISODES.c[name] == boundary.column_value(EPISODES.c[name], value) for name, value in given.items() if value is not None
+    ]
+
+
+def _without_id(row: Row[Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in row._mapping.items() if name != "id"}
+
+
+def _experiment(row: Row[Any]) -> StoredExperiment:
+    return StoredExperiment(int(row.id), ExperimentRecord(**_without_id(row)))

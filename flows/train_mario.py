@@ -1,0 +1,94 @@
+"""The flow `train-mario`: five phases in order, with the data-quality checks between them."""
+
+import logging
+import shlex
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from configs import Config, Settings, load
+from tasks.evaluate import evaluate_agent
+from tasks.experiment import Experiment, experiment_held, finish_experiment, start_experiment
+from tasks.integration import integration_run
+from tasks.quality import check_rows
+from tasks.report import write_report
+from tasks.smoke import smoke_test
+from tasks.train import train_agent
+from tasks.transient import retry_options
+
+logger = logging.getLogger(__name__)
+
+
+@flow(name="train-mario", persist_result=False, validate_parameters=True)
+def train_mario(preset: str = "dqn", overrides: list[str] | None = None, experiment: str | None = None) -> dict[str, Any]:
+    """Train, evaluate and report on one experiment.
+
+    Args:
+        preset: a preset's name or a YAML file; `mario presets` lists them.
+        overrides: `section.key=value`, as `--set` of the command line.
+        experiment: the experiment's name. One that was begun before goes on where it stopped. Default: the preset's name and
+            this flow run's, so that a retry of the flow run goes on with its own experiment.
+
+    Returns:
+        The experiment's name and folder, and the places of report, videos and model.
+
+    Raises:
+        ConfigError: preset or overrides are refused; nothing has been done then.
+    """
+    config = load(preset, overrides or [])
+    begun = start_experiment(config, experiment or f"{config.name}-{flow_run.name}", Settings.from_environment(), flow_run.id)
+    try:
+        with experiment_held(begun):
+            summary = _phases(begun)
+    except Exception:
+        finish_experiment(begun, "failed")
+        raise
+    except BaseException:
+        # A signal, or Prefect's cancellation: the training has written its checkpoint.
+        finish_experiment(begun, "interrupted")
+        logger.warning("interrupted; to go on: %s", resume_command(preset, overrides or [], begun.name))
+        raise
+    finish_experiment(begun, "completed")
+    return summary
+
+
+def _phases(experiment: Experiment) -> dict[str, Any]:
+    options = retry_options(experiment.config.retry)
+    smoke_test.with_options(**options)(experiment)
+
+    integrated = integration_run.with_options(**options)(experiment)
+    _check(experiment, "integration", integrated)
+
+    trained = train_agent.with_options(**options)(experiment)
+    _check(experiment, "train", trained)
+
+    evaluated = evaluate_agent.with_options(**options)(experiment, trained)
+    _check(experiment, "evaluate", evaluated)
+
+    reported = write_report.with_options(**options)(experiment)
+    return {
+        "experiment": experiment.name,
+        "directory": str(experiment.directory),
+        "episodes": trained.details["episodes"],
+        "model": trained.details["model_path"],
+        "model_uri": trained.details["model_uri"],
+        **reported.details,
+    }
+
+
+def _check(experiment: Experiment, phase: Any, record: Any) -> None:
+    check_rows.with_options(**retry_options(experiment.config.retry))(experiment, phase, record)
+
+
+def resume_command(preset: str, overrides: list[str], name: str) -> str:
+    """The command that goes on with an experiment."""
+    settings = [part for override in overrides for part in ("--set", override)]
+    return shlex.join(["mario", "run", preset, *settings, "--experiment", name])
+
+
+def first_line(config: Config) -> str:
+    """What is about to happen, for the console."""
+    environment = config.environment
+    game = "the full game" if environment.game == "full" else f"level {environment.world}-{environment.stage}"
+    return f"{config.name}: {config.agent.algorithm.upper()} on {game}, {config.train.total_steps:,} steps, seed {config.seed}"

@@ -1,0 +1,69 @@
+"""`mario watch`: an agent at play, or a stored episode again, in a window or as a video."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from configs import EvaluateConfig, Settings
+from mario_env import EpisodeStart, EpisodeSummary
+from reports.replay import episode_frames as replayed_frames
+from reports.video import Frame
+from tasks.experiment import open_store
+from tracking import resolve_model, resolve_tracking_uri
+
+
+class WatchError(RuntimeError):
+    """There is nothing to see; the message says why."""
+
+
+def episode_frames(episode_id: int, settings: Settings) -> Iterator[Frame]:
+    """The frames of a stored episode, RGB uint8 (240, 256, 3), one an emulator frame.
+
+    Raises:
+        StoreError: there is no such episode.
+        WatchError: its actions were not kept.
+    """
+    from configs import from_dict
+
+    with open_store(settings) as store:
+        episode = store.episode(episode_id)
+    if episode.actions is None or episode.start is None:
+        raise WatchError(f"episode {episode_id} was stored without its actions (episodes.store_actions was off)")
+    config = from_dict(episode.experiment.record.config, f"experiment {episode.experiment.record.name}")
+    return replayed_frames(config.environment, EpisodeStart.from_json(episode.start), episode.actions)
+
+
+def model_frames(reference: str, settings: Settings, *, stochastic: bool, seed: int) -> Iterator[Frame]:
+    """The frames of one episode that the model plays now.
+
+    Raises:
+        ModelNotFoundError, CheckpointError: there is no such model, or its files are damaged.
+    """
+    from agents import load_agent, play_episodes
+
+    agent = load_agent(resolve_model(reference, resolve_tracking_uri(settings.tracking_uri, settings.home)))
+    played: list[EpisodeSummary] = []
+    play_episodes(
+        agent,
+        agent.config.environment,
+        "stochastic" if stochastic else "greedy",
+        EvaluateConfig(episodes=1, n_envs=1),
+        seed=seed,
+        on_episode=lambda episode: played.append(episode.summary),
+    )
+    return replayed_frames(agent.config.environment, played[0].start, played[0].actions)
+
+
+def show(frames: Iterator[Frame], video: Path | None) -> Path | None:
+    """Write `frames` to the MP4 file `video`, or show them in a window at the game's own speed.
+
+    Raises:
+        WindowError: there is no screen.
+    """
+    if video is not None:
+        from reports.video import render_video
+
+        return render_video(frames, video)
+    from reports.window import show_in_window
+
+    show_in_window(frames)
+    return None

@@ -1,0 +1,36 @@
+"""The game: console, transforms, environment, vectorised environment.
+
+:func:`make` is the only constructor of an environment, :func:`make_vec` of several at once.
+"""
+
+from typing import TYPE_CHECKING
+
+from mario_env.errors import PlaybackError, RomUnavailableError, WorkerError
+from mario_env.factory import OBSERVATION_SHAPE, make
+from mario_env.summary import EpisodeStart, EpisodeSummary
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
+    from configs.schema import EnvironmentConfig
+
+__all__ = [
+    "OBSERVATION_SHAPE",
+    "EpisodeStart",
+    "EpisodeSummary",
+    "PlaybackError",
+    "RomUnavailableError",
+    "WorkerError",
+    "make",
+    "make_vec",
+]
+
+
+def make_vec(config: "EnvironmentConfig", n_envs: int, *, seed: int, processes: bool = True) -> "VecEnv":
+    """Make several environments at once: see :func:`mario_env.vector.make_vec`.
+
+    Here so that importing this package does not import stable-baselines3 and torch, which workers do without.
+    """
+    from mario_env import vector
+
+    return vector.make_vec(config, n_envs, seed=seed, processes=processes)

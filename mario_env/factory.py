@@ -1,0 +1,98 @@
+"""Builds the environment: the one place that fixes the order of the transforms."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import gymnasium
+from gymnasium.wrappers import FrameStackObservation, ResizeObservation, StickyAction, TimeLimit
+
+from configs.schema import EnvironmentConfig
+from mario_env.console import Console, NesPyConsole, Screen
+from mario_env.wrappers import (
+    CropStatusBar,
+    EpisodeRecorder,
+    FrameSkip,
+    Grayscale,
+    JoypadAction,
+    LifeLossTermination,
+    MemoryFacts,
+    MemoryReward,
+    NoopStart,
+    StallTruncation,
+    button_combinations,
+)
+
+__all__ = ["OBSERVATION_SHAPE", "build", "make"]
+
+OBSERVATION_SHAPE: Final = (4, 84, 84)
+
+Environment = gymnasium.Env[Screen, Any]
+
+
+def make(config: EnvironmentConfig, *, seed: int | None = None) -> Environment:
+    """Make the environment that `config` describes. Training, evaluation, playback and tests all use this.
+
+    Args:
+        config: the environment's section of the configuration.
+        seed: of the random numbers (no-op starts, sticky actions; the game has none) and of the action space's `sample`. A
+            `reset(seed=…)` seeds them again.
+
+    Returns:
+        Observations are uint8 of shape (4, 84, 84) in [0, 255], the newest picture last; actions are Discrete(n). For info
+        see :class:`~mario_env.wrappers.MemoryFacts`, :class:`~mario_env.wrappers.MemoryReward` and
+        :class:`~mario_env.wrappers.EpisodeRecorder`.
+
+    Raises:
+        RomUnavailableError: the installed gym-super-mario-bros has no such ROM.
+    """
+    return build(NesPyConsole(config, seed=seed), config, seed=seed)
+
+
+def build(
+    console: Console,
+    config: EnvironmentConfig,
+    *,
+    seed: int | None = None,
+    watch: Callable[[Environment], Environment] | None = None,
+) -> Environment:
+    """Put the transforms around a console, in their fixed order.
+
+    Args:
+        console: what executes the game.
+        config: which transforms, and how.
+        seed: of the action space's `sample`.
+        watch: wraps the environment that is stepped frame by frame; for playback.
+    """
+    env: Environment = NoopStart(console, config.noop_frames)
+    env = MemoryFacts(env, one_level=config.game == "level")
+    if watch is not None:
+        env = watch(env)
+    env = JoypadAction(env, button_combinations(config))
+    env = _observe(env, config)
+    env = MemoryReward(env, config.reward)
+    env = _end(env, config)
+    env = EpisodeRecorder(env)
+    if config.sticky_actions:
+        env = StickyAction(env, config.sticky_actions)
+    env.action_space.seed(seed)
+    return env
+
+
+def _observe(env: Environment, config: EnvironmentConfig) -> Environment:
+    if config.frame_skip > 1:
+        env = FrameSkip(env, config.frame_skip)
+    env = Grayscale(env)
+    if config.crop_status_bar:
+        env = CropStatusBar(env)
+    env = ResizeObservation(env, OBSERVATION_SHAPE[1:])
+    return FrameStackObservation(env, OBSERVATION_SHAPE[0])
+
+
+def _end(env: Environment, config: EnvironmentConfig) -> Environment:
+    if config.life_loss_ends_episode:
+        env = LifeLossTermination(env)
+    if config.stall_after is not None:
+        env = StallTruncation(env, config.stall_after)
+    if config.max_steps is not None:
+        env = TimeLimit(env, config.max_steps)
+    return env

@@ -1,0 +1,191 @@
+"""Several environments at once, a process each, behind stable-baselines3's interface."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import gymnasium
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+
+from configs.schema import EnvironmentConfig
+from mario_env.console import check_rom
+from mario_env.errors import WorkerError
+from mario_env.factory import make
+from mario_env.worker import WORKER_CODE
+
+__all__ = ["ProcessVecEnv", "make_vec"]
+
+_CLOSE_SECONDS: Final = 5.0
+# A worker has one environment and one core: no library in it may start threads of its own.
+_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMEXPR_NUM_THREADS": "1"}
+
+
+def make_vec(config: EnvironmentConfig, n_envs: int, *, seed: int, processes: bool = True) -> VecEnv:
+    """Make `n_envs` environments that `config` describes; environment i is seeded with seed + i.
+
+    Args:
+        config: the environment's section of the configuration.
+        n_envs: how many.
+        seed: of the first; a later `VecEnv.seed` has the same meaning.
+        processes: a process each (they ignore Ctrl-C, which is their parent's affair); otherwise all in this process.
+
+    Raises:
+        RomUnavailableError: the installed gym-super-mario-bros has no such ROM; raised before any process starts.
+        WorkerError: a worker could not make its environment.
+        ValueError: n_envs is below 1.
+    """
+    if n_envs < 1:
+        raise ValueError(f"n_envs: at least 1 environment is needed, not {n_envs}")
+    check_rom(config)
+    factories: list[Callable[[], gymnasium.Env[Any, Any]]]
+    factories = [partial(make, config, seed=seed + index) for index in range(n_envs)]
+    envs: VecEnv = ProcessVecEnv(config, n_envs, seed=seed) if processes else DummyVecEnv(factories)
+    envs.seed(seed)
+    return envs
+
+
+class _Worker:
+    """The parent's side of one worker: a connection whose failures name the worker. Stands in for SB3's `remote`."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self._failure: WorkerError | None = None
+        self._connection, far_end = multiprocessing.Pipe(duplex=True)
+        arguments = json.dumps({"connection": far_end.fileno(), "path": sys.path})
+        with far_end, _blocked_sigint():
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", WORKER_CODE, arguments],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[far_end.fileno()],
+                env={**os.environ, **_ONE_THREAD},
+            )
+        self.pid = self._process.pid
+        # For environments that nobody closed: at the latest when this process ends.
+        self._end = weakref.finalize(self, _end, self._connection, self._process)
+
+    def send(self, request: Any) -> None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._connection.send(request)
+        except OSError:
+            # Died between two requests; if it could still say why, that is waiting in the connection.
+            self.recv()
+            raise self._lost() from None
+
+    def recv(self) -> Any:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            kind, value = self._connection.recv()
+        except (EOFError, OSError):
+            raise self._lost() from None
+        if kind == "failed":
+            cause = str(value).strip().splitlines()[-1]
+            self._failure = WorkerError(self.index, self.pid, f"failed: {cause}\n\nIn the worker:\n{value}")
+            raise self._failure
+        return value
+
+    def _lost(self) -> WorkerError:
+        """The connection is gone: say how the process ended."""
+        try:
+            code = self._process.wait(timeout=_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            what = "closed its connection but still runs"
+        else:
+            what = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+            if code == -signal.SIGKILL:
+                what += "; the system does that when memory runs out"
+        self._failure = WorkerError(self.index, self.pid, what)
+        return self._failure
+
+    def ask_to_close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.send(("close", None))
+        self._connection.close()
+
+    def join(self, deadline: float) -> None:
+        """Wait for the end until then, and bring it about afterwards."""
+        self._end.detach()
+        _end(self._connection, self._process, deadline)
+
+
+def _end(connection: Connection, process: subprocess.Popen[bytes], deadline: float = 0.0) -> None:
+    """End a worker: it does so by itself when its connection closes, unless it is stuck."""
+    connection.close()
+    try:
+        process.wait(timeout=max(0.1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class ProcessVecEnv(SubprocVecEnv):
+    """stable-baselines3's SubprocVecEnv with workers that start fast, ignore Ctrl-C, and whose failure has a name.
+
+    Any method raises :class:`~mario_env.errors.WorkerError` when a worker died or an environment raised; after that only
+    `close` is of use, which neither raises nor waits longer than five seconds.
+
+    Args:
+        config: what each environment is.
+        n_envs: how many.
+        seed: environment i is made with seed + i.
+    """
+
+    def __init__(self, config: EnvironmentConfig, n_envs: int, *, seed: int | None = None) -> None:
+        self.waiting = False
+        self.closed = False
+        self.remotes: tuple[Any, ...] = ()
+        try:
+            for index in range(n_envs):
+                self.remotes = (*self.remotes, _Worker(index))
+            for index, worker in enumerate(self.remotes):
+                worker.send((config, None if seed is None else seed + index))
+            spaces = [worker.recv() for worker in self.remotes]
+        except BaseException:
+            self.close()
+            raise
+        VecEnv.__init__(self, n_envs, *spaces[0])
+
+    @property
+    def pids(self) -> list[int]:
+        """The workers' process ids, in order."""
+        return [worker.pid for worker in self.remotes]
+
+    def close(self) -> None:
+        """End the workers; those that do not end by themselves are killed."""
+        if self.closed:
+            return
+        self.closed = True
+        for worker in self.remotes:
+            worker.ask_to_close()
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        for worker in self.remotes:
+            worker.join(deadline)
+
+
+@contextlib.contextmanager
+def _blocked_sigint() -> Iterator[None]:
+    """Processes started meanwhile never receive SIGINT: the mask is inherited, and no moment of their start is unprotected."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

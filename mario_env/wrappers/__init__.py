@@ -1,0 +1,23 @@
+"""The transforms between the console and the agent, one a class, grouped by what they transform."""
+
+from mario_env.wrappers.actions import JoypadAction, NoopStart, button_combinations
+from mario_env.wrappers.facts import MemoryFacts
+from mario_env.wrappers.observation import CropStatusBar, FrameSkip, Grayscale
+from mario_env.wrappers.record import EpisodeRecorder
+from mario_env.wrappers.reward import REWARD_COMPONENTS, MemoryReward
+from mario_env.wrappers.termination import LifeLossTermination, StallTruncation
+
+__all__ = [
+    "REWARD_COMPONENTS",
+    "CropStatusBar",
+    "EpisodeRecorder",
+    "FrameSkip",
+    "Grayscale",
+    "JoypadAction",
+    "LifeLossTermination",
+    "MemoryFacts",
+    "MemoryReward",
+    "NoopStart",
+    "StallTruncation",
+    "button_combinations",
+]

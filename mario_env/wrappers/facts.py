@@ -1,0 +1,102 @@
+"""What is read from the console's RAM at every frame, and the ends of an episode that follow from it."""
+
+from typing import Any
+
+import gymnasium
+
+from mario_env import memory as ram
+from mario_env.console import Console, Screen
+
+__all__ = ["MemoryFacts"]
+
+_FASTEST = 8  # pixels a frame; running is 2.5, a spring or a ledge adds less than the rest
+
+
+class MemoryFacts(gymnasium.Wrapper[Screen, Any, Screen, Any]):
+    """Puts the facts of the RAM into info, counts what happened since the reset, and ends the episode.
+
+    Facts: see :func:`mario_env.memory.read_facts`. Counts since the reset:
+
+    - frame_count: frames played.
+    - progress: pixels *moved* beyond the furthest x of the level so far, summed over levels. Positions that were not moved to
+      do not count: behind a pipe the x may be a thousand pixels on (1-1), in a bonus room or behind the pipe of 1-2 it starts
+      again near 0, the mazes of 4-4, 7-4 and 8-4 put the player four pages back, and a lost life back to the start or half of
+      the level. The furthest x stays the level's, whatever room it was in, so that nothing is paid for twice.
+    - distance: pixels from the start of a level to its furthest x, summed over levels; jumps of position count here.
+    - deaths, time_ups: lives lost, and how many of them because the clock ran out.
+    - levels_completed: levels left for a later one (by flag, axe, or a warp pipe, which counts once however many worlds it
+      skips), and 8-4 by its axe.
+
+    A level game terminates when its life is lost ("died", "timed_out") or the level is completed ("completed": flag, axe, or a
+    warp pipe to another level); the full game when its last life is lost ("game_over") or the last princess is saved
+    ("completed"). The reason is info's `end_reason`. The facts of that step are those of the frame itself: where it happened.
+    """
+
+    def __init__(self, env: gymnasium.Env[Screen, Any], *, one_level: bool) -> None:
+        super().__init__(env)
+        console = env.unwrapped
+        assert isinstance(console, Console)
+        self._console = console
+        self._one_level = one_level
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:
+        """Start counting from 0."""
+        screen, info = self.env.reset(seed=seed, options=options)
+        memory = self._console.memory
+        self._frame_count = self._progress = self._deaths = self._time_ups = self._completed = 0
+        self._furthest: dict[int, tuple[int, int]] = {}  # by level: x at its start, furthest x
+        self._arrive(memory)
+        return screen, {**info, **ram.read_facts(memory), **self._counts()}
+
+    def step(self, action: int) -> tuple[Screen, float, bool, bool, dict[str, Any]]:
+        """Play one frame."""
+        screen, _, _, truncated, info = self.env.step(action)
+        frame, memory = self._console.frame_memory, self._console.memory
+        self._frame_count += 1
+        self._move(frame)
+        reason = self._end_reason(frame, memory)
+        self._arrive(memory)
+        facts = ram.read_facts(frame if reason else memory)
+        if reason in ("died", "timed_out", "game_over"):
+            facts["life"] = max(0, facts["life"] - 1)  # the game takes the life only after the frame
+        info = {**info, **facts, **self._counts()}
+        if reason:
+            info["end_reason"] = reason
+        return screen, 0.0, reason is not None, truncated, info
+
+    def _counts(self) -> dict[str, int]:
+        return {
+            "frame_count": self._frame_count,
+            "progress": self._progress,
+            "distance": sum(furthest - start for start, furthest in self._furthest.values()),
+            "deaths": self._deaths,
+            "time_ups": self._time_ups,
+            "levels_completed": self._completed,
+        }
+
+    def _move(self, frame: bytes) -> None:
+        """Count what was moved during the frame itself."""
+        x, level = ram.x_position(frame), ram.level(frame)
+        start, furthest = self._furthest.get(level, (x, x))
+        if level == self._level and abs(x - self._x) <= _FASTEST:
+            self._progress += max(0, x - furthest)
+        self._furthest[level] = start, max(furthest, x)
+
+    def _arrive(self, memory: bytes) -> None:
+        """Note where the player is after what was skipped behind the frame."""
+        self._x, self._level = ram.x_position(memory), ram.level(memory)
+        start, furthest = self._furthest.get(self._level, (self._x, self._x))
+        self._furthest[self._level] = start, max(furthest, self._x)
+
+    def _end_reason(self, frame: bytes, memory: bytes) -> str | None:
+        if ram.is_dying(frame):
+            self._deaths += 1
+            self._time_ups += ram.is_time_up(frame)
+            if self._one_level:
+                return "timed_out" if ram.is_time_up(frame) else "died"
+            return "game_over" if ram.is_game_over(memory) else None
+        done = ram.is_flag_reached(frame) if self._one_level else ram.is_last_princess_saved(frame)
+        if done or ram.level(memory) > self._level:
+            self._completed += 1
+            return "completed" if done or self._one_level else None
+        return None

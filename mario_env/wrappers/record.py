@@ -1,0 +1,68 @@
+"""The record of an episode."""
+
+import time
+from typing import Any
+
+import gymnasium
+
+from mario_env.console import Screen
+from mario_env.summary import EpisodeStart, EpisodeSummary
+from mario_env.wrappers.reward import REWARD_COMPONENTS
+
+__all__ = ["EpisodeRecorder"]
+
+_END_FACTS = ("x_pos", "y_pos", "score", "coins", "time", "life", "status", "world", "stage")
+
+
+class EpisodeRecorder(gymnasium.Wrapper[Screen, Any, Screen, Any]):
+    """Counts an episode and sums it up.
+
+    Every step's info gets `frames`, the frames that the decision lasted. The last step's gets `end_reason`,
+    `episode_summary` (:class:`~mario_env.summary.EpisodeSummary`) and `episode`, the dictionary of reward `r`, length `l` and
+    seconds `t` that stable-baselines3 reads for its statistics.
+
+    Args:
+        env: has :class:`~mario_env.wrappers.reward.MemoryReward` below. What changes actions belongs above this wrapper, so
+            that the actions recorded are those executed.
+    """
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:
+        """Start a new record."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._start = EpisodeStart(noop_frames=info["noop_frames"])
+        self._actions = bytearray()
+        self._components = dict.fromkeys(REWARD_COMPONENTS, 0.0)
+        self._frames = 0
+        self._started = time.perf_counter()
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Screen, Any, bool, bool, dict[str, Any]]:
+        """Record one decision."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._actions.append(int(action))
+        for name, value in info["reward_components"].items():
+            self._components[name] += value
+        info["frames"] = info["frame_count"] - self._frames
+        self._frames = info["frame_count"]
+        if terminated or truncated:
+            # Nothing else truncates without naming its reason but Gymnasium's TimeLimit.
+            info.setdefault("end_reason", "step_limit")
+            summary = self._summary(info)
+            info["episode_summary"] = summary
+            info["episode"] = {"r": summary.reward, "l": summary.steps, "t": round(summary.duration_seconds, 6)}
+        return observation, reward, terminated, truncated, info
+
+    def _summary(self, info: dict[str, Any]) -> EpisodeSummary:
+        return EpisodeSummary(
+            reward=sum(self._components.values()),
+            steps=len(self._actions),
+            frames=self._frames,
+            duration_seconds=time.perf_counter() - self._started,
+            distance_traveled=info["distance"],
+            **{name: info[name] for name in _END_FACTS},
+            level_completed=info["levels_completed"] > 0,
+            end_reason=info["end_reason"],
+            reward_components=dict(self._components),
+            start=self._start,
+            actions=bytes(self._actions),
+        )

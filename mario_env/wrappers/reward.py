@@ -1,0 +1,62 @@
+"""The reward of a decision, computed from what the RAM says happened during it."""
+
+from typing import Any, Final
+
+import gymnasium
+
+from configs.schema import RewardConfig
+from mario_env.console import Screen
+
+__all__ = ["REWARD_COMPONENTS", "MemoryReward"]
+
+REWARD_COMPONENTS: Final = ("progress", "clock", "score", "death", "completion")
+
+
+class MemoryReward(gymnasium.Wrapper[Screen, Any, Screen, Any]):
+    """Replaces the reward by the weighted and scaled sum of what happened since the last decision:
+
+    - progress: pixels moved beyond the level's furthest x, at most `progress_limit` a decision.
+    - clock: minus the units of the game's clock that ran down; nothing when it was set anew (a life lost, a new level).
+    - score: points.
+    - death: lives lost.
+    - completion: levels completed.
+
+    Each component, weighted and scaled, is in info's `reward_components`; the reward is their sum.
+
+    Args:
+        env: has :class:`~mario_env.wrappers.facts.MemoryFacts` below.
+        config: the weights.
+    """
+
+    def __init__(self, env: gymnasium.Env[Screen, Any], config: RewardConfig) -> None:
+        super().__init__(env)
+        self._config = config
+        self._before: dict[str, Any] = {}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:
+        """Count from here."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._before = info
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Screen, float, bool, bool, dict[str, Any]]:
+        """Pay for what happened."""
+        observation, _, terminated, truncated, info = self.env.step(action)
+        components = self._components(self._before, info)
+        self._before = info
+        info = {**info, "reward_components": components}
+        return observation, sum(components.values()), terminated, truncated, info
+
+    def _components(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
+        config, scale = self._config, self._config.scale
+        deaths = after["deaths"] - before["deaths"]
+        completed = after["levels_completed"] - before["levels_completed"]
+        clock = 0 if deaths or completed else min(0, after["time"] - before["time"])
+        progress = min(after["progress"] - before["progress"], config.progress_limit)
+        return {
+            "progress": scale * config.progress * progress,
+            "clock": scale * config.clock * clock,
+            "score": scale * config.score * (after["score"] - before["score"]),
+            "death": scale * config.death * deaths,
+            "completion": scale * config.completion * completed,
+        }

@@ -1,0 +1,70 @@
+"""The learning curves."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from matplotlib.axes import Axes
+
+from reports.curves import Curve, learning_curve
+from reports.data import ExperimentData
+from reports.results import number, percent
+from reports.style import HALF, WIDE, Picture, colour, counted, dress, legend, new_figure, percentages, png
+
+CURVES: Final = {
+    "distance_traveled": ("learning-distance", "Distance", "pixels travelled per episode"),
+    "reward": ("learning-reward", "Reward", "reward per episode"),
+    "level_completed": ("learning-completion", "Completion rate", "share of episodes completed"),
+}
+"""The columns that have a curve: file name, title and unit."""
+
+FEW_EPISODES: Final = 3  # below, a line would claim a course that nobody has seen: points are drawn
+
+
+def learning_picture(experiments: Sequence[ExperimentData], column: str) -> Picture | None:
+    """`column` of the training episodes over environment steps, one line an experiment; None if none has an episode."""
+    name, title, unit = CURVES[column]
+    curves = [(index, each.name, learning_curve(each.train, column)) for index, each in enumerate(experiments)]
+    curves = [(index, own, curve) for index, own, curve in curves if len(curve.values)]
+    if not curves:
+        return None
+    share, wide = column == "level_completed", column == "distance_traveled"
+    figure = new_figure(WIDE if wide else HALF)
+    axes = figure.subplots()
+    for index, own, curve in curves:
+        if not share and len(curves) == 1:  # with several experiments, bands and dots would hide the lines
+            _spread(axes, curve, colour(index))
+        marker = "o" if len(curve.values) < FEW_EPISODES else ""
+        axes.plot(curve.steps, curve.mean, color=colour(index), linewidth=2.2, label=own, marker=marker)
+    dress(axes, "environment steps", unit)
+    counted(axes)
+    axes.set_xlim(left=0)
+    if share:
+        axes.set_ylim(0, min(1.02, 1.05 * max(0.05, axes.get_ylim()[1])))
+        percentages(axes)
+    if len(curves) > 1:
+        legend(axes)
+    told = "; ".join(f"{own} ends at {_said(curve, column)}" for _, own, curve in curves)
+    caption = f"{title}. {_line(curves, share)}."
+    return Picture(name, png(figure), f"Line plot of {title.lower()} over environment steps: {told}.", caption, wide=wide)
+
+
+def _spread(axes: Axes, curve: Curve, shade: str) -> None:
+    """Single episodes as dots, and the middle half of each window as a band."""
+    few = len(curve.values) < FEW_EPISODES
+    axes.scatter(curve.steps, curve.values, s=26 if few else 7, color=shade, alpha=1 if few else 0.22, linewidths=0)
+    if curve.window > 1:
+        axes.fill_between(curve.steps, curve.low, curve.high, color=shade, alpha=0.16, linewidth=0)
+
+
+def _said(curve: Curve, column: str) -> str:
+    last = float(curve.mean[-1])
+    return percent(last) if column == "level_completed" else number(last, 0 if column == "distance_traveled" else 1)
+
+
+def _line(curves: Sequence[tuple[int, str, Curve]], share: bool) -> str:
+    windows = sorted({curve.window for _, _, curve in curves})
+    if windows == [1]:
+        return "Each training episode"
+    window = f"{windows[0]} to {windows[-1]}" if len(windows) > 1 else f"{windows[0]}"
+    spread = "; band: the middle half of them; dots: single episodes" if len(curves) == 1 and not share else ""
+    return f"Line: mean of the last {window} training episodes{spread}"

@@ -1,0 +1,13 @@
+"""A stored episode as frames: played again from its start and actions."""
+
+from collections.abc import Iterator
+
+from configs.schema import EnvironmentConfig
+from mario_env import EpisodeStart, play_back
+from reports.video import Frame
+
+
+def episode_frames(config: EnvironmentConfig, start: EpisodeStart, actions: bytes) -> Iterator[Frame]:
+    """The pictures of an episode, RGB uint8 (240, 256, 3), one an emulator frame; made for :attr:`ExperimentData.replay`."""
+    for played in play_back(config, start, actions):
+        yield played.rgb

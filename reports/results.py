@@ -1,0 +1,161 @@
+"""How the agent fared under each protocol, and the sentence that sums it up."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from configs.schema import PROTOCOLS
+from episodes.statistics import ProtocolSummary, summarise
+from reports.choice import headline_protocol
+from reports.data import ExperimentData
+from reports.style import protocol_label
+
+NARROW_SPACE = "\u202f"
+START_X = 40  # pixels: where Mario stands when a level begins; distances count from there
+
+
+def protocol_summaries(experiment: ExperimentData) -> dict[str, ProtocolSummary]:
+    """The summary of each protocol that was played, in the order of :data:`configs.schema.PROTOCOLS`, ``random`` last."""
+    rows = experiment.evaluation
+    present = [str(protocol) for protocol in rows["protocol"].unique()] if len(rows) else []
+    order = [*PROTOCOLS, *sorted((set(present) | set(experiment.summaries)) - set(PROTOCOLS))]
+    order.sort(key=lambda protocol: protocol == "random")
+    summaries: dict[str, ProtocolSummary] = {}
+    for protocol in order:
+        if protocol in experiment.summaries:
+            summaries[protocol] = experiment.summaries[protocol]
+        elif protocol in present:
+            summaries[protocol] = summarise(rows[rows["protocol"] == protocol])
+    return summaries
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The result in one sentence, and a second one on how sure it is."""
+
+    sentence: str
+    detail: str
+    protocol: str | None
+    summary: ProtocolSummary | None
+    random: ProtocolSummary | None
+
+
+def headline(experiment: ExperimentData, summaries: Mapping[str, ProtocolSummary]) -> Headline:
+    """The honest result: how far the agent gets, how often it completes, and whether that is more than random play."""
+    rows = experiment.evaluation
+    protocol = headline_protocol(rows) if len(rows) else next((name for name in summaries if name != "random"), None)
+    random = summaries.get("random")
+    if protocol is None:
+        return _without_evaluation(experiment, random)
+    summary = summaries[protocol]
+    sentence = f"{_who(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}."
+    detail = f"Protocol: {protocol_label(protocol).lower()}. {_against_random(summary, random)}"
+    if summary.note:
+        detail = f"{detail} {sentence_case(summary.note)}"
+    return Headline(sentence, detail.strip(), protocol, summary, random)
+
+
+def leading(headlines: Sequence[Headline]) -> int:
+    """The index of the best experiment: the highest completion rate, then the longest mean distance."""
+
+    def rank(index: int) -> tuple[bool, float, float]:
+        own = headlines[index]
+        if own.summary is None:
+            return (False, 0.0, 0.0)
+        share = own.summary.completed / max(1, own.summary.episodes)
+        return (own.protocol is not None, share, own.summary.distance_mean)
+
+    return max(range(len(headlines)), key=lambda index: (rank(index), -index))
+
+
+def _without_evaluation(experiment: ExperimentData, random: ProtocolSummary | None) -> Headline:
+    train = experiment.train
+    if train.empty:
+        return Headline("No episode has been played yet.", "Neither training nor evaluation rows exist.", None, None, random)
+    last = train.sort_values("global_step", kind="stable").tail(100)
+    summary = summarise(last)
+    few = "its only training episode" if len(train) == 1 else f"its last {len(last)} training episodes"
+    result = f"{_who(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}"
+    sentence = f"Not evaluated: in {few}, {result}."
+    return Headline(
+        sentence, "Training episodes include exploration and a policy that still changes: they are no evaluation.",
+        None, summary, random,
+    )  # fmt: skip
+
+
+def _who(experiment: ExperimentData) -> str:
+    return f"{experiment.algorithm}-Mario"
+
+
+def _completes(summary: ProtocolSummary, experiment: ExperimentData) -> str:
+    what = "at least one level" if experiment.full_game else f"level {experiment.level}"
+    if one_trajectory(summary):
+        return f"{'completes' if summary.completed else 'does not complete'} {what} on the one trajectory it plays"
+    interval = f"95{NARROW_SPACE}% interval {percent(summary.completion.low)} to {percent(summary.completion.high)}"
+    return f"completes {what} in {summary.completed} of {summary.episodes} {plural(summary.episodes, 'episode')} ({interval})"
+
+
+def _distance(summary: ProtocolSummary, experiment: ExperimentData) -> str:
+    far = f"{number(summary.distance_mean)} px on average"
+    if experiment.finish_x and not experiment.full_game:
+        return f"{far}, {percent(min(1.0, summary.distance_mean / (experiment.finish_x - START_X)))} of the level"
+    return far
+
+
+def _against_random(summary: ProtocolSummary, random: ProtocolSummary | None) -> str:
+    if random is None:
+        return "A random policy was not played for comparison."
+    reference = (
+        f"A random policy travels {number(random.distance_mean)} px and completes {random.completed} of {random.episodes}"
+    )
+    agent, other = summary.distance_interval, random.distance_interval
+    if one_trajectory(summary):
+        return f"{reference}; one trajectory cannot say by how much the agent is better."
+    if agent.low > other.high:
+        return f"{reference}: the agent gets clearly further."
+    if agent.high < other.low:
+        return f"{reference}: the agent does worse than chance."
+    return f"{reference}: the intervals of distance overlap, so no difference has been shown."
+
+
+def one_trajectory(summary: ProtocolSummary) -> bool:
+    """Whether several episodes were one and the same, so that they say no more than one."""
+    return bool(summary.distinct == 1 and summary.episodes > 1)
+
+
+def number(value: float, digits: int = 0) -> str:
+    """1 240.5 with a narrow space between thousands."""
+    text = f"{value:,.{digits}f}".replace(",", NARROW_SPACE)
+    return "0" if text == "-0" else text.replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """12 %, 0.4 %, > 99.9 %: never a rounded 0 or 100 for what is neither."""
+    if 0 < share < 0.0005:
+        return f"< 0.1{NARROW_SPACE}%"
+    if 0.9995 < share < 1:
+        return f"> 99.9{NARROW_SPACE}%"
+    value = 100 * share
+    whole = abs(value - round(value)) < 0.05 or 10 <= value < 99
+    return f"{value:.0f}{NARROW_SPACE}%" if whole else f"{value:.1f}{NARROW_SPACE}%"
+
+
+def duration(seconds: float) -> str:
+    """48 s, 12 min 5 s, 3 h 20 min."""
+    total = round(seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60} s"
+    return f"{total // 3600} h {total % 3600 // 60} min"
+
+
+def plural(count: int, word: str) -> str:
+    """The word for `count` things."""
+    return word if count == 1 else f"{word}s"
+
+
+def sentence_case(text: str) -> str:
+    """`text` with a capital and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -1,0 +1,139 @@
+"""The look of the report's plots: one palette, one way to draw axes.
+
+Colours are those of the game, moved to where people with any colour vision can tell them apart (checked against simulated
+deuteranopia, protanopia and tritanopia, and by lightness in gray print). Figures are built with matplotlib's objects, never
+through pyplot, whose global state is neither thread-safe nor freed.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Final
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+INK: Final = "#23212b"
+MUTED: Final = "#6b6875"
+GRID: Final = "#e4dfd3"
+SKY: Final = "#2f6fde"
+BRICK: Final = "#b8400e"
+COIN: Final = "#e0a018"
+PIPE: Final = "#0b7a5c"
+CASTLE: Final = "#8a8794"
+PLUM: Final = "#7b4ea3"
+NIGHT: Final = "#17284f"
+
+EXPERIMENT_COLOURS: Final = (SKY, BRICK, PIPE, COIN, PLUM, NIGHT)
+END_REASON_COLOURS: Final = {
+    "died": BRICK,
+    "game_over": BRICK,
+    "life_lost": BRICK,
+    "timed_out": PLUM,
+    "stalled": COIN,
+    "step_limit": NIGHT,
+    "worker_lost": CASTLE,
+    "completed": PIPE,
+}
+END_REASON_LABELS: Final = {
+    "died": "died",
+    "game_over": "game over",
+    "life_lost": "lost a life",
+    "timed_out": "clock ran out",
+    "stalled": "stalled",
+    "step_limit": "step limit",
+    "worker_lost": "worker lost",
+    "completed": "completed",
+}
+PROTOCOL_LABELS: Final = {
+    "greedy": "Greedy",
+    "stochastic": "Stochastic",
+    "sticky": "Sticky actions",
+    "noop": "No-op starts",
+    "random": "Random policy",
+    "training": "Training",
+}
+
+DOTS_PER_INCH: Final = 160
+HALF: Final = (5.8, 3.5)  # inches: two of these stand side by side on a desktop, and stay legible at a phone's width
+WIDE: Final = (11.8, 3.7)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished plot: PNG bytes, its file's name without ending, and what it shows, for those who see it and who do not."""
+
+    name: str
+    data: bytes
+    alt: str
+    caption: str
+    wide: bool = False
+
+
+def colour(index: int) -> str:
+    """The colour of the experiment with this index; they repeat after six."""
+    return EXPERIMENT_COLOURS[index % len(EXPERIMENT_COLOURS)]
+
+
+def protocol_label(protocol: str) -> str:
+    """A protocol's name as a person reads it."""
+    return PROTOCOL_LABELS.get(protocol, protocol.replace("_", " ").capitalize())
+
+
+def new_figure(size: tuple[float, float] = HALF) -> Figure:
+    """An empty figure of `size` inches."""
+    return Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
+
+
+def dress(axes: Axes, x_label: str, y_label: str, *, grid: str = "y") -> None:
+    """Give `axes` the report's look: no box, faint grid lines, quiet ticks."""
+    axes.set_xlabel(x_label, color=MUTED, fontsize=9.5)
+    axes.set_ylabel(y_label, color=MUTED, fontsize=9.5)
+    axes.tick_params(colors=MUTED, labelsize=9, length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(MUTED)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(True, axis="x" if grid == "x" else "y", color=GRID, linewidth=0.9)
+
+
+def counted(axes: Axes, axis: str = "x") -> None:
+    """Write an axis' numbers as 250, 12k, 1.5M."""
+    target = axes.xaxis if axis == "x" else axes.yaxis
+    target.set_major_formatter(FuncFormatter(lambda value, _: abbreviated(value)))
+
+
+def percentages(axes: Axes, axis: str = "y") -> None:
+    """Write an axis' shares (0 to 1) as per cent."""
+    target = axes.xaxis if axis == "x" else axes.yaxis
+    target.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+
+
+def abbreviated(value: float) -> str:
+    """250, 12k, 1.5M."""
+    for limit, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{letter}"
+    return f"{value:.4g}"
+
+
+def legend(axes: Axes, *, columns: int = 3) -> None:
+    """A legend without a frame above the plot."""
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=columns, frameon=False, fontsize=9, labelcolor=INK,
+        handlelength=1.3, columnspacing=1.4, borderaxespad=0.2,
+    )  # fmt: skip
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG, reduced to 256 colours: plots have few, and the file shrinks to a third."""
+    from PIL import Image
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", metadata={"Software": None})
+    drawn.seek(0)
+    small = io.BytesIO()
+    with Image.open(drawn) as picture:
+        picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT).save(small, format="PNG", optimize=True)
+    return small.getvalue()

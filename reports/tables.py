@@ -1,0 +1,221 @@
+"""The report's numbers as a person reads them: cards, tables and lines of text, ready for the template."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from episodes.statistics import Interval, ProtocolSummary
+from reports.curves import throughput
+from reports.data import ExperimentData
+from reports.results import Headline, duration, number, one_trajectory, percent, plural
+from reports.style import colour, protocol_label
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An estimate and, where there is one, its interval."""
+
+    value: str
+    interval: str = ""
+
+
+def _between(summary: ProtocolSummary, interval: Interval, digits: int = 0) -> str:
+    """The interval in words; nothing for what cannot be resampled: one episode, or one trajectory many times."""
+    if summary.distinct < 2:
+        return ""
+    return f"{number(interval.low, digits)} to {number(interval.high, digits)}"
+
+
+def completion_cell(summary: ProtocolSummary) -> Cell:
+    """Share completed, with its Wilson interval unless there is one trajectory only."""
+    share = percent(summary.completed / max(1, summary.episodes))
+    if one_trajectory(summary):
+        return Cell(share)
+    return Cell(share, f"{percent(summary.completion.low)} to {percent(summary.completion.high)}")
+
+
+def distance_cell(summary: ProtocolSummary) -> Cell:
+    """Interquartile mean of the distance with its interval."""
+    return Cell(number(summary.distance_iqm), _between(summary, summary.distance_interval))
+
+
+def reward_cell(summary: ProtocolSummary) -> Cell:
+    """Interquartile mean of the reward with its interval."""
+    return Cell(number(summary.reward_iqm, 1), _between(summary, summary.reward_interval, 1))
+
+
+def cards(experiment: ExperimentData, headline: Headline) -> list[Row]:
+    """The key figures of one experiment."""
+    found: list[Row] = []
+    summary, random = headline.summary, headline.random
+    if summary is not None:
+        source = f"{protocol_label(headline.protocol).lower()}, " if headline.protocol else "training, "
+        completion, distance = completion_cell(summary), distance_cell(summary)
+        trajectory = (
+            "one trajectory" if one_trajectory(summary) else f"{summary.episodes} {plural(summary.episodes, 'episode')}"
+        )
+        found.append(_card("Completion", completion.value, completion.interval or f"{source}{trajectory}"))
+        found.append(_card("Distance (IQM)", f"{distance.value} px", distance.interval or f"{source}{trajectory}"))
+    if summary is not None and headline.protocol and random is not None:
+        ratio = summary.distance_mean / random.distance_mean if random.distance_mean > 0 else None
+        value = f"{ratio:.1f} ×" if ratio is not None else "–"
+        found.append(_card("Distance against random", value, f"random: {number(random.distance_mean)} px on average"))
+    found.extend(_training_cards(experiment))
+    if experiment.quality:
+        passed = sum(rule.passed for rule in experiment.quality)
+        note = "all rules passed" if passed == len(experiment.quality) else f"{len(experiment.quality) - passed} failed"
+        found.append(_card("Data quality", f"{passed} / {len(experiment.quality)}", note))
+    return found
+
+
+def _training_cards(experiment: ExperimentData) -> list[Row]:
+    if experiment.train.empty:
+        return []
+    episodes = len(experiment.train)
+    steps = int(experiment.train["global_step"].max())
+    took = next((phase.seconds for phase in experiment.phases if phase.name == "train" and phase.seconds), None)
+    note = f"{number(episodes)} {plural(episodes, 'episode')}" + (f" in {duration(took)}" if took else "")
+    found = [_card("Training steps", number(steps), note)]
+    speed = throughput(experiment.train)
+    if speed is not None:
+        found.append(_card("Training steps/s", number(speed.mean), "by the clock, updates included"))
+    return found
+
+
+def _card(label: str, value: str, note: str) -> Row:
+    return {"label": label, "value": value, "note": note}
+
+
+def comparison_rows(experiments: Sequence[ExperimentData], headlines: Sequence[Headline]) -> list[Row]:
+    """One row an experiment, under the protocol it is judged by."""
+    rows: list[Row] = []
+    for index, (experiment, headline) in enumerate(zip(experiments, headlines, strict=True)):
+        summary, speed = headline.summary, throughput(experiment.train)
+        cells = [completion_cell(summary), distance_cell(summary), reward_cell(summary)] if summary else [Cell("–")] * 3
+        rows.append(
+            {
+                "name": experiment.name,
+                "colour": colour(index),
+                "algorithm": experiment.algorithm,
+                "protocol": protocol_label(headline.protocol) if headline.protocol else "Training (last episodes)",
+                "steps": number(int(experiment.train["global_step"].max())) if len(experiment.train) else "–",
+                "cells": cells,
+                "speed": number(speed.mean) if speed else "–",
+            }
+        )
+    return rows
+
+
+def evaluation_rows(experiments: Sequence[ExperimentData], summaries: Sequence[Mapping[str, ProtocolSummary]]) -> list[Row]:
+    """One row for each experiment and protocol."""
+    return [
+        {
+            "name": experiment.name,
+            "protocol": protocol_label(protocol),
+            "random": protocol == "random",
+            "episodes": number(summary.episodes),
+            "distinct": number(summary.distinct),
+            "cells": [
+                completion_cell(summary),
+                distance_cell(summary),
+                Cell(number(summary.distance_mean)),
+                reward_cell(summary),
+            ],
+        }
+        for experiment, own in zip(experiments, summaries, strict=True)
+        for protocol, summary in own.items()
+    ]
+
+
+def resource_rows(experiments: Sequence[ExperimentData]) -> list[Row]:
+    """Mean and peak of each resource that has samples."""
+    rows: list[Row] = []
+    for experiment in experiments:
+        for use in experiment.resources:
+            values = [float(value) for value in use.values if value == value]  # NaN is not equal to itself
+            if values:
+                mean, peak = (f"{number(value, 1)} {use.unit}" for value in (sum(values) / len(values), max(values)))
+                rows.append(
+                    {
+                        "experiment": experiment.name,
+                        "name": use.name,
+                        "mean": mean,
+                        "peak": peak,
+                        "samples": number(len(values)),
+                    }
+                )
+    return rows
+
+
+def rule_rows(experiments: Sequence[ExperimentData]) -> list[Row]:
+    """Every data-quality rule, the failed ones first."""
+    rows = [{"experiment": each.name, **vars(rule)} for each in experiments for rule in each.quality]
+    return sorted(rows, key=lambda rule: bool(rule["passed"]))
+
+
+PROVENANCE_LABELS = {
+    "git_commit": "Commit",
+    "git_dirty": "Uncommitted changes",
+    "seed": "Seed",
+    "config_hash": "Configuration's hash",
+    "python_version": "Python",
+    "torch_version": "torch",
+    "packages": "Packages",
+    "device": "Device",
+    "host": "Host",
+    "started": "Started",
+    "ended": "Ended",
+    "status": "Status",
+    "mlflow_run_id": "MLflow run",
+    "prefect_flow_run_id": "Prefect flow run",
+}
+
+
+def provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is known about where the run comes from, the known keys first, without what is empty."""
+    ordered = [
+        *(key for key in PROVENANCE_LABELS if key in provenance),
+        *(key for key in provenance if key not in PROVENANCE_LABELS),
+    ]
+    shown = [(PROVENANCE_LABELS.get(key, key.replace("_", " ").capitalize()), _said(provenance[key])) for key in ordered]
+    return [(label, value) for label, value in shown if value]
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if hasattr(value, "isoformat"):
+        return f"{value:%Y-%m-%d %H:%M:%S %Z}".strip()
+    return str(value)
+
+
+def config_yaml(experiment: ExperimentData) -> str:
+    """The configuration as YAML, in the order of its keys; a file that `mario run` accepts."""
+    return yaml.safe_dump(dict(experiment.config), sort_keys=False, allow_unicode=True, width=110)
+
+
+def config_name(experiment: ExperimentData) -> str:
+    """The name of the configuration's file beside the report."""
+    letters = "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter in "-_") else "-" for letter in experiment.name
+    )
+    return f"{letters}-{experiment.id}.yaml"
+
+
+def command(experiment: ExperimentData) -> str:
+    """The lines that repeat the run."""
+    if experiment.command is not None:
+        return experiment.command
+    commit = experiment.provenance.get("git_commit")
+    lines = [f"git checkout {commit}", "make setup"] if commit else ["make setup"]
+    return "\n".join(
+        [*lines, f"mario run {config_name(experiment)}    # this file stands beside the report; it is the configuration below"]
+    )

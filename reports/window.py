@@ -1,0 +1,85 @@
+"""Episodes in a window on the screen."""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reports.video import FRAME_SHAPE, NES_FRAME_RATE, Frame
+
+if TYPE_CHECKING:
+    import types
+
+
+class WindowError(RuntimeError):
+    """No window could be shown; the message says why and what to do instead."""
+
+
+def show_in_window(
+    frames: Iterable[Frame], fps: float | Fraction = NES_FRAME_RATE, scale: int = 3, *, title: str = "train-mario"
+) -> int:
+    """Show `frames` (RGB, uint8 of shape (240, 256, 3)) in a window at `fps` and return how many were shown.
+
+    The window closes after the last frame, at Escape, Q, or its close button. A machine too slow for `fps` shows every frame
+    later rather than leaving some out. Raises :class:`WindowError` where there is no display, or for a frame of another shape.
+    """
+    if scale < 1:
+        raise WindowError(f"scale is {scale}: give a whole number from 1 on")
+    pygame = _pygame()
+    size = (256 * scale, 240 * scale)
+    try:
+        try:
+            # Only the display: pygame.init() would also open the sound device, which servers and containers do not have.
+            pygame.display.init()
+            screen = pygame.display.set_mode(size)
+        except pygame.error as error:
+            raise WindowError(
+                f"no window can be opened here ({error}): is there a screen? Write a video instead with --video FILE"
+            ) from error
+        pygame.display.set_caption(title)
+        clock = pygame.time.Clock()
+        shown = 0
+        for frame in frames:
+            if _closed(pygame):
+                break
+            if frame.shape != FRAME_SHAPE or frame.dtype != np.uint8:
+                raise WindowError(f"frame {shown} is {frame.dtype} of shape {frame.shape}; expected uint8 RGB of {FRAME_SHAPE}")
+            picture = pygame.image.frombuffer(np.ascontiguousarray(frame).tobytes(), (256, 240), "RGB")
+            screen.blit(pygame.transform.scale(picture, size), (0, 0))
+            pygame.display.flip()
+            shown += 1
+            clock.tick(float(fps))
+        return shown
+    finally:
+        pygame.display.quit()
+
+
+def _pygame() -> "types.ModuleType":
+    # An import that greets on standard output would spoil `--json` and pipes.
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if os.name == "posix" and not os.environ.get("SDL_VIDEODRIVER") and not _has_display():
+        raise WindowError(
+            "this machine has no screen (neither DISPLAY nor WAYLAND_DISPLAY is set): write a video instead with --video FILE"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pygame's own use of deprecated functions is not the user's concern
+        import pygame
+    return pygame
+
+
+def _has_display() -> bool:
+    # Without a display server SDL falls back to drivers that draw to nowhere, which would look like a hang.
+    return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _closed(pygame: "types.ModuleType") -> bool:
+    for event in pygame.event.get():
+        if event.type == pygame.QUIT:
+            return True
+        if event.type == pygame.KEYDOWN and event.key in (pygame.K_ESCAPE, pygame.K_q):
+            return True
+    return False

@@ -1,0 +1,140 @@
+"""Phase 4: the agent plays under each protocol, and a random policy for reference."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from configs import EvaluateConfig
+from episodes.statistics import ProtocolSummary, summarise
+from tasks import phases
+from tasks.experiment import Experiment, open_run, open_store
+from tasks.phases import PhaseRecord
+from tasks.rows import EpisodeSink, evaluation_protocol
+
+if TYPE_CHECKING:
+    from agents import Agent
+    from episodes import EpisodeStore
+
+logger = logging.getLogger(__name__)
+
+# Evaluation must not replay the training's seeds; the two streams are this far apart.
+_SEED_OFFSET = 1_000_000
+
+
+@task(name="evaluation", cache_policy=NO_CACHE, persist_result=False)
+def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
+    """Play `evaluate.episodes` episodes under each protocol with the model that the training phase left.
+
+    Its details hold `protocols`: for each, what :func:`evaluation_json` writes.
+    """
+    if done := phases.finished(experiment.directory, "evaluate"):
+        logger.info("the evaluation has been done before")
+        return done
+    from agents import load_agent
+
+    started = time.perf_counter()
+    agent = load_agent(Path(trained.details["model_path"]))
+    with open_store(experiment.settings) as store:
+        summaries, counts = play_protocols(experiment, agent, store)
+    with open_run(experiment) as run:
+        metrics = metrics_of(summaries, counts)
+        run.log_evaluation(str(trained.details["model_uri"]), metrics, step=int(trained.details["steps"]))
+        run.log_dict(evaluation_json(summaries), "evaluation.json")
+    create_table_artifact(key="evaluation", table=table_of(summaries), description=f"Evaluation of {experiment.name}")
+    details = {
+        "protocols": evaluation_json(summaries),
+        "episodes": sum(count for count, _ in counts.values()),
+        "reward_sum": sum(reward_sum for _, reward_sum in counts.values()),
+    }
+    return phases.save(experiment.directory, PhaseRecord("evaluate", time.perf_counter() - started, details))
+
+
+def play_protocols(
+    experiment: Experiment, agent: "Agent", store: "EpisodeStore", evaluate: EvaluateConfig | None = None
+) -> tuple[dict[str, ProtocolSummary], dict[str, tuple[int, float]]]:
+    """Play every protocol; each episode goes to Postgres as it ends.
+
+    Returns:
+        For each protocol its summary, and how many episodes were handed over with which sum of rewards.
+    """
+    from agents import play_episodes
+
+    config = experiment.config
+    evaluate = evaluate or config.evaluate
+    summaries: dict[str, ProtocolSummary] = {}
+    counts: dict[str, tuple[int, float]] = {}
+    for protocol in evaluate.protocols:
+        started = time.perf_counter()
+        with store.writer(store_actions=config.episodes.store_actions) as writer:
+            sink = EpisodeSink(writer, experiment.id, "evaluate", evaluation_protocol(protocol))
+            play_episodes(
+                None if protocol == "random" else agent,
+                config.environment,
+                protocol,
+                evaluate,
+                seed=config.seed + _SEED_OFFSET,
+                on_episode=sink,
+            )
+        counts[protocol] = (sink.count, sink.reward_sum)
+        summaries[protocol] = summarise(store.episodes(experiment.id, phase="evaluate", protocol=protocol))
+        logger.info("%-11s %s (%.0f s)", protocol, sentence(summaries[protocol]), time.perf_counter() - started)
+    return summaries, counts
+
+
+def evaluation_json(summaries: Mapping[str, ProtocolSummary]) -> dict[str, Any]:
+    """The summaries as JSON types."""
+    return {protocol: asdict(summary) for protocol, summary in summaries.items()}
+
+
+def metrics_of(summaries: Mapping[str, ProtocolSummary], counts: Mapping[str, tuple[int, float]]) -> dict[str, float]:
+    """What MLflow compares: completion, distance and reward of each protocol, and the sums that rows are reconciled with."""
+    metrics: dict[str, float] = {}
+    for protocol, summary in summaries.items():
+        count, reward_sum = counts[protocol]
+        metrics |= {
+            f"evaluate/{protocol}/completion": summary.completion.estimate,
+            f"evaluate/{protocol}/distance_iqm": summary.distance_iqm.estimate,
+            f"evaluate/{protocol}/reward_iqm": summary.reward_iqm.estimate,
+            f"evaluate/{protocol}/episodes": count,
+            f"evaluate/{protocol}/reward_sum": reward_sum,
+        }
+    metrics["evaluate/episodes"] = sum(count for count, _ in counts.values())
+    metrics["evaluate/reward_sum"] = sum(reward_sum for _, reward_sum in counts.values())
+    return metrics
+
+
+def table_of(summaries: Mapping[str, ProtocolSummary]) -> list[dict[str, str]]:
+    """A row a protocol, for people."""
+    return [
+        {
+            "protocol": protocol,
+            "episodes": str(summary.episodes),
+            "completed": f"{summary.completed} ({_interval(summary.completion, percent=True)})",
+            "distance (IQM)": _interval(summary.distance_iqm),
+            "reward (IQM)": _interval(summary.reward_iqm),
+            "note": summary.note or "",
+        }
+        for protocol, summary in summaries.items()
+    ]
+
+
+def sentence(summary: ProtocolSummary) -> str:
+    """One line on one protocol."""
+    line = (
+        f"{summary.completed} of {summary.episodes} completed ({_interval(summary.completion, percent=True)}), "
+        f"distance {_interval(summary.distance_iqm)}"
+    )
+    return f"{line}; {summary.note}" if summary.note else line
+
+
+def _interval(interval: Any, *, percent: bool = False) -> str:
+    if percent:
+        return f"{interval.estimate:.0%}, {interval.low:.0%} to {interval.high:.0%}"
+    return f"{interval.estimate:.0f}, {interval.low:.0f} to {interval.high:.0f}"

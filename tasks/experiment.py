@@ -1,0 +1,176 @@
+"""One experiment and what it is recorded in: its row in Postgres, its run in MLflow, its folder.
+
+Tasks get an :class:`Experiment` and open what they need; nothing that is open crosses from one task to another.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agents import Recorded
+from configs import Config, Settings, config_hash, from_dict, to_dict
+from configs.errors import ConfigError
+from episodes import EpisodeStore, ExperimentRecord
+from tracking import TrackedRun, resolve_tracking_uri
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A configured training that has its row, its run and its folder.
+
+    Attributes:
+        id: of its row in the table `experiments`.
+        name: unique; also the name of its folder and of its MLflow run.
+        config: what it does.
+        run_id: MLflow's id of its run.
+        directory: its checkpoints, model, phase records and report.
+        settings: places and servers.
+    """
+
+    id: int
+    name: str
+    config: Config
+    run_id: str | None
+    directory: Path
+    settings: Settings
+
+
+def open_store(settings: Settings) -> EpisodeStore:
+    """The episode store that `settings` name; the caller closes it."""
+    return EpisodeStore.open(settings.database_url, settings.create_home())
+
+
+@contextmanager
+def open_run(experiment: Experiment, *, system_metrics: bool = False) -> Iterator[TrackedRun]:
+    """The experiment's MLflow run, continued."""
+    settings = experiment.settings
+    with TrackedRun.open(
+        resolve_tracking_uri(settings.tracking_uri, settings.home),
+        experiment.config.tracking.experiment,
+        experiment.name,
+        run_id=experiment.run_id,
+        system_metrics=system_metrics and experiment.config.tracking.system_metrics,
+        home=settings.home,
+    ) as run:
+        yield run
+
+
+def start_experiment(config: Config, name: str, settings: Settings, flow_run_id: str | None) -> Experiment:
+    """Begin the experiment `name`, or go on with it if it was begun before.
+
+    Raises:
+        ConfigError: an experiment of this name was begun with another configuration.
+        StoreError, TrackingError: Postgres or MLflow cannot be reached.
+    """
+    with open_store(settings) as store:
+        known = store.experiments()
+        ids = known.loc[known["name"] == name, "id"]
+        if len(ids):
+            return _continue(config, name, settings, store, int(ids.iloc[-1]), flow_run_id)
+        return _begin(config, name, settings, store, flow_run_id)
+
+
+@contextmanager
+def experiment_held(experiment: Experiment) -> Iterator[None]:
+    """Keep every other process from running the same experiment, by a lock in Postgres that ends with this process.
+
+    Raises:
+        ExperimentLockedError: another process runs it.
+    """
+    with open_store(experiment.settings) as store, store.experiment_lock(experiment.id):
+        yield
+
+
+def finish_experiment(experiment: Experiment, status: str) -> None:
+    """Write how the experiment ended: completed, failed or interrupted."""
+    with open_store(experiment.settings) as store:
+        store.update_experiment(experiment.id, status=status, ended=datetime.now(UTC))
+
+
+def load_experiment(name: str, settings: Settings) -> Experiment:
+    """An experiment that was begun before, by its name or id, with the configuration it was begun with.
+
+    Raises:
+        StoreError: there is none of this name; the message names the nearest.
+    """
+    with open_store(settings) as store:
+        stored = store.experiment(name)
+    record = stored.record
+    config = from_dict(record.config, f"experiment {record.name}")
+    return Experiment(
+        stored.id, record.name, config, record.mlflow_run_id, settings.experiment_directory(record.name), settings
+    )
+
+
+def _begin(config: Config, name: str, settings: Settings, store: EpisodeStore, flow_run_id: str | None) -> Experiment:
+    from agents import provenance
+
+    origin = provenance(config.train.device)
+    values = to_dict(config)
+    run = TrackedRun.open(
+        resolve_tracking_uri(settings.tracking_uri, settings.home),
+        config.tracking.experiment,
+        name,
+        tags={
+            "git_commit": origin.git_commit or "unknown",
+            "git_dirty": str(origin.git_dirty).lower(),
+            "config_hash": config_hash(config),
+            "seed": str(config.seed),
+            "device": origin.device,
+            "host": origin.host,
+            "python": origin.python,
+            "torch": origin.torch,
+        },
+        home=settings.home,
+    )
+    with run:
+        run.log_config(values)
+        run.log_dict(origin.to_json(), "provenance.json")
+    record = ExperimentRecord(
+        name=name,
+        config=values,
+        config_hash=config_hash(config),
+        seed=config.seed,
+        mlflow_run_id=run.run_id,
+        prefect_flow_run_id=flow_run_id,
+        started=datetime.now(UTC),
+        git_commit=origin.git_commit,
+        git_dirty=origin.git_dirty,
+        python_version=origin.python,
+        torch_version=origin.torch,
+        packages=origin.packages,
+        device=origin.device,
+        host=origin.host,
+    )
+    experiment_id = store.create_experiment(record)
+    directory = settings.experiment_directory(name)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.json").write_text(json.dumps(values, indent=2))
+    logger.info("experiment %s (row %d, MLflow run %s), files in %s", name, experiment_id, run.run_id, directory)
+    return Experiment(experiment_id, name, config, run.run_id, directory, settings)
+
+
+def _continue(
+    config: Config, name: str, settings: Settings, store: EpisodeStore, experiment_id: int, flow_run_id: str | None
+) -> Experiment:
+    record = store.experiment(experiment_id).record
+    if record.config_hash != config_hash(config):
+        raise ConfigError(
+            f"experiment {name} was begun with another configuration (hash {record.config_hash[:12]}, now "
+            f"{config_hash(config)[:12]}): give it the same preset and the same --set to go on, or begin one of another name"
+        )
+    store.update_experiment(experiment_id, status="running", ended=None, prefect_flow_run_id=flow_run_id)
+    logger.info("going on with experiment %s (row %d)", name, experiment_id)
+    return Experiment(experiment_id, name, config, record.mlflow_run_id, settings.experiment_directory(name), settings)
+
+
+def recorded(store: EpisodeStore, experiment_id: int, phase: str) -> Recorded:
+    """What Postgres holds of a phase before it is (again) begun: episodes and the sum of their rewards."""
+    rows = store.episodes(experiment_id, phase=phase)
+    return Recorded(len(rows), float(rows["reward"].sum()))

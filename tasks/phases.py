@@ -1,0 +1,56 @@
+"""What a finished phase leaves behind, so that a run that is started again goes on where it stopped.
+
+A record is a small JSON file in the experiment's folder, written when the phase has ended well. Prefect's own task states are
+not used for this: they live in Prefect's database, which may be a temporary one, and a flow that was killed has none.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Phase = Literal["smoke", "integration", "train", "evaluate", "report"]
+PHASES: tuple[Phase, ...] = ("smoke", "integration", "train", "evaluate", "report")
+
+
+@dataclass(frozen=True)
+class PhaseRecord:
+    """A phase that ended well.
+
+    Attributes:
+        phase: its name.
+        seconds: how long it took, on the wall clock, over all its attempts in this process.
+        details: what later phases and the report need of it, as JSON types.
+    """
+
+    phase: Phase
+    seconds: float
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save(directory: Path, record: PhaseRecord) -> PhaseRecord:
+    """Write `record` into the experiment's `directory`; a reader sees the old file or the new one, never half of it."""
+    path = _path(directory, record.phase)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".tmp")
+    with aside.open("w") as file:
+        json.dump(asdict(record), file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    return record
+
+
+def finished(directory: Path, phase: Phase) -> PhaseRecord | None:
+    """The record of `phase` if it has ended well, else None (also for a file that is damaged)."""
+    try:
+        values = json.loads(_path(directory, phase).read_text())
+        return PhaseRecord(phase, float(values["seconds"]), dict(values["details"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _path(directory: Path, phase: Phase) -> Path:
+    return directory / "phases" / f"{phase}.json"

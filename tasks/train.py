@@ -1,0 +1,96 @@
+"""Phase 3: the full training, which goes on from its newest checkpoint."""
+
+import logging
+import time
+from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from episodes import EpisodeStore
+from tasks import phases
+from tasks.experiment import Experiment, open_run, open_store, recorded
+from tasks.phases import PhaseRecord
+from tasks.rows import EpisodeSink
+from tracking import ModelVersion, TrackedRun
+
+logger = logging.getLogger(__name__)
+
+# The code file with which MLflow loads the model again.
+_SERVED_MODEL = Path(__file__).with_name("served_model.py")
+
+
+@task(name="full training", cache_policy=NO_CACHE, persist_result=False)
+def train_agent(experiment: Experiment) -> PhaseRecord:
+    """Train to `train.total_steps`, register the model, and return its place.
+
+    Called directly, never submitted: a signal reaches it in the main thread, and it ends with a checkpoint.
+
+    Raises:
+        TrainingInterrupted: SIGINT or SIGTERM; a checkpoint was written first.
+        NonFiniteError: the loss or a weight is NaN or infinite.
+    """
+    if done := phases.finished(experiment.directory, "train"):
+        logger.info("the training has been done before: %s", dict(done.details))
+        return done
+    started = time.perf_counter()
+    with open_store(experiment.settings) as store, open_run(experiment, system_metrics=True) as run:
+        details = _train(experiment, store, run)
+    record = phases.save(experiment.directory, PhaseRecord("train", time.perf_counter() - started, details))
+    create_markdown_artifact(
+        key="training",
+        markdown=f"**{experiment.name}**: {details['steps']} steps, {details['episodes']} episodes in {record.seconds:.0f} s. "
+        f"Model `{details['model_uri']}` (version {details['model_version']} of `{details['registered_model']}`).",
+    )
+    return record
+
+
+def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict[str, object]:
+    from agents import train
+    from mario_env import make_vec
+
+    config = experiment.config
+    environments = make_vec(config.environment, config.train.n_envs, seed=config.seed)
+    try:
+        with store.writer(store_actions=config.episodes.store_actions) as writer:
+            result = train(
+                config,
+                env=environments,
+                directory=experiment.directory,
+                total_steps=config.train.total_steps,
+                on_episode=EpisodeSink(writer, experiment.id, "train"),
+                writers=[run.kv_writer()],
+                episode_indices=store.next_episode_indices(experiment.id, "train", "training"),
+                recorded=recorded(store, experiment.id, "train"),
+                on_checkpoint=lambda checkpoint: run.log_dict(
+                    checkpoint.manifest.to_json(), f"checkpoints/{checkpoint.path.name}.json"
+                ),
+            )
+    finally:
+        environments.close()
+    run.log_metrics({"train/episodes": result.episodes, "train/reward_sum": result.reward_sum}, result.steps)
+    if result.model_path is None:
+        raise RuntimeError("the training ended without a final model")
+    version = register(experiment, run, result.model_path, result.steps)
+    return {
+        "steps": result.steps,
+        "frames": result.frames,
+        "episodes": result.episodes,
+        "reward_sum": result.reward_sum,
+        "training_seconds": result.seconds,
+        "model_path": str(result.model_path),
+        "registered_model": version.name,
+        "model_version": str(version.version),
+        "model_uri": version.uri,
+    }
+
+
+def register(experiment: Experiment, run: TrackedRun, model: Path, steps: int) -> ModelVersion:
+    """Register the model in the folder `model` as a version of the run."""
+    config = experiment.config
+    environment = config.environment
+    level = "full-game" if environment.game == "full" else f"{environment.world}-{environment.stage}"
+    name = config.tracking.registered_model or f"mario-{level}-{config.agent.algorithm}"
+    tags = {"algorithm": config.agent.algorithm, "level": level, "seed": str(config.seed), "experiment": experiment.name}
+    return run.register_model(name, model, python_model=_SERVED_MODEL, tags=tags, step=steps)

@@ -1,0 +1,51 @@
+"""Which faults a retry can mend.
+
+A lost connection, a full disk or a dead worker may be over in a minute; a wrong type or an unknown key never is, and repeating
+it only hides the message.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task, exponential_backoff
+
+from configs.schema import RetryConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether the same work may succeed when it is tried again.
+
+    `OSError` covers lost connections, timeouts and full disks. Everything that names a fault of the program or of its input
+    (`TypeError`, `ValueError`, `KeyError`, an assertion …) is final.
+    """
+    from sqlalchemy.exc import InterfaceError, OperationalError
+    from torch import OutOfMemoryError
+
+    from mario_env import WorkerError
+    from tracking import TrackingError
+
+    transient = (OSError, EOFError, OutOfMemoryError, OperationalError, InterfaceError, WorkerError, TrackingError)
+    # What raised the error may be wrapped in an error that speaks to the person: look at its cause too.
+    while error is not None:
+        if isinstance(error, transient):
+            return True
+        error = error.__cause__
+    return bool(getattr(error, "transient", False))
+
+
+def retry_if_transient(task: Task[Any, Any], task_run: TaskRun, state: "State[Any]") -> bool:
+    """Prefect's `retry_condition_fn`."""
+    try:
+        state.result()
+    except BaseException as error:
+        return is_transient(error)
+    return False
+
+
+def retry_options(retry: RetryConfig) -> dict[str, Any]:
+    """Options of :meth:`prefect.Task.with_options` for a phase: how often, and how long between."""
+    delays: Callable[[int], list[float]] | float = exponential_backoff(retry.delay_seconds) if retry.attempts else 0
+    return {"retries": retry.attempts, "retry_delay_seconds": delays, "retry_condition_fn": retry_if_transient}

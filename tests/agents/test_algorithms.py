@@ -1,0 +1,162 @@
+"""Hyperparameters reach the library, pictures reach the network scaled once."""
+
+import logging
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.torch_layers import NatureCNN
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import nn
+from toy_game import BrightSide, toy_config, toy_vec
+
+from agents import AgentError, DeviceError, build, replay_bytes, resolve_device
+from agents.algorithms import build_policy
+from agents.networks import SmallCNN
+from agents.schedules import Linear, schedule
+from configs.schema import LinearSchedule
+
+REPLAY_VALUES = {
+    "gamma": 0.37,
+    "buffer_size": 640,
+    "learning_starts": 17,
+    "batch_size": 13,
+    "tau": 0.5,
+    "gradient_steps": 3,
+    "n_steps": 3,
+    "target_update_interval": 123,
+    "exploration_fraction": 0.25,
+    "exploration_initial_eps": 0.9,
+    "exploration_final_eps": 0.07,
+    "max_grad_norm": 3.5,
+}
+PPO_VALUES = {
+    "gamma": 0.37,
+    "n_steps": 24,
+    "batch_size": 12,
+    "n_epochs": 2,
+    "gae_lambda": 0.8,
+    "normalize_advantage": False,
+    "ent_coef": 0.02,
+    "vf_coef": 0.6,
+    "max_grad_norm": 0.7,
+    "target_kl": 0.16,
+}
+
+
+@pytest.mark.parametrize(("algorithm", "values"), [("dqn", REPLAY_VALUES), ("qrdqn", REPLAY_VALUES), ("ppo", PPO_VALUES)])
+def test_every_hyperparameter_reaches_the_library_under_its_name(algorithm: str, values: dict[str, float]) -> None:
+    model = build(toy_config(algorithm, agent=values), toy_vec(), device="cpu")
+
+    assert {name: getattr(model, name) for name in values} == values
+
+
+def test_train_freq_counts_steps_of_all_environments_together() -> None:
+    model = build(toy_config("dqn", agent={"train_freq": 4, "learning_starts": 0}), toy_vec(n_envs=2), device="cpu")
+
+    model.learn(80)
+
+    # 80 decisions of 2 environments are 40 steps, and an update follows every fourth of them.
+    assert model._n_updates == 40 // 4
+
+
+def test_quantiles_and_their_optimiser_are_the_same_with_and_without_an_environment() -> None:
+    config = toy_config("qrdqn", agent={"n_quantiles": 11, "batch_size": 20})
+    env = toy_vec()
+    trained = build(config, env, device="cpu").policy
+    alone = build_policy(config, env.observation_space, 3)  # type: ignore[arg-type]
+
+    assert trained.n_quantiles == alone.n_quantiles == 11
+    assert trained.optimizer.defaults["eps"] == alone.optimizer.defaults["eps"] == 0.01 / 20
+    assert {name: tuple(value.shape) for name, value in trained.state_dict().items()} == {
+        name: tuple(value.shape) for name, value in alone.state_dict().items()
+    }
+
+
+def test_linear_schedules_run_over_the_whole_training() -> None:
+    rate = {"start": 1e-3, "end": 1e-4}
+    model = build(toy_config("ppo", agent={"learning_rate": rate, "clip_range": {"start": 0.2, "end": 0.1}}), toy_vec())
+
+    assert isinstance(model, PPO)
+    assert [model.lr_schedule(remaining) for remaining in (1.0, 0.5, 0.0)] == pytest.approx([1e-3, 5.5e-4, 1e-4])
+    assert model.clip_range(0.5) == pytest.approx(0.15)  # type: ignore[operator]
+
+
+def test_a_linear_schedule_can_be_pickled_and_never_leaves_its_ends() -> None:
+    falling = schedule(LinearSchedule(start=1.0, end=0.25))
+
+    assert isinstance(falling, Linear)
+    assert pickle.loads(pickle.dumps(falling)) == falling
+    assert falling(-0.3) == 0.25
+    assert falling(1.5) == 1.0
+    assert schedule(0.5) == 0.5
+
+
+@pytest.mark.parametrize(("features", "expected"), [("nature", NatureCNN), ("small", SmallCNN)])
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
+def test_the_configured_network_is_built(algorithm: str, features: str, expected: type[nn.Module]) -> None:
+    config = toy_config(algorithm, agent={"network": {"features": features, "features_dim": 48}})
+    extractors = [module for module in build(config, toy_vec(), device="cpu").policy.modules() if isinstance(module, expected)]
+
+    assert extractors
+    assert all(extractor.features_dim == 48 for extractor in extractors)
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
+def test_the_first_layer_sees_values_from_0_to_1(algorithm: str) -> None:
+    model = build(toy_config(algorithm), toy_vec(), device="cpu")
+    seen: list[torch.Tensor] = []
+    first = next(module for module in model.policy.modules() if isinstance(module, nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    picture = np.zeros((1, 4, 36, 36), np.uint8)
+    picture[0, :, 0, 0] = 255
+
+    model.predict(picture, deterministic=True)
+
+    assert seen[0].dtype == torch.float32
+    assert (float(seen[0].min()), float(seen[0].max())) == (0.0, 1.0)
+
+
+def test_one_seed_builds_one_network() -> None:
+    first, second = (build(toy_config("dqn"), toy_vec(), device="cpu").policy.state_dict() for _ in range(2))
+
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_advice_of_the_library_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        build(toy_config("ppo", agent={"n_steps": 50, "batch_size": 32}), toy_vec(), device="cpu")
+
+    assert "mini-batch size of 32" in caplog.text
+
+
+def test_the_memory_saving_buffer_of_the_library_works_and_refuses_n_step_returns() -> None:
+    model = build(toy_config("dqn", agent={"optimize_memory_usage": True}), toy_vec(), device="cpu")
+    assert isinstance(model, DQN)
+    model.learn(200)
+
+    with pytest.raises(AgentError, match=r"agent\.optimize_memory_usage.*agent\.n_steps"):
+        build(toy_config("dqn", agent={"optimize_memory_usage": True, "n_steps": 3}), toy_vec(), device="cpu")
+
+
+def test_replay_memory_is_foretold() -> None:
+    env = toy_vec(n_envs=1)
+    model = build(toy_config("dqn", agent={"buffer_size": 100}), env, device="cpu")
+    assert isinstance(model, DQN)
+    assert model.replay_buffer is not None
+    buffer = model.replay_buffer
+    arrays = (buffer.observations, buffer.next_observations, buffer.actions, buffer.rewards, buffer.dones, buffer.timeouts)
+
+    assert replay_bytes(toy_config("dqn", agent={"buffer_size": 100}), BrightSide.observation_space) == sum(
+        array.nbytes for array in arrays
+    )
+    assert replay_bytes(toy_config("ppo"), BrightSide.observation_space) == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_named() -> None:
+    assert resolve_device("auto") == "cpu"
+    with pytest.raises(DeviceError, match="torch sees no GPU"):
+        build(toy_config("dqn"), DummyVecEnv([BrightSide]), device="cuda")

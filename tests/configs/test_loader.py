@@ -1,0 +1,220 @@
+"""A configuration is right, or is refused before any work with a message that says where and what."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from configs import Config, ConfigError, config_hash, from_dict, load, preset_names, to_dict
+from configs.source import parse_document, parse_value
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_presets_are_the_promised_ones() -> None:
+    assert {"baseline", "dqn", "qrdqn", "ppo", "demo"} <= set(preset_names())
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_loads_under_its_name_and_survives_storage(name: str) -> None:
+    config = load(name)
+    assert config.name == name
+    assert from_dict(to_dict(config), "stored") == config
+
+
+def test_baseline_is_the_predecessors_environment() -> None:
+    config = load("baseline")
+    assert (config.environment.game, config.environment.frame_skip, config.environment.actions) == ("full", 1, "simple")
+    assert (config.agent.algorithm, config.train.total_steps) == ("dqn", 2_000_000)
+    assert (config.environment.stall_after, config.environment.max_steps) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["dqn", "qrdqn", "ppo"])
+def test_the_presets_for_level_one_differ_in_their_algorithm_alone(name: str) -> None:
+    config = load(name)
+    assert (config.environment.world, config.environment.stage, config.environment.frame_skip) == (1, 1, 4)
+    assert config.agent.algorithm == name
+    assert 0.85 <= config.agent.gamma <= 0.95
+    assert config.train.total_steps == 2_000_000
+
+
+def test_an_override_replaces_one_value() -> None:
+    config = load("demo", ["train.total_steps=60_000", "agent.learning_rate=1e-4", "environment.actions=[[right],[right,A]]"])
+    assert config.train.total_steps == 60_000
+    assert config.agent.learning_rate == 1e-4
+    assert config.environment.actions == [["right"], ["right", "A"]]
+    assert config.train.n_envs == load("demo").train.n_envs
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.total_stps=3", "--set train.total_stps=3: train.total_stps: unknown key; did you mean train.total_steps?"),
+        ("trian.total_steps=3", "--set trian.total_steps=3: trian: unknown key; did you mean train?"),
+        (
+            "agent.lerning_rate=1",
+            "--set agent.lerning_rate=1: agent.lerning_rate: unknown key; did you mean agent.learning_rate?",
+        ),
+        (
+            "train.total_steps=abc",
+            "--set train.total_steps=abc: train.total_steps: input should be a valid integer, not 'abc'",
+        ),
+        (
+            "environment.world=9",
+            "--set environment.world=9: environment.world: input should be less than or equal to 8, not 9",
+        ),
+        (
+            "agent.algorithm=dqm",
+            "--set agent.algorithm=dqm: agent.algorithm: 'dqm' is unknown; did you mean dqn? There are dqn, qrdqn, ppo",
+        ),
+        ("train", "--set train: write it as section.key=value, for example train.total_steps=60000"),
+        ("train.n_envs.x=1", "--set train.n_envs.x=1: train.n_envs is a single value, it has no key 'x'"),
+        ("train=3", "--set train=3: train: expected keys and values, not 3"),
+        (
+            "agent.learning_rate={start: 1}",
+            "--set agent.learning_rate={start: 1}: agent.learning_rate.end: is missing and has no default",
+        ),
+        ("seed=true", "--set seed=true: seed: input should be a valid integer, not True"),
+        ("agent.gamma=.nan", "--set agent.gamma=.nan: agent.gamma: input should be a finite number, not nan"),
+    ],
+)
+def test_a_wrong_override_is_refused_by_name(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("ppo", [override])
+    assert str(caught.value) == message
+
+
+def test_impossible_combinations_are_refused() -> None:
+    with pytest.raises(ConfigError, match="the full game starts at world 1, stage 1"):
+        load("dqn", ["environment.game=full", "environment.world=2"])
+    with pytest.raises(ConfigError, match=r"agent\.batch_size 100000 is larger than one rollout"):
+        load("ppo", ["agent.batch_size=100000"])
+    with pytest.raises(ConfigError, match="life_loss_ends_episode is for game: full"):
+        load("dqn", ["environment.life_loss_ends_episode=true"])
+
+
+def test_a_fault_in_a_file_is_named_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "mine.yaml", "extends: ppo\ntrain:\n  n_envs: 2\n  totl_steps: 5\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}:4: train.totl_steps: unknown key; did you mean train.total_steps?"
+
+
+def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, "mine.yaml", "extends: ppo\ntrain: {n_envs: 0}\nseed: -1\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_preset_extends_another_key_by_key(tmp_path: Path) -> None:
+    write(tmp_path, "first.yaml", "extends: ppo\nagent: {n_epochs: 7}\n")
+    config = load(write(tmp_path, "second.yaml", "extends: first.yaml\nagent: {gamma: 0.95}\n"))
+    assert config.agent.algorithm == "ppo"
+    assert (config.agent.n_epochs, config.agent.gamma, config.name) == (7, 0.95, "second")
+
+
+def test_another_algorithm_starts_from_its_own_defaults(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "mine.yaml", "extends: ppo\nagent: {algorithm: dqn}\n"))
+    assert config.agent.algorithm == "dqn"
+    assert config.agent.n_steps == 1
+    assert load("ppo", ["agent.algorithm=dqn"]).agent == config.agent
+
+
+def test_extending_in_a_circle_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "extends: b.yaml\n")
+    write(tmp_path, "b.yaml", "extends: a.yaml\n")
+    with pytest.raises(ConfigError, match=r"extends goes in a circle: a\.yaml -> b\.yaml -> a\.yaml"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- 1\n", "expected keys and values, found a list"),
+        ("a: [1\n", "no valid YAML"),
+        ("seed: 1\nseed: 2\n", ":2: seed is given twice"),
+        ("a: &x 1\nb: *x\n", "aliases (*x) are not supported"),
+        ("? [1]\n: 2\n", "a key must be a word, not a list"),
+        ("seed: !!python/object/apply:os.system [true]\n", "cannot be read"),
+        ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+    ],
+)
+def test_a_file_that_is_no_preset_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, "mine.yaml", text))
+    assert message in str(caught.value)
+
+
+def test_a_missing_preset_or_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no preset is named 'demmo'; did you mean demo"):
+        load("demmo")
+    with pytest.raises(ConfigError, match="no such file"):
+        load(str(tmp_path / "none.yaml"))
+
+
+def test_the_hash_is_of_the_experiment_not_of_its_name() -> None:
+    config = load("ppo")
+    renamed = config.model_copy(update={"name": "other", "description": "other"})
+    assert config_hash(renamed) == config_hash(config)
+    assert config_hash(load("ppo", ["seed=1"])) != config_hash(config)
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    config = load("ppo")
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 3  # type: ignore[misc]
+
+
+@given(st.binary(max_size=400))
+def test_arbitrary_bytes_are_read_or_refused(content: bytes) -> None:
+    try:
+        document = parse_document(content, Path("fuzz.yaml"))
+    except ConfigError as error:
+        assert str(error).startswith("fuzz.yaml")
+    else:
+        assert isinstance(document.values, dict)
+
+
+_KEYS = st.sampled_from(
+    ["agent", "train", "environment", "actions", "algorithm", "gamma", "seed", "world", "reward", "x", "extends"]
+)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["ppo", "dqn", "simple"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.dictionaries(_KEYS, _VALUES, max_size=5))
+def test_arbitrary_values_make_a_configuration_or_a_message(tmp_path: Path, values: dict[str, object]) -> None:
+    path = tmp_path / "fuzz.yaml"
+    path.write_text(yaml.safe_dump(values))
+    try:
+        config = load(str(path))
+    except ConfigError as error:
+        assert str(error)
+    else:
+        assert isinstance(config, Config)
+
+
+@given(st.text(max_size=60))
+def test_arbitrary_overrides_make_a_configuration_or_a_message(text: str) -> None:
+    try:
+        config = load("ppo", [f"seed={text}"])
+    except ConfigError as error:
+        assert str(error)
+    else:
+        assert isinstance(config.seed, int)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("2.5e-4", 2.5e-4), ("1_000", 1000), ("null", None), ("a", "a")])
+def test_values_are_what_a_person_means(text: str, value: object) -> None:
+    assert parse_value(text, "--set") == value

@@ -1,0 +1,29 @@
+"""What goes to MLflow and how: runs, models, and the server that shows them. The only package that imports mlflow.
+
+MLflow takes seconds to import; it is imported by the first call that needs it, never by ``import tracking``.
+"""
+
+from tracking.delivery import DeliveryReport
+from tracking.errors import ModelNotFoundError, RunNotFoundError, TrackingError
+from tracking.location import mask, resolve_tracking_uri
+from tracking.models import ModelVersion
+from tracking.references import registered_names, resolve_model
+from tracking.run import TrackedRun
+from tracking.server import RunningServer, ServerCommand, server_command, wait_for_server
+
+__all__ = [
+    "DeliveryReport",
+    "ModelNotFoundError",
+    "ModelVersion",
+    "RunNotFoundError",
+    "RunningServer",
+    "ServerCommand",
+    "TrackedRun",
+    "TrackingError",
+    "mask",
+    "registered_names",
+    "resolve_model",
+    "resolve_tracking_uri",
+    "server_command",
+    "wait_for_server",
+]

@@ -1,0 +1,110 @@
+"""Where MLflow keeps its data: tracking URIs, artifact folders, and how to name them without their passwords."""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from tracking.errors import TrackingError
+
+DATABASE_FILE = "mlflow.db"
+ARTIFACT_FOLDER = "artifacts"
+
+# scheme://user:password@, scheme://token@; a password may hold an @ that somebody forgot to escape
+_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*)(?P<password>:[^\s/]*)?@", re.I)
+_SERVERS = ("http", "https")
+_DATABASES = ("sqlite", "postgresql+psycopg2", "mysql+pymysql", "mssql+pymssql")
+
+
+def resolve_tracking_uri(uri: str | None, home: Path) -> str:
+    """The tracking URI to use: `uri`, else the environment's MLFLOW_TRACKING_URI, else SQLite below `home`.
+
+    Args:
+        uri: an explicit URI; None or empty: look further.
+        home: the project's folder for everything a run writes; the default store is `home/mlflow/mlflow.db`.
+
+    Returns:
+        A URI MLflow accepts. `postgresql://` names the driver psycopg2, which is the one installed (SQLAlchemy 2.1 would take
+        psycopg 3). A relative SQLite path is made absolute, so that it means one file wherever the process goes.
+
+    Raises:
+        TrackingError: the URI's scheme is none that the project can use.
+    """
+    chosen = (uri or "").strip() or os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if not chosen:
+        return _sqlite_uri(home.absolute() / "mlflow" / DATABASE_FILE)
+    return normalise(chosen)
+
+
+def normalise(uri: str) -> str:
+    """`uri` with its driver named and its SQLite path absolute; see :func:`resolve_tracking_uri`."""
+    uri = re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", uri)
+    path = sqlite_path(uri)
+    if path is not None:
+        return _sqlite_uri(path.absolute())
+    scheme = urlsplit(uri).scheme
+    if scheme not in (*_SERVERS, *_DATABASES):
+        raise TrackingError(
+            f"the tracking URI {mask(uri)!r} (MLFLOW_TRACKING_URI) cannot be used: write http://HOST:PORT of an MLflow server, "
+            "sqlite:////FOLDER/mlflow.db or postgresql://USER:PASSWORD@HOST/DATABASE; unset it to use SQLite below .mario/"
+        )
+    return uri
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The database file of an SQLite URI, None for any other kind of URI."""
+    prefix = "sqlite:///"
+    return Path(uri.removeprefix(prefix)) if uri.startswith(prefix) else None
+
+
+def is_server(uri: str) -> bool:
+    """Whether the URI is that of an MLflow server, which then decides where artifacts are kept."""
+    return urlsplit(uri).scheme in _SERVERS
+
+
+def artifact_root(uri: str, home: Path | None) -> Path | None:
+    """The folder for artifacts: beside an SQLite file, below `home` for another database, None for a server.
+
+    Raises:
+        TrackingError: a database other than SQLite is used directly and `home` is None. MLflow would write artifacts
+            into the working folder.
+    """
+    if is_server(uri):
+        return None
+    database = sqlite_path(uri)
+    if database is not None:
+        return database.parent / ARTIFACT_FOLDER
+    if home is None:
+        raise TrackingError(f"{mask(uri)} keeps no artifacts: a folder for them is needed (home)")
+    return home.absolute() / "mlflow" / ARTIFACT_FOLDER
+
+
+def mask(text: str) -> str:
+    """`text` with the password (or the token standing alone) of every URL in it replaced by ``***``."""
+
+    def replace(found: re.Match[str]) -> str:
+        user = f"{found['user']}:***" if found["password"] else "***"
+        return f"{found['scheme']}{user}@"
+
+    return _CREDENTIALS.sub(replace, text)
+
+
+def password(uri: str) -> str | None:
+    """The password in a URI, decoded, if it has one."""
+    try:
+        found = urlsplit(uri).password
+    except ValueError:
+        return None
+    return unquote(found) if found else None
+
+
+def run_url(uri: str, experiment_id: str, run_id: str) -> str:
+    """Where a person sees the run: its page on the server, or how to open one on the local store."""
+    page = f"/#/experiments/{experiment_id}/runs/{run_id}"
+    if is_server(uri):
+        return mask(uri).rstrip("/") + page
+    return f"mario ui, then http://127.0.0.1:5000{page}"
+
+
+def _sqlite_uri(path: Path) -> str:
+    return f"sqlite:///{path.as_posix()}"

@@ -1,0 +1,50 @@
+"""An agent as MLflow serves it.
+
+MLflow loads a model from a Python file that is stored with it ("models from code"). That file has to know how agents are
+loaded, which this package does not, so it is written by the caller::
+
+    from agents import load_agent
+    from tracking.served_model import serve
+
+    serve(load_agent)
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.models import AGENT_ARTIFACT
+
+
+class Policy(Protocol):
+    """What an agent has to be able to do."""
+
+    def act(self, obs: NDArray[np.uint8], deterministic: bool) -> NDArray[np.int64]:
+        """Actions int64 (n,) for observations uint8 (n, 4, 84, 84)."""
+
+
+def serve(load: Callable[[Path], Policy]) -> None:
+    """Makes the agent that `load` reads the model of the file that calls this.
+
+    Args:
+        load: reads the agent's file or folder, the one given to :func:`tracking.models.register`.
+    """
+    from mlflow.models import set_model
+    from mlflow.pyfunc.model import PythonModel
+
+    class ServedAgent(PythonModel):
+        """Takes observations uint8 (n, 4, 84, 84), returns the greedy actions int64 (n,)."""
+
+        def load_context(self, context: Any) -> None:
+            self.policy = load(Path(context.artifacts[AGENT_ARTIFACT]))
+
+        def predict(self, context: Any, model_input: NDArray[np.uint8], params: Any = None) -> NDArray[np.int64]:
+            return np.asarray(self.policy.act(np.asarray(model_input), deterministic=True), dtype=np.int64)
+
+        # MLflow derives a signature from the hint and warns if it cannot; the bare class tells it not to try.
+        predict.__annotations__["model_input"] = np.ndarray
+
+    set_model(ServedAgent())

@@ -1,0 +1,193 @@
+"""MLflow's own server, with its UI, on this machine only."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tracking.client import connect, environment
+from tracking.errors import TrackingError
+from tracking.location import artifact_root, is_server, mask, normalise
+
+LOOPBACK = "127.0.0.1"
+PORT = 5000
+
+
+@dataclass(frozen=True)
+class ServerCommand:
+    """How to start the server.
+
+    Attributes:
+        arguments: the command line; it holds no password.
+        environment: variables to add to the process's own; the database's URI is among them, not in the command line, which
+            every user of the machine can read.
+        url: where the server answers.
+        folder: the working folder to start it in.
+    """
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    url: str
+    folder: Path
+
+
+def server_command(uri: str, home: Path, *, port: int = PORT, host: str = LOOPBACK) -> ServerCommand:
+    """The command that serves the store at `uri`, one worker, on loopback unless told otherwise.
+
+    Args:
+        uri: the store; a database, see :func:`tracking.resolve_tracking_uri`.
+        home: the project's folder.
+        port: where to listen; 0 picks a free one.
+        host: the address to bind.
+
+    Raises:
+        TrackingError: `uri` is a server already.
+    """
+    uri = normalise(uri)
+    if is_server(uri):
+        raise TrackingError(f"{mask(uri)} is an MLflow server already: open it in a browser")
+    root = artifact_root(uri, home)
+    assert root is not None  # it is None for servers only
+    port = port or free_port(host)
+    address = f"[{host}]" if ":" in host else host
+    arguments = (
+        sys.executable, "-m", "mlflow", "server",
+        "--host", host,
+        "--port", str(port),
+        "--workers", "1",
+        "--artifacts-destination", root.as_uri(),
+        "--allowed-hosts", ",".join(dict.fromkeys([f"localhost:{port}", f"{LOOPBACK}:{port}", f"{address}:{port}"])),
+    )  # fmt: skip
+    added = environment() | {
+        "MLFLOW_BACKEND_STORE_URI": uri,
+        # Runners for jobs this project never starts: several processes, and a database of their own.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+    }
+    return ServerCommand(arguments, added, f"http://{address}:{port}", root.parent)
+
+
+class RunningServer:
+    """An MLflow server as a child process; a context manager that stops it.
+
+    Attributes:
+        url: where it answers.
+        process: the child, in a process group of its own.
+    """
+
+    def __init__(self, command: ServerCommand, process: "subprocess.Popen[bytes]") -> None:
+        self.url = command.url
+        self.process = process
+
+    @classmethod
+    def start(cls, uri: str, home: Path, *, port: int = PORT, log: Path | None = None, timeout: float = 90.0) -> Self:
+        """Starts the server and waits until it answers.
+
+        Args:
+            uri: the store.
+            home: the project's folder.
+            port: where to listen; 0 picks a free one.
+            log: a file for what the server prints; None: it is dropped.
+            timeout: seconds to wait.
+
+        Raises:
+            TrackingError: the port is taken, the store cannot be opened, or the server ends or does not answer in time.
+        """
+        command = server_command(uri, home, port=port)
+        _require_free(command.url)
+        connect(uri, home)  # creates the store, with a message that says what takes so long
+        command.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            sink = stack.enter_context(log.open("ab")) if log is not None else subprocess.DEVNULL
+            process = subprocess.Popen(
+                command.arguments,
+                env=os.environ | command.environment,
+                cwd=command.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        server = cls(command, process)
+        try:
+            wait_for_server(server.url, process=process, timeout=timeout)
+        except BaseException as error:
+            server.stop()
+            if isinstance(error, TrackingError) and log is not None:
+                raise TrackingError(f"{error}; see {log}") from None
+            raise
+        return server
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Ends the server and the workers it started."""
+        for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if hasattr(os, "killpg"):
+                    os.killpg(self.process.pid, number)
+                else:
+                    self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout)
+                if number == signal.SIGTERM and not _group_alive(self.process.pid):
+                    return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+def wait_for_server(url: str, *, process: "subprocess.Popen[bytes] | None" = None, timeout: float = 90.0) -> None:
+    """Waits until the server at `url` says that it is well.
+
+    Raises:
+        TrackingError: `process` has ended, or `timeout` seconds have passed.
+    """
+    deadline = time.monotonic() + timeout
+    # A proxy from the environment must not be asked for loopback.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while time.monotonic() < deadline:
+        if process is not None and process.poll() is not None:
+            raise TrackingError(f"the MLflow server ended at once (exit code {process.returncode})")
+        try:
+            with opener.open(f"{url}/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            pass
+        time.sleep(0.2)
+    raise TrackingError(f"the MLflow server at {mask(url)} did not answer within {timeout:.0f} s")
+
+
+def free_port(host: str = LOOPBACK) -> int:
+    """A port nobody listens on at this moment."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _require_free(url: str) -> None:
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        if probe.connect_ex((host.strip("[]"), int(port))) == 0:
+            raise TrackingError(f"port {port} is taken: stop what listens there, or choose another port")
+
+
+def _group_alive(group: int) -> bool:
+    if not hasattr(os, "killpg"):
+        return False
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,72 @@
+"""Processor, memory, disk, network and GPU over time, under the names MLflow's UI shows as system metrics."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+_PREFIX = "system/"
+
+
+class SystemMetrics:
+    """A thread that samples MLflow's own monitors.
+
+    MLflow's `SystemMetricsMonitor` asks for the run before each sample and ends for good when that fails once; this one hands
+    its samples to the same delivery as all other metrics.
+
+    Args:
+        log: takes names with values, and a step (the sample's number); must return at once.
+        last_steps: the newest step MLflow has of each metric: the numbering goes on from there.
+        interval_seconds: time between samples.
+    """
+
+    def __init__(
+        self, log: Callable[[Mapping[str, Any], int], None], last_steps: Mapping[str, int], interval_seconds: float = 10.0
+    ) -> None:
+        self._log = log
+        self._step = 1 + max((step for name, step in last_steps.items() if name.startswith(_PREFIX)), default=-1)
+        self._interval = interval_seconds
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tracking-system-metrics", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._ended.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        try:
+            monitors = _monitors()
+            while not self._ended.is_set():
+                self._sample(monitors)
+                self._ended.wait(self._interval)
+        except Exception as error:  # a sensor that fails must not matter to the run
+            logger.warning("system metrics end here: %s", error)
+
+    def _sample(self, monitors: list[Any]) -> None:
+        values: dict[str, Any] = {}
+        for monitor in monitors:
+            monitor.collect_metrics()
+            values.update(monitor.aggregate_metrics())
+            monitor.clear_metrics()
+        self._log({_PREFIX + name: value for name, value in values.items()}, self._step)
+        self._step += 1
+
+
+def _monitors() -> list[Any]:
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+
+    everywhere: list[Any] = [CPUMonitor, DiskMonitor, NetworkMonitor]
+    gpu: Any = GPUMonitor
+    monitors = [monitor() for monitor in everywhere]
+    try:
+        monitors.append(gpu())
+    except Exception:  # no NVIDIA GPU, or no driver: nothing to watch
+        logger.debug("no GPU to watch", exc_info=True)
+    return monitors
