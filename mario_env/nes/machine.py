@@ -1,21 +1,29 @@
-"""One machine for Python code: loads a ROM, runs frames, shows RAM and picture."""
+"""Machines for Python code: a fleet of them with one cartridge and one set of rules."""
 
-from pathlib import Path
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from mario_env.nes import console
 from mario_env.nes.decode import decode_program, decoding_tables
+from mario_env.nes.kernel import DECIDE, OBSERVE, START, STEP, kernel
+from mario_env.nes.observation import SIZE, resize_tables
 from mario_env.nes.picture import PALETTE_RGB, unfold
-from mario_env.nes.rom import Rom, read_rom
+from mario_env.nes.play import EPISODE, FACTS, RULES
+from mario_env.nes.rom import Rom
 from mario_env.nes.state import CARTRIDGE, MACHINE, SCREEN_WORDS
+
+__all__ = ["Fleet", "Snapshot", "insert_cartridge"]
+
+# gym-super-mario-bros: worlds in which the second stage begins with a walk into a pipe, an area of its own
+_WORLDS_WITH_ENTRANCE: Final = (1, 2, 4, 7)
+
+Snapshot = tuple[npt.NDArray[np.void], npt.NDArray[np.uint64]]
 
 
 def insert_cartridge(rom: Rom) -> npt.NDArray[np.void]:
-    """Decode a ROM for the emulator. An array of one CARTRIDGE record, which any number of machines may share."""
+    """Decode a ROM for the emulator: one CARTRIDGE record, which any number of machines may share."""
     cartridge = np.zeros(1, CARTRIDGE)
     card: Any = cartridge[0]
     card["code"] = decode_program(rom.prg)
@@ -29,3 +37,103 @@ def insert_cartridge(rom: Rom) -> npt.NDArray[np.void]:
     card["mirror_shift"] = 10 if rom.vertical_mirroring else 11
     card["handlers"], card["modes"], card["base_cycles"] = decoding_tables()
     return cartridge
+
+
+def make_rules(
+    level: tuple[int, int] | None,
+    *,
+    frame_skip: int = 1,
+    life_loss_ends_episode: bool = False,
+    stall_after: int | None = None,
+    max_steps: int | None = None,
+    progress_limit: int = 0,
+    weights: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0),
+) -> npt.NDArray[np.void]:
+    """One RULES record. `level` is (world, stage), or None for the full game; `weights` are those of the components."""
+    rules = np.zeros(1, RULES)
+    world, stage = level or (1, 1)
+    area = stage + 1 if world in _WORLDS_WITH_ENTRANCE and stage >= 2 else stage
+    rules[0] = (
+        level is not None, world, stage, area, frame_skip, life_loss_ends_episode, stall_after or 0, max_steps or 0,
+        progress_limit, weights,
+    )  # fmt: skip
+    return rules
+
+
+class Fleet:
+    """`count` machines that play the same level by the same rules.
+
+    Attributes:
+        machines: a MACHINE record each; `machines["ram"][i]` is machine i's RAM, and may be written to.
+        facts: the facts of each machine after the last decision, in the order of FACTS.
+        components: the weighted components of each machine's reward.
+        observations: uint8 (count, 4, 84, 84), a new array at every decision.
+    """
+
+    def __init__(self, cartridge: npt.NDArray[np.void], rules: npt.NDArray[np.void], count: int, *, crop_status_bar: bool) -> None:
+        self.count = count
+        self._kernel = kernel()
+        self._cartridge, self._rules, self._tables = cartridge, rules, resize_tables(crop_status_bar)
+        self.machines, self._saved = np.zeros(count, MACHINE), np.zeros(count, MACHINE)
+        self._words = np.zeros((count, 2, SCREEN_WORDS), np.uint64)
+        self._pixels = self._words.view(np.uint8)
+        self.frame_ram = np.zeros((count, 0x800), np.uint8)
+        self._episodes = np.zeros(count, EPISODE)
+        self._gray_words = np.zeros((count, SCREEN_WORDS), np.uint64)
+        self._gray = self._gray_words.view(np.uint8)
+        self._sums = np.zeros((count, 256), np.uint16)
+        self._buttons = np.zeros(count, np.int64)
+        self.facts = np.zeros((count, len(FACTS)), np.int64)
+        self.components = np.zeros((count, 5))
+        self.observations = np.zeros((count, 4, SIZE, SIZE), np.uint8)
+
+    def _call(self, command: int, first: int, last: int, before: npt.NDArray[np.uint8]) -> int:
+        return int(
+            self._kernel(
+                command, first, last, self.machines, self._saved, self._cartridge, self._rules, self._tables, self._words,
+                self._pixels, self.frame_ram, self._episodes, self._gray_words, self._gray, self._sums, self._buttons,
+                self.facts, self.components, before, self.observations,
+            )
+        )  # fmt: skip
+
+    def start(self, index: int) -> None:
+        """Reset a machine and play to where the player can move."""
+        self._call(START, index, index + 1, self.observations)
+
+    def step(self, index: int, buttons: int) -> bool:
+        """Play one frame, draw it, and skip what follows; whether the game is over."""
+        self._buttons[index] = buttons
+        return self._call(STEP, index, index + 1, self.observations) != 0
+
+    def begin(self, index: int) -> None:
+        """Start an episode: facts and observation are those of the machine's present state."""
+        self._call(OBSERVE, index, index + 1, self.observations)
+
+    def decide(self, buttons: npt.NDArray[np.int64], threads: ThreadPoolExecutor | None = None, parts: int = 1) -> None:
+        """Play one decision on every machine, in so many threads."""
+        before = self.observations
+        self.observations = np.empty_like(before)
+        self._buttons[:] = buttons
+        if threads is None or parts == 1:
+            self._call(DECIDE, 0, self.count, before)
+            return
+        bounds = [self.count * part // parts for part in range(parts + 1)]
+        others: list[Future[int]] = [
+            threads.submit(self._call, DECIDE, first, last, before) for first, last in zip(bounds[1:-1], bounds[2:], strict=True)
+        ]
+        self._call(DECIDE, 0, bounds[1], before)
+        for other in others:
+            other.result()
+
+    def snapshot(self, index: int) -> Snapshot:
+        """A copy of a machine and its screen."""
+        return self.machines[index : index + 1].copy(), self._words[index, 0].copy()
+
+    def restore(self, index: int, snapshot: Snapshot) -> None:
+        """Make a machine what it was."""
+        self.machines[index] = snapshot[0][0]
+        self._words[index, 0] = snapshot[1]
+
+    def screen(self, index: int) -> npt.NDArray[np.uint8]:
+        """The screen of the last frame that :meth:`step` or :meth:`start` played, RGB, shape (240, 256, 3)."""
+        return np.take(PALETTE_RGB, unfold(self._words[index, 0]), axis=0)

@@ -1,0 +1,148 @@
+"""From two screens to an observation: maximum, luma, crop and area resize to 84 by 84, as OpenCV computes them.
+
+Maximum and luma of two pixels are one look-up in a table of 64 x 64 colours, which is made with OpenCV itself. The resize
+is exact in integers: 256 columns become 84 with weights in 21sts, 240 rows (208 without the status bar) with weights in 7ths
+(21sts). OpenCV adds floats: where the exact result lies halfway between two integers its rounding decides, and is repeated.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from numba import float32, int64, uint64
+
+from mario_env.nes.compiling import leaf
+from mario_env.nes.picture import PALETTE_RGB
+
+SIZE: Final = 84
+STATUS_BAR_ROWS: Final = 32
+WIDTH, HEIGHT = 256, 240
+TAPS: Final = 4  # no output pixel is covered by more rows or columns
+BYTE: Final = np.uint64(0xFF)
+
+RESIZE: Final = np.dtype(
+    [
+        ("luma", np.uint8, 64 * 64),
+        ("first_row", np.int64),
+        ("rows", np.int64, SIZE),  # the first of the four rows an output row is made of
+        ("row_weights", np.uint16, (SIZE, TAPS)),
+        ("row_floats", np.float32, (SIZE, TAPS)),
+        ("columns", np.int64, SIZE),
+        ("column_weights", np.uint32, (SIZE, TAPS)),
+        ("column_floats", np.float32, (SIZE, TAPS)),
+        ("total", np.int64),  # the sum of an output pixel's weights
+        ("reciprocal", np.int64),  # 2**40 / total, rounded up
+    ],
+    align=True,
+)
+
+
+class _Axis(NamedTuple):
+    first: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.int64]
+    floats: npt.NDArray[np.float32]
+    total: int
+
+
+def _axis(source: int) -> _Axis:
+    """What each of 84 output pixels takes from `source` pixels: the first, integer weights, and OpenCV's (resize.cpp)."""
+    divisor = int(np.gcd(source, SIZE))
+    unit, total = SIZE // divisor, source // divisor  # an output pixel is `total` units wide, an input pixel `unit`
+    first, weights = np.zeros(SIZE, np.int64), np.zeros((SIZE, TAPS), np.int64)
+    floats = np.zeros((SIZE, TAPS), np.float32)
+    scale = source / SIZE
+    for i in range(SIZE):
+        start, end = i * total, (i + 1) * total
+        first[i] = min(start // unit, source - TAPS)
+        for tap in range(TAPS):
+            left = (int(first[i]) + tap) * unit
+            weights[i, tap] = max(0, min(end, left + unit) - max(start, left))
+            low, high = max(i * scale, int(first[i]) + tap), min((i + 1) * scale, int(first[i]) + tap + 1)
+            if weights[i, tap]:
+                floats[i, tap] = 1.0 / scale if weights[i, tap] == unit else (high - low) / scale
+    return _Axis(first, weights, floats, total)
+
+
+def resize_tables(crop_status_bar: bool) -> npt.NDArray[np.void]:
+    """One RESIZE record."""
+    tables = np.zeros(1, RESIZE)
+    table: Any = tables[0]
+    pairs = np.maximum(PALETTE_RGB[:, None], PALETTE_RGB[None, :])
+    table["luma"] = cv2.cvtColor(np.ascontiguousarray(pairs), cv2.COLOR_RGB2GRAY).reshape(-1)
+    table["first_row"] = STATUS_BAR_ROWS if crop_status_bar else 0
+    rows, columns = _axis(HEIGHT - int(table["first_row"])), _axis(WIDTH)
+    table["rows"] = rows.first + table["first_row"]
+    table["row_weights"], table["row_floats"] = rows.weights, rows.floats
+    table["columns"], table["column_weights"], table["column_floats"] = columns.first, columns.weights, columns.floats
+    table["total"] = rows.total * columns.total
+    table["reciprocal"] = -(-(1 << 40) // int(table["total"]))
+    return tables
+
+
+@leaf
+def observe(previous: Any, last: Any, r: Any, gray_words: Any, gray: Any, sums: Any, output: Any) -> None:
+    """Write the observation of two screens' words.
+
+    `gray_words` and `gray` are the same scratch memory of 240 x 256 bytes, `sums` of 256 uint16; `output` has shape (84, 84).
+    """
+    _pool(previous, last, r, gray_words)
+    rows, columns, half, total, reciprocal = r.rows, r.columns, r.total >> 1, r.total, r.reciprocal
+    row_weights, column_weights = r.row_weights, r.column_weights
+    for y in range(SIZE):
+        top = rows[y] * WIDTH
+        w0, w1, w2, w3 = row_weights[y, 0], row_weights[y, 1], row_weights[y, 2], row_weights[y, 3]
+        for x in range(WIDTH):
+            sums[x] = gray[top + x] * w0 + gray[top + 256 + x] * w1 + gray[top + 512 + x] * w2 + gray[top + 768 + x] * w3
+        for x in range(SIZE):
+            left = columns[x]
+            value = int64(
+                sums[left] * column_weights[x, 0] + sums[left + 1] * column_weights[x, 1]
+                + sums[left + 2] * column_weights[x, 2] + sums[left + 3] * column_weights[x, 3]
+            ) + half  # fmt: skip
+            rounded = value * reciprocal >> 40
+            if rounded * total == value:
+                rounded = _as_opencv_rounds(r, gray, y, x)
+            output[y, x] = rounded
+
+
+@leaf
+def _pool(previous: Any, last: Any, r: Any, gray_words: Any) -> None:
+    """The luma of the pixelwise maximum, in rows of 32 words."""
+    luma = r.luma
+    seen_a, seen_b, seen = ~last[0], ~previous[0], uint64(0)
+    for block in range(r.first_row * 4, 30 * 32):
+        at = block * 8
+        out = (block >> 5) * 256 + (block & 31)
+        for row in range(8):
+            a, b = last[at + row], previous[at + row]
+            if a != seen_a or b != seen_b:  # an even area is looked up once
+                seen_a, seen_b = a, b
+                seen = uint64(0)
+                for i in range(8):
+                    shift = uint64(8 * i)
+                    pair = int64((a >> shift) & BYTE) << 6 | int64((b >> shift) & BYTE)
+                    seen |= uint64(luma[pair]) << shift
+            gray_words[out + row * 32] = seen
+
+
+@leaf
+def _as_opencv_rounds(r: Any, gray: Any, y: int, x: int) -> int:
+    """An output pixel as OpenCV adds it up, in single precision and in its order; half of an integer goes to the even one."""
+    total = float32(0.0)
+    for i in range(TAPS):
+        beta = r.row_floats[y, i]
+        if beta == 0.0:
+            continue
+        line = float32(0.0)
+        at = (r.rows[y] + i) * WIDTH + r.columns[x]
+        for j in range(TAPS):
+            alpha = r.column_floats[x, j]
+            if alpha != 0.0:
+                line += float32(gray[at + j]) * alpha
+        total += beta * line
+    low = int64(total)
+    rest = total - float32(low)
+    if rest > 0.5 or (rest == 0.5 and low & 1):
+        low += 1
+    return low
