@@ -18,3 +18,8 @@ def leaf(function: F) -> F:
     allocate nothing.
     """
     return cast(F, njit(_nrt=False, nogil=True, error_model="numpy")(function))
+
+
+def inlined(function: F) -> F:
+    """Like :func:`leaf`, for a small function in the midst of a loop: LLVM puts it into its callers."""
+    return cast(F, njit(_nrt=False, nogil=True, error_model="numpy", forceinline=True)(function))

@@ -42,7 +42,8 @@ CROSS_Y: Final = "clock += ((operand & 0xFF) + y) >> 8"
 CROSS_POINTER: Final = "clock += ((address & 0xFF) + y) >> 8\naddress = (address + y) & 0xFFFF"
 
 LOADS: Final = {
-    "value": "value = operand",
+    "imm": "value = operand",
+    "zp": "value = int64(ram[operand])",
     "ram": "value = int64(ram[operand])",
     "zpx": "value = int64(ram[(operand + x) & 0xFF])",
     "zpy": "value = int64(ram[(operand + y) & 0xFF])",
@@ -57,6 +58,7 @@ LOADS: Final = {
     "indy": POINTER_Y + "\n" + CROSS_POINTER + FROM_BUS,
 }
 STORES: Final = {
+    "zp": "ram[operand] = value",
     "ram": "ram[operand] = value",
     "zpx": "ram[(operand + x) & 0xFF] = value",
     "zpy": "ram[(operand + y) & 0xFF] = value",
@@ -102,11 +104,14 @@ MODIFY: Final = {
     "INC": "value = (value + 1) & 0xFF\nnz = value",
     "DEC": "value = (value - 1) & 0xFF\nnz = value",
 }
-TAKE: Final = "\n    pc = operand\n    clock += word >> 30"
+TAKE: Final = "\n    pc = operand\n    clock += word >> 24"
 PUSH: Final = "\nram[0x100 | sp] = {value}\nsp = (sp - 1) & 0xFF\n"
 PULL: Final = "\nsp = (sp + 1) & 0xFF\n{target} = int64(ram[0x100 | sp])\n"
 PACK: Final = "value = int64((nz & 0x8080) != 0) | overflow << 1 | status | int64((nz & 0xFF) == 0) << 6 | carry << 7"
 UNPACK: Final = "nz = (value & 1) << 15 | (~value >> 6 & 1)\noverflow = value >> 1 & 1\nstatus = value & 0x3C\ncarry = value >> 7"
+SPIN: Final = (
+    "now += spin(m, c, now, stop, 8 + (word >> 24), {hit})\nclock = now + 4\naddress = 0x2002" + FROM_BUS + "a = value\nnz = a"
+)
 OTHER: Final = {
     "BCC": "if carry == 0:" + TAKE,
     "BCS": "if carry != 0:" + TAKE,
@@ -147,12 +152,20 @@ OTHER: Final = {
     "BRK": PUSH.format(value="(pc + 1) >> 8 & 0xFF") + PUSH.format(value="(pc + 1) & 0xFF") + PACK
     + PUSH.format(value="value | 0x30") + "status |= 0x20\npc = int64(prg[0x7FFE]) | int64(prg[0x7FFF]) << 8",
     "ILLEGAL": "m.jammed = operand + 1",
-    # Idle loops: skip what cannot change anything, then go on as usual.
-    "IDLE": "clock = now + max((stop - now + 2) // 3, 1) * 3\npc = operand",
-    "SPIN_hit": "now += spin(m, c, now, stop, 8 + (word >> 30), 1)\nclock = now + 4\naddress = 0x2002"
-    + FROM_BUS + "a = value\nnz = a",
-    "SPIN_clear": "now += spin(m, c, now, stop, 8 + (word >> 30), 0)\nclock = now + 4\naddress = 0x2002"
-    + FROM_BUS + "a = value\nnz = a",
+    # Loops that wait or fill: skip what cannot change anything else, then go on as usual.
+    "IDLE": "clock += max((stop - clock + 2) // 3, 0) * 3\npc = operand",
+    "SPIN_hit": SPIN.format(hit=1),
+    "SPIN_clear": SPIN.format(hit=0),
+    "FILL": """
+rounds = min((255 - y) >> 2, (stop - now) // (15 + (word >> 24)))
+for _ in range(rounds):
+    ram[(operand + y) & 0x7FF] = a
+    y += 4
+clock += rounds * (15 + (word >> 24))
+if rounds > 0:
+    nz = y
+ram[(operand + y) & 0x7FF] = a
+""",
 }  # fmt: skip
 
 LOOP: Final = '''
@@ -165,9 +178,7 @@ def run(m, c, words, pixels, stop):
         word = int64(code[pc & 0xFFFF])
         if word == 0:
             word = int64(fetch(m, c, pc & 0xFFFF))
-        handler, operand, now = word & 0xFF, word >> 8 & 0xFFFF, clock
-        clock += word >> 24 & 0xF
-        pc += word >> 28 & 3
+        handler, operand = word & 0xFF, word >> 8 & 0xFFFF
         {dispatch}
     m.pc, m.sp, m.a, m.x, m.y, m.clock = pc, sp, a, x, y, clock
     m.nz, m.carry, m.overflow, m.status = nz, carry, overflow, status
@@ -190,9 +201,14 @@ def _body(name: str) -> str:
 
 def _source() -> str:
     lines = []
-    for name, number in HANDLERS.items():
-        lines.append(f"{'el' if lines else ''}if handler == {number}:  # {name}")
-        lines += ["    " + line for line in _body(name).splitlines() if line]
+    for name, handler in HANDLERS.items():
+        body = _body(name)
+        lines.append(f"{'el' if lines else ''}if handler == {handler.number}:  # {name}")
+        if "now" in body:
+            lines.append("    now = clock")  # when the instruction acts
+        lines.append(f"    pc += {handler.length}")
+        lines.append(f"    clock += {handler.cycles}")
+        lines += ["    " + line for line in body.splitlines() if line]
     return LOOP.format(dispatch="\n        ".join(lines))
 
 
@@ -200,7 +216,7 @@ def _source() -> str:
 def fetch(m: Any, c: Any, pc: int) -> int:
     """Decode the instruction at `pc` when it is not in ROM."""
     opcode, low, high = bus.peek(m, c, pc), bus.peek(m, c, pc + 1), bus.peek(m, c, pc + 2)
-    return decode_compiled(c.handlers, c.modes, c.base_cycles, c.prg, pc, opcode, low, high)
+    return decode_compiled(c.handlers, c.kinds, pc, opcode, low, high)
 
 
 @leaf

@@ -14,12 +14,12 @@ import numpy as np
 from numba import from_dtype, njit, types
 from numba.core import event
 
-from mario_env.nes import game, observation, play
+from mario_env.nes import cpu, game, observation, play
 from mario_env.nes.state import CARTRIDGE, MACHINE
 
-__all__ = ["DECIDE", "OBSERVE", "START", "STEP", "kernel"]
+__all__ = ["DECIDE", "EXECUTE", "OBSERVE", "START", "STEP", "kernel"]
 
-START, STEP, DECIDE, OBSERVE = range(4)  # commands
+START, STEP, DECIDE, OBSERVE, EXECUTE = range(5)  # commands
 
 _kernel: Any = None
 
@@ -47,6 +47,8 @@ def _make(stamp: str) -> Any:
                 game.start(m, c, words[i, 0], pixels[i, 0], r.one_level, r.world, r.stage, r.area)
             elif command == STEP:
                 over = int(game.step(m, c, words[i, 0], pixels[i, 0], frames[i], buttons[i], True, r.one_level))
+            elif command == EXECUTE:
+                cpu.run(m, c, words[i, 0], pixels[i, 0], m.clock + 1)
             elif command == OBSERVE:
                 play.begin(m, episodes[i], facts[i])
                 newest = observations[i, 3]

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mario_env.nes.decode import decode_program, decoding_tables
-from mario_env.nes.kernel import DECIDE, OBSERVE, START, STEP, kernel
+from mario_env.nes.kernel import DECIDE, EXECUTE, OBSERVE, START, STEP, kernel
 from mario_env.nes.observation import SIZE, resize_tables
 from mario_env.nes.picture import PALETTE_RGB, unfold
 from mario_env.nes.play import EPISODE, FACTS, RULES
@@ -35,7 +35,7 @@ def insert_cartridge(rom: Rom) -> npt.NDArray[np.void]:
     card["plane1"] = np.ascontiguousarray(masks[:, 1]).view("<u8").reshape(-1)
     card["reversed"] = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
     card["mirror_shift"] = 10 if rom.vertical_mirroring else 11
-    card["handlers"], card["modes"], card["base_cycles"] = decoding_tables()
+    card["handlers"], card["kinds"] = decoding_tables()
     return cartridge
 
 
@@ -104,6 +104,10 @@ class Fleet:
         """Play one frame, draw it, and skip what follows; whether the game is over."""
         self._buttons[index] = buttons
         return self._call(STEP, index, index + 1, self.observations) != 0
+
+    def execute(self, index: int) -> None:
+        """Execute one instruction, and nothing else."""
+        self._call(EXECUTE, index, index + 1, self.observations)
 
     def begin(self, index: int) -> None:
         """Start an episode: facts and observation are those of the machine's present state."""

@@ -87,23 +87,35 @@ def observe(previous: Any, last: Any, r: Any, gray_words: Any, gray: Any, sums: 
     `gray_words` and `gray` are the same scratch memory of 240 x 256 bytes, `sums` of 256 uint16; `output` has shape (84, 84).
     """
     _pool(previous, last, r, gray_words)
-    rows, columns, half, total, reciprocal = r.rows, r.columns, r.total >> 1, r.total, r.reciprocal
-    row_weights, column_weights = r.row_weights, r.column_weights
     for y in range(SIZE):
-        top = rows[y] * WIDTH
-        w0, w1, w2, w3 = row_weights[y, 0], row_weights[y, 1], row_weights[y, 2], row_weights[y, 3]
-        for x in range(WIDTH):
-            sums[x] = gray[top + x] * w0 + gray[top + 256 + x] * w1 + gray[top + 512 + x] * w2 + gray[top + 768 + x] * w3
-        for x in range(SIZE):
-            left = columns[x]
-            value = int64(
-                sums[left] * column_weights[x, 0] + sums[left + 1] * column_weights[x, 1]
-                + sums[left + 2] * column_weights[x, 2] + sums[left + 3] * column_weights[x, 3]
-            ) + half  # fmt: skip
-            rounded = value * reciprocal >> 40
-            if rounded * total == value:
-                rounded = _as_opencv_rounds(r, gray, y, x)
-            output[y, x] = rounded
+        _weigh_rows(gray, r.rows[y] * WIDTH, r.row_weights[y], sums)
+        _weigh_columns(gray, r, y, sums, output)
+
+
+@leaf
+def _weigh_rows(gray: Any, top: int, weights: Any, sums: Any) -> None:
+    """Four rows with their weights, as one row of sums."""
+    w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
+    top &= 0xFFFF  # tells the compiler that indices are not negative
+    for x in range(WIDTH):
+        upper = gray[top + x] * w0 + gray[top + WIDTH + x] * w1
+        sums[x] = upper + gray[top + 2 * WIDTH + x] * w2 + gray[top + 3 * WIDTH + x] * w3
+
+
+@leaf
+def _weigh_columns(gray: Any, r: Any, y: int, sums: Any, output: Any) -> None:
+    """A row of the observation. The two inner columns of four are covered entirely, so they have the same weight."""
+    columns, weights = r.columns, r.column_weights
+    total, half, reciprocal = r.total, r.total >> 1, r.reciprocal
+    inner = int64(weights[0, 1])
+    for x in range(SIZE):
+        left = columns[x] & 0xFF
+        value = int64(sums[left]) * int64(weights[x, 0]) + int64(sums[left + 3]) * int64(weights[x, 3]) + half
+        value += (int64(sums[left + 1]) + int64(sums[left + 2])) * inner
+        rounded = value * reciprocal >> 40
+        if rounded * total == value:
+            rounded = _as_opencv_rounds(r, gray, y, x)
+        output[y, x] = rounded
 
 
 @leaf

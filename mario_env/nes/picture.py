@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import int64, uint64
 
-from mario_env.nes.compiling import leaf
+from mario_env.nes.compiling import inlined, leaf
 from mario_env.nes.vram import after_lines, next_row, nametable_index, start_of_line
 
 EVERY_BYTE: Final = np.uint64(0x0101010101010101)
@@ -42,7 +42,7 @@ def unfold(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
     return blocks.transpose(0, 2, 1, 3).reshape(240, 256)
 
 
-@leaf
+@inlined
 def _colour(m: Any, index: int) -> int:
     return int64(m.palette[index]) & 0x3F
 
@@ -72,13 +72,13 @@ def has_sprite0(m: Any, line: int) -> bool:
     return m.oamaddr < 4 and 0 <= row < (16 if m.ppuctrl & 0x20 else 8)
 
 
-@leaf
+@inlined
 def _character(c: Any, address: int) -> int:
     address &= 0xFFFF
     return int64(c.chr[address & 0x1FFF]) if address < 0x2000 else 0
 
 
-@leaf
+@inlined
 def sprite_row(m: Any, c: Any, sprite: int, line: int) -> int:
     """The two planes of a sprite on a line (plane 1 in the high byte), the leftmost pixel in the highest bit."""
     tile, attributes = int64(m.oam[4 * sprite + 1]), int64(m.oam[4 * sprite + 2])
@@ -98,7 +98,7 @@ def sprite_row(m: Any, c: Any, sprite: int, line: int) -> int:
     return low | high << 8
 
 
-@leaf
+@inlined
 def _tile(m: Any, c: Any, v: int, column: int) -> int:
     """A tile's index among the pattern table's rows, with the palette it has in bits 16 and 17. `v` is at the left edge."""
     x = ((v >> 10 & 1) << 5 | (v & 0x1F)) + column
@@ -127,32 +127,31 @@ def background_row(m: Any, c: Any, v: int, x: int) -> int:
 
 
 @leaf
-def _mixed(m: Any, palette: int) -> tuple[int, int, int]:
-    """What the masks of a tile's planes switch in a pixel, for bit 0, bit 1 and both."""
+def _mix_palettes(m: Any) -> None:
+    """For each palette of the background: the backdrop, and what the masks of a tile's planes switch in it (bit 0, 1, both)."""
     backdrop = _colour(m, 0)
-    one, two, three = _colour(m, 4 * palette + 1), _colour(m, 4 * palette + 2), _colour(m, 4 * palette + 3)
-    return (
-        uint64(backdrop ^ one) * EVERY_BYTE,
-        uint64(backdrop ^ two) * EVERY_BYTE,
-        uint64(backdrop ^ one ^ two ^ three) * EVERY_BYTE,
-    )
+    for palette in range(4):
+        one, two, three = _colour(m, 4 * palette + 1), _colour(m, 4 * palette + 2), _colour(m, 4 * palette + 3)
+        m.mixed[4 * palette] = uint64(backdrop) * EVERY_BYTE
+        m.mixed[4 * palette + 1] = uint64(backdrop ^ one) * EVERY_BYTE
+        m.mixed[4 * palette + 2] = uint64(backdrop ^ two) * EVERY_BYTE
+        m.mixed[4 * palette + 3] = uint64(backdrop ^ one ^ two ^ three) * EVERY_BYTE
 
 
-@leaf
+@inlined
 def _tile_word(m: Any, c: Any, v: int, column: int) -> int:
     """Eight pixels of a tile's row."""
     tile = _tile(m, c, v, column)
-    one, two, both = _mixed(m, tile >> 16)
-    row = (tile & 0xFFF) | (v >> 12 & 7)
+    row, palette = (tile & 0xFFF) | (v >> 12 & 7), tile >> 16 << 2
     low, high = c.plane0[row], c.plane1[row]
-    return uint64(_colour(m, 0)) * EVERY_BYTE ^ (low & one) ^ (high & two) ^ (low & high & both)
+    return m.mixed[palette] ^ (low & m.mixed[palette | 1]) ^ (high & m.mixed[palette | 2]) ^ (low & high & m.mixed[palette | 3])
 
 
 @leaf
 def _background_line(m: Any, c: Any, words: Any, line: int, v: int, left: int, right: int) -> None:
     """Draw the background of a line from pixel `left` up to `right`. `v` is that of the left edge."""
     shift = uint64(8 * m.fine_x)
-    backdrop = uint64(_colour(m, 0)) * EVERY_BYTE
+    backdrop = m.mixed[0]
     shown = m.ppumask & 0x08
     first, last = left >> 3, (right - 1) >> 3
     word = _tile_word(m, c, v, first)
@@ -174,23 +173,19 @@ def _background_line(m: Any, c: Any, words: Any, line: int, v: int, left: int, r
 @leaf
 def _background_block(m: Any, c: Any, words: Any, line: int, v: int) -> None:
     """Draw the background of eight lines, a row of blocks and of tiles."""
-    at = (line >> 3) << 8
-    shift, rest = uint64(8 * m.fine_x), uint64(63 - 8 * m.fine_x)
-    backdrop = uint64(_colour(m, 0)) * EVERY_BYTE
-    previous = _tile(m, c, v, 0)
-    for column in range(32):
-        tile = _tile(m, c, v, column + 1)
-        a1, a2, a3 = _mixed(m, previous >> 16)
-        b1, b2, b3 = _mixed(m, tile >> 16)
-        p, q = previous & 0xFFF, tile & 0xFFF
+    row_of_tiles, mixed, plane0, plane1 = m.row_of_tiles, m.mixed, c.plane0, c.plane1
+    backdrop = mixed[0]
+    for column in range(33):
+        tile = _tile(m, c, v, column)
+        palette, first = tile >> 16 << 2, tile & 0xFF8
+        one, two, both = mixed[palette | 1], mixed[palette | 2], mixed[palette | 3]
         for row in range(8):
-            low, high = c.plane0[p + row], c.plane1[p + row]
-            left = backdrop ^ (low & a1) ^ (high & a2) ^ (low & high & a3)
-            low, high = c.plane0[q + row], c.plane1[q + row]
-            right = backdrop ^ (low & b1) ^ (high & b2) ^ (low & high & b3)
-            words[at + row] = left >> shift | (right << ONE) << rest
-        at += 8
-        previous = tile
+            low, high = plane0[first + row], plane1[first + row]
+            row_of_tiles[8 * column + row] = backdrop ^ (low & one) ^ (high & two) ^ (low & high & both)
+    shift, rest = uint64(8 * m.fine_x), uint64(63 - 8 * m.fine_x)
+    at = (line >> 3) << 8
+    for i in range(256):
+        words[at + i] = row_of_tiles[i] >> shift | (row_of_tiles[i + 8] << ONE) << rest
 
 
 @leaf
@@ -207,8 +202,7 @@ def _list_sprites(m: Any, line: int, lines: int) -> None:
             if count < 8:
                 m.line_sprites[8 * y + count] = i
                 m.line_counts[y] = count + 1
-    special = 0 if line == 0 else line
-    if special == m.frozen_line or line == 0:
+    if line in (0, m.frozen_line):
         if m.frozen_line != line:
             m.frozen_count = choose_sprites(m, line)
             m.frozen_line = line
@@ -246,6 +240,7 @@ def _sprites_of_line(m: Any, c: Any, pixels: Any, line: int, v: int, left: int, 
 def draw_part(m: Any, c: Any, words: Any, pixels: Any, line: int, left: int, right: int) -> None:
     """Draw pixels of one line; `v` is at pixel `left`."""
     v = start_of_line(m.v, m.fine_x, left) if m.ppumask & 0x08 else m.v
+    _mix_palettes(m)
     _background_line(m, c, words, line, v, left, right)
     if m.ppumask & 0x10:
         _list_sprites(m, line, 1)
@@ -257,6 +252,7 @@ def draw_part(m: Any, c: Any, words: Any, pixels: Any, line: int, left: int, rig
 def draw_lines(m: Any, c: Any, words: Any, pixels: Any, line: int, lines: int) -> None:
     """Draw whole lines, with background and sprites both shown or the background not shown."""
     moving = m.ppumask & 0x18 == 0x18
+    _mix_palettes(m)
     v, y, end = start_of_line(m.v, m.fine_x, 0), line, line + lines
     while y < end:
         if moving and y & 7 == 0 and v & 0x7000 == 0 and end - y >= 8 and (v ^ m.t) & 0x41F == 0:
@@ -271,8 +267,9 @@ def draw_lines(m: Any, c: Any, words: Any, pixels: Any, line: int, lines: int) -
     if not m.ppumask & 0x10:
         return
     _list_sprites(m, line, lines)
+    v = start_of_line(m.v, m.fine_x, 0)
     for y in range(line, end):
         if m.line_counts[y]:
-            v = after_lines(m.v, m.t, y - line) if moving else m.v
             _sprites_of_line(m, c, pixels, y, v, 0, 256)
-    return
+        if moving:
+            v = (next_row(v) & ~0x41F) | (m.t & 0x41F)

@@ -62,13 +62,15 @@ MACHINE: Final = np.dtype(
         ("line_counts", np.uint8, 240),
         ("line_sprites", np.uint8, 240 * 8),
         ("owned", np.uint8, 264),
+        ("mixed", np.uint64, 16),
+        ("row_of_tiles", np.uint64, 33 * 8),
     ],
     align=True,
 )
 
 CARTRIDGE: Final = np.dtype(
     [
-        ("code", np.uint32, 0x10004),  # decoded instructions by address (see `decode`); the surplus is for a PC that wraps
+        ("code", np.uint32, 0x10000),  # decoded instructions by address (see `decode`)
         ("prg", np.uint8, 0x8000),
         ("chr", np.uint8, 0x2000),
         ("plane0", np.uint64, 0x1000),  # for each row of a tile: 0xFF in each byte whose pixel has bit 0 set
@@ -76,8 +78,7 @@ CARTRIDGE: Final = np.dtype(
         ("reversed", np.uint8, 0x100),  # bytes with their bits in reverse order
         ("mirror_shift", np.int64),  # the bit of an address that selects the nametable: 10 or 11
         ("handlers", np.uint8, (0x100, 3)),
-        ("modes", np.uint8, 0x100),
-        ("base_cycles", np.uint8, 0x100),
+        ("kinds", np.uint8, 0x100),
     ],
     align=True,
 )

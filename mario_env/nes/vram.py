@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from mario_env.nes.compiling import leaf
+from mario_env.nes.compiling import inlined, leaf
 
 
-@leaf
+@inlined
 def nametable_index(c: Any, address: int) -> int:
     """Where an address from 0x2000 to 0x2FFF lies in the 2 KiB of nametables."""
     return (address >> c.mirror_shift & 1) << 10 | (address & 0x3FF)
@@ -38,20 +38,20 @@ def write_vram(m: Any, c: Any, address: int, value: int) -> None:
         m.palette[0 if address == 0x3F10 else address & 0x1F] = value
 
 
-@leaf
+@inlined
 def step_columns(v: int, columns: int) -> int:
     """Move `v` by tiles to the right (to the left if negative), through the horizontal nametables."""
     x = ((v >> 10 & 1) << 5 | (v & 0x1F)) + columns
     return (v & ~0x41F) | (x >> 5 & 1) << 10 | (x & 0x1F)
 
 
-@leaf
+@inlined
 def start_of_line(v: int, fine_x: int, x: int) -> int:
     """What `v` would have been at the left edge, when it is `v` at pixel x."""
     return step_columns(v, -((fine_x + x) >> 3))
 
 
-@leaf
+@inlined
 def next_row(v: int) -> int:
     """Move `v` one line down: row 29 is a nametable's last one, row 31 wraps within it."""
     if v & 0x7000 != 0x7000:
@@ -68,7 +68,7 @@ def next_row(v: int) -> int:
     return (v & ~0x3E0) | row << 5
 
 
-@leaf
+@inlined
 def after_lines(v: int, t: int, lines: int) -> int:
     """`v` after so many whole lines with background and sprites on, each of which copies the horizontal bits of `t`."""
     if lines == 0:
