@@ -31,7 +31,7 @@ class FastVecEnv(VecEnv):
         self.games = Games(config, n_envs, seed=seed, threads=threads)
         super().__init__(n_envs, self.games.observation_space, Discrete(self.games.actions))
 
-    def reset(self) -> npt.NDArray[np.uint8]:  # type: ignore[override]
+    def reset(self) -> npt.NDArray[np.uint8]:
         """Start a new episode of every game."""
         for index in range(self.num_envs):
             options = self._options[index] or None
@@ -95,7 +95,9 @@ class FastVectorEnv(VectorEnv[Any, Any, Any]):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
-    def __init__(self, config: EnvironmentConfig, num_envs: int, *, seed: int | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, config: EnvironmentConfig, num_envs: int, *, seed: int | None = None, threads: int | None = None
+    ) -> None:
         self.games = Games(config, num_envs, seed=seed, threads=threads)
         self.num_envs, self.render_mode = num_envs, "rgb_array"
         self.single_observation_space = self.games.observation_space

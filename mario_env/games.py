@@ -6,7 +6,9 @@ random numbers (the same generators, used in the same order, as in the wrappers)
 
 import os
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from operator import add
 from typing import Any, Final
 
 import gymnasium
@@ -56,7 +58,8 @@ class Seat(gymnasium.Env[Any, Any]):
     @property
     def memory(self) -> bytes:
         """The RAM (2048 bytes) after the last reset or decision."""
-        return self._games.fleet.machines["ram"][self._index].tobytes()
+        memory: bytes = self._games.fleet.machines["ram"][self._index].tobytes()
+        return memory
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start a new episode. The observation is in the games' array."""
@@ -69,7 +72,8 @@ class Seat(gymnasium.Env[Any, Any]):
 
     def render(self) -> Any:
         """The current screen, RGB, uint8 of shape (240, 256, 3)."""
-        return self._games.fleet.screen(self._index)
+        frames = int(self._games.fleet.facts[self._index, _FRAMES])
+        return self._games.fleet.screen(self._index, max(0, frames - 1) & 1)
 
 
 class _Record:
@@ -102,8 +106,11 @@ class Games:
         self.observation_space = Box(0, 255, (4, 84, 84), np.uint8)
         self.fleet = Fleet(cartridge(config.rom), _rules(config), count, crop_status_bar=config.crop_status_bar)
         self._start = start_of_game(config.rom, level_of(config))
+        self.fleet.restore(0, self._start)
+        self.fleet.begin(0)
+        self._beginning = self.fleet.episode(0)
         self._most_noops = config.noop_frames
-        self._pressed = np.array(pressed, np.int64)
+        self._pressed = dict(enumerate(pressed))
         self.seats = [Seat(self, i, None if seed is None else seed + i) for i in range(count)]
         self._envs: list[gymnasium.Env[Any, Any]] = list(self.seats)
         if config.sticky_actions:
@@ -124,7 +131,10 @@ class Games:
             count = int(generator.integers(1, self._most_noops + 1)) if self._most_noops else 0
         count = self._idle(index, count)
         self._records[index] = _Record(count)
-        self.fleet.begin(index)
+        if count:
+            self.fleet.begin(index)
+        else:
+            self.fleet.resume(index, self._beginning)
         return {"noop_frames": count, **_facts(self.fleet.facts[index].tolist())}
 
     def _idle(self, index: int, count: int) -> int:
@@ -136,29 +146,31 @@ class Games:
                 return self._idle(index, frame // 2)
         return count
 
-    def step(self, actions: npt.NDArray[np.int64]) -> tuple[Observations, list[float], list[bool], list[bool], list[dict[str, Any]]]:
+    def step(self, actions: Iterable[Any]) -> tuple[Observations, list[float], list[bool], list[bool], list[dict[str, Any]]]:
         """Play one decision in every game.
 
         Returns:
-            Observations (an array of its own), rewards, terminated, truncated, infos; nothing is reset.
+            Observations (`fleet.observations`), rewards, terminated, truncated, infos; nothing is reset.
 
         Raises:
             ValueError: an action is not between 0 and the number of actions.
         """
-        taken = np.asarray(actions, np.int64)
-        if taken.min() < 0 or taken.max() >= self.actions:
-            raise ValueError(f"actions must be from 0 to {self.actions - 1}, not {actions!r}")
+        taken = [int(action) for action in actions]
         if self._sticky:
-            taken = np.array([env.action(a) for env, a in zip(self._envs, taken.tolist(), strict=True)], np.int64)  # type: ignore[attr-defined]
-        self.fleet.decide(self._pressed[taken], self._threads, self._parts)
+            taken = [int(env.action(action)) for env, action in zip(self._envs, taken, strict=True)]  # type: ignore[attr-defined]
+        try:
+            pressed = [self._pressed[action] for action in taken]
+        except KeyError:
+            raise ValueError(f"actions must be from 0 to {self.actions - 1}, not {actions!r}") from None
+        self.fleet.decide(pressed, self._threads, self._parts)
         rewards, terminated, truncated, infos = [], [], [], []
-        rows = zip(self._records, taken.tolist(), self.fleet.facts.tolist(), self.fleet.components.tolist(), strict=True)
+        rows = zip(self._records, taken, self.fleet.facts.tolist(), self.fleet.components.tolist(), strict=True)
         for record, action, facts, components in rows:
             info = _facts(facts)
             named = dict(zip(REWARD_COMPONENTS, components, strict=True))
             info["reward_components"], info["frames"] = named, facts[_FRAMES]
             record.actions.append(action)
-            record.components = [a + b for a, b in zip(record.components, components, strict=True)]
+            record.components = list(map(add, record.components, components))
             rewards.append(sum(components))
             terminated.append(facts[_TERMINATED] != 0)
             truncated.append(facts[_TRUNCATED] != 0)
@@ -186,9 +198,7 @@ def _rules(config: EnvironmentConfig) -> npt.NDArray[np.void]:
         stall_after=config.stall_after,
         max_steps=config.max_steps,
         progress_limit=reward.progress_limit,
-        weights=(
-            scale * reward.progress, scale * reward.clock, scale * reward.score, scale * reward.death, scale * reward.completion,
-        ),  # fmt: skip
+        weights=tuple(scale * getattr(reward, name) for name in REWARD_COMPONENTS),
     )
 
 

@@ -1,7 +1,7 @@
 """How the emulator's functions are compiled."""
 
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from numba import config, njit
 
@@ -11,15 +11,20 @@ F = TypeVar("F", bound=Callable[..., object])
 config.SLP_VECTORIZE = 1
 
 
+def _compile(**options: bool) -> Callable[[F], F]:
+    arguments: dict[str, Any] = {"_nrt": False, "nogil": True, "error_model": "numpy", **options}
+    return cast(Callable[[F], F], njit(**arguments))
+
+
 def leaf(function: F) -> F:
     """Compile a function that only other compiled functions call.
 
     Without numba's run-time: it would count references to every array of a machine, 220 ns a call. Such a function must
     allocate nothing.
     """
-    return cast(F, njit(_nrt=False, nogil=True, error_model="numpy")(function))
+    return _compile(forceinline=False)(function)
 
 
 def inlined(function: F) -> F:
     """Like :func:`leaf`, for a small function in the midst of a loop: LLVM puts it into its callers."""
-    return cast(F, njit(_nrt=False, nogil=True, error_model="numpy", forceinline=True)(function))
+    return _compile(forceinline=True)(function)

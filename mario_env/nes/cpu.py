@@ -108,7 +108,12 @@ TAKE: Final = "\n    pc = operand\n    clock += word >> 24"
 PUSH: Final = "\nram[0x100 | sp] = {value}\nsp = (sp - 1) & 0xFF\n"
 PULL: Final = "\nsp = (sp + 1) & 0xFF\n{target} = int64(ram[0x100 | sp])\n"
 PACK: Final = "value = int64((nz & 0x8080) != 0) | overflow << 1 | status | int64((nz & 0xFF) == 0) << 6 | carry << 7"
-UNPACK: Final = "nz = (value & 1) << 15 | (~value >> 6 & 1)\noverflow = value >> 1 & 1\nstatus = value & 0x3C\ncarry = value >> 7"
+UNPACK: Final = """
+nz = (value & 1) << 15 | (~value >> 6 & 1)
+overflow = value >> 1 & 1
+status = value & 0x3C
+carry = value >> 7
+"""
 SPIN: Final = (
     "now += spin(m, c, now, stop, 8 + (word >> 24), {hit})\nclock = now + 4\naddress = 0x2002" + FROM_BUS + "a = value\nnz = a"
 )
@@ -157,7 +162,7 @@ OTHER: Final = {
     "SPIN_hit": SPIN.format(hit=1),
     "SPIN_clear": SPIN.format(hit=0),
     "FILL": """
-rounds = min((255 - y) >> 2, (stop - now) // (15 + (word >> 24)))
+rounds = min((255 - y) >> 2, (stop - now - 1) // (15 + (word >> 24)))
 for _ in range(rounds):
     ram[(operand + y) & 0x7FF] = a
     y += 4
@@ -200,7 +205,7 @@ def _body(name: str) -> str:
 
 
 def _source() -> str:
-    lines = []
+    lines: list[str] = []
     for name, handler in HANDLERS.items():
         body = _body(name)
         lines.append(f"{'el' if lines else ''}if handler == {handler.number}:  # {name}")

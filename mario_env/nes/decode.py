@@ -105,7 +105,7 @@ def decode(handlers: Any, kinds: Any, pc: int, opcode: int, low: int, high: int)
     elif kind == RELATIVE:
         operand = (pc + 2 + low - ((low & 0x80) << 1)) & 0xFFFF
         taken = 1 if (operand ^ (pc + 2)) & 0xFF00 == 0 else 3
-    elif kind == ABSOLUTE or kind == INDEXED:  # noqa: PLR1714  numba compiles this
+    elif kind in (ABSOLUTE, INDEXED):
         operand = low | high << 8
         last = operand + 0xFF if kind == INDEXED else operand
         if last < 0x2000:

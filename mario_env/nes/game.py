@@ -82,10 +82,10 @@ def is_flag_reached(ram: Any) -> bool:
         return True
     if ram[PLAYER_STATE] != 3:
         return False
+    found = False
     for i in range(5):
-        if ram[ENEMY_ID + i] == 0x31 or ram[ENEMY_ID + i] == 0x2D:
-            return True
-    return False
+        found = found or ram[ENEMY_ID + i] == 0x31 or ram[ENEMY_ID + i] == 0x2D
+    return found
 
 
 @leaf
@@ -132,10 +132,7 @@ def step(m: Any, c: Any, words: Any, pixels: Any, frame_ram: Any, buttons: int, 
     console.run_frame(m, c, words, pixels, buttons, draw)
     for i in range(0x800):
         frame_ram[i] = ram[i]
-    if one_level:
-        over = is_dying(ram) or is_flag_reached(ram)
-    else:
-        over = ram[LIVES] == 0xFF
+    over = (is_dying(ram) or is_flag_reached(ram)) if one_level else ram[LIVES] == 0xFF
     if over or is_last_princess_saved(ram):
         return True
     _skip(m, c, words, pixels, draw, one_level)

@@ -8,7 +8,7 @@ it calls into: so a hash of this folder's sources is part of its key.
 import hashlib
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numba import from_dtype, njit, types
@@ -22,12 +22,8 @@ __all__ = ["DECIDE", "EXECUTE", "OBSERVE", "START", "STEP", "kernel"]
 START, STEP, DECIDE, OBSERVE, EXECUTE = range(5)  # commands
 
 _kernel: Any = None
-
-
-def _stamp() -> str:
-    """A hash of everything that is compiled."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+# A hash of everything that is compiled, as it is when it is imported.
+_STAMP = hashlib.sha256(b"".join(source.read_bytes() for source in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 
 
 def _make(stamp: str) -> Any:
@@ -81,14 +77,14 @@ def _signature() -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-class _Announcement(event.Listener):  # type: ignore[misc]
+class _Announcement(event.Listener):
     """Says once that compilation has begun."""
 
-    said: Final = False
+    said = False
 
     def on_start(self, _: Any) -> None:
         if not self.said:
-            self.said = True  # type: ignore[misc]
+            self.said = True
             sys.stderr.write("Compiling the emulator: once on this machine, for about a minute ...\n")
             sys.stderr.flush()
 
@@ -100,13 +96,13 @@ def kernel() -> Any:
     """The compiled function, from the cache or compiled now (which is announced on standard error)."""
     global _kernel
     if _kernel is None:
-        function = _make(_stamp())
+        function = _make(_STAMP)
         listener = _Announcement()
-        event.register("numba:compile", listener)
+        event.register("numba:compile", listener)  # type: ignore[no-untyped-call]
         try:
             function.compile(_signature())
         finally:
-            event.unregister("numba:compile", listener)
+            event.unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
         function.disable_compile()
         _kernel = function
     return _kernel

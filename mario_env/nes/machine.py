@@ -1,6 +1,8 @@
 """Machines for Python code: a fleet of them with one cartridge and one set of rules."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -8,7 +10,7 @@ import numpy.typing as npt
 
 from mario_env.nes.decode import decode_program, decoding_tables
 from mario_env.nes.kernel import DECIDE, EXECUTE, OBSERVE, START, STEP, kernel
-from mario_env.nes.observation import SIZE, resize_tables
+from mario_env.nes.observation import RING_LINES, SIZE, resize_tables
 from mario_env.nes.picture import PALETTE_RGB, unfold
 from mario_env.nes.play import EPISODE, FACTS, RULES
 from mario_env.nes.rom import Rom
@@ -19,7 +21,9 @@ __all__ = ["Fleet", "Snapshot", "insert_cartridge"]
 # gym-super-mario-bros: worlds in which the second stage begins with a walk into a pipe, an area of its own
 _WORLDS_WITH_ENTRANCE: Final = (1, 2, 4, 7)
 
+Records = npt.NDArray[np.void]
 Snapshot = tuple[npt.NDArray[np.void], npt.NDArray[np.uint64]]
+Episode = tuple[npt.NDArray[np.void], npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 
 
 def insert_cartridge(rom: Rom) -> npt.NDArray[np.void]:
@@ -47,7 +51,7 @@ def make_rules(
     stall_after: int | None = None,
     max_steps: int | None = None,
     progress_limit: int = 0,
-    weights: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0),
+    weights: tuple[float, ...] = (0.0,) * 5,
 ) -> npt.NDArray[np.void]:
     """One RULES record. `level` is (world, stage), or None for the full game; `weights` are those of the components."""
     rules = np.zeros(1, RULES)
@@ -67,10 +71,10 @@ class Fleet:
         machines: a MACHINE record each; `machines["ram"][i]` is machine i's RAM, and may be written to.
         facts: the facts of each machine after the last decision, in the order of FACTS.
         components: the weighted components of each machine's reward.
-        observations: uint8 (count, 4, 84, 84), a new array at every decision.
+        observations: uint8 (count, 4, 84, 84), one of two arrays by turns.
     """
 
-    def __init__(self, cartridge: npt.NDArray[np.void], rules: npt.NDArray[np.void], count: int, *, crop_status_bar: bool) -> None:
+    def __init__(self, cartridge: Records, rules: Records, count: int, *, crop_status_bar: bool) -> None:
         self.count = count
         self._kernel = kernel()
         self._cartridge, self._rules, self._tables = cartridge, rules, resize_tables(crop_status_bar)
@@ -79,13 +83,14 @@ class Fleet:
         self._pixels = self._words.view(np.uint8)
         self.frame_ram = np.zeros((count, 0x800), np.uint8)
         self._episodes = np.zeros(count, EPISODE)
-        self._gray_words = np.zeros((count, SCREEN_WORDS), np.uint64)
+        self._gray_words = np.zeros((count, RING_LINES * 32), np.uint64)
         self._gray = self._gray_words.view(np.uint8)
         self._sums = np.zeros((count, 256), np.uint16)
         self._buttons = np.zeros(count, np.int64)
         self.facts = np.zeros((count, len(FACTS)), np.int64)
         self.components = np.zeros((count, 5))
         self.observations = np.zeros((count, 4, SIZE, SIZE), np.uint8)
+        self._before = np.zeros_like(self.observations)
 
     def _call(self, command: int, first: int, last: int, before: npt.NDArray[np.uint8]) -> int:
         return int(
@@ -113,31 +118,47 @@ class Fleet:
         """Start an episode: facts and observation are those of the machine's present state."""
         self._call(OBSERVE, index, index + 1, self.observations)
 
-    def decide(self, buttons: npt.NDArray[np.int64], threads: ThreadPoolExecutor | None = None, parts: int = 1) -> None:
-        """Play one decision on every machine, in so many threads."""
+    def decide(self, buttons: Sequence[int], threads: ThreadPoolExecutor | None = None, parts: int = 1) -> None:
+        """Play one decision on every machine, in so many parts at once."""
         before = self.observations
-        self.observations = np.empty_like(before)
+        self.observations, self._before = self._before, before
         self._buttons[:] = buttons
         if threads is None or parts == 1:
             self._call(DECIDE, 0, self.count, before)
             return
         bounds = [self.count * part // parts for part in range(parts + 1)]
         others: list[Future[int]] = [
-            threads.submit(self._call, DECIDE, first, last, before) for first, last in zip(bounds[1:-1], bounds[2:], strict=True)
+            threads.submit(self._call, DECIDE, first, last, before) for first, last in pairwise(bounds[1:])
         ]
         self._call(DECIDE, 0, bounds[1], before)
         for other in others:
             other.result()
 
     def snapshot(self, index: int) -> Snapshot:
-        """A copy of a machine and its screen."""
+        """A copy of a machine and of its screen, as :meth:`step` or :meth:`start` left it."""
         return self.machines[index : index + 1].copy(), self._words[index, 0].copy()
+
+    def save(self, index: int) -> npt.NDArray[np.void]:
+        """A copy of a machine alone; `machines[index] = copy[0]` makes it what it was."""
+        return self.machines[index : index + 1].copy()
 
     def restore(self, index: int, snapshot: Snapshot) -> None:
         """Make a machine what it was."""
         self.machines[index] = snapshot[0][0]
         self._words[index, 0] = snapshot[1]
 
-    def screen(self, index: int) -> npt.NDArray[np.uint8]:
-        """The screen of the last frame that :meth:`step` or :meth:`start` played, RGB, shape (240, 256, 3)."""
-        return np.take(PALETTE_RGB, unfold(self._words[index, 0]), axis=0)
+    def episode(self, index: int) -> Episode:
+        """A copy of what :meth:`begin` computed."""
+        return self._episodes[index : index + 1].copy(), self.facts[index].copy(), self.observations[index].copy()
+
+    def resume(self, index: int, episode: Episode) -> None:
+        """Begin an episode whose machine is as it was when the episode was copied."""
+        self._episodes[index] = episode[0][0]
+        self.facts[index], self.observations[index] = episode[1], episode[2]
+
+    def screen(self, index: int, buffer: int = 0) -> npt.NDArray[np.uint8]:
+        """A machine's screen, RGB, shape (240, 256, 3).
+
+        The frames of a decision are drawn into two buffers by turns, the first of them (and single frames) into buffer 0.
+        """
+        return np.take(PALETTE_RGB, unfold(self._words[index, buffer]), axis=0)

@@ -19,7 +19,10 @@ SIZE: Final = 84
 STATUS_BAR_ROWS: Final = 32
 WIDTH, HEIGHT = 256, 240
 TAPS: Final = 4  # no output pixel is covered by more rows or columns
+NOTHING: Final = np.float32(0.0)
 BYTE: Final = np.uint64(0xFF)
+RING_LINES: Final = 32
+RING: Final = RING_LINES - 1
 
 RESIZE: Final = np.dtype(
     [
@@ -84,22 +87,27 @@ def resize_tables(crop_status_bar: bool) -> npt.NDArray[np.void]:
 def observe(previous: Any, last: Any, r: Any, gray_words: Any, gray: Any, sums: Any, output: Any) -> None:
     """Write the observation of two screens' words.
 
-    `gray_words` and `gray` are the same scratch memory of 240 x 256 bytes, `sums` of 256 uint16; `output` has shape (84, 84).
+    `gray_words` and `gray` are the same scratch memory: a ring of 32 lines of 256 bytes, which stays in the fastest cache.
+    `sums` has 256 uint16, `output` shape (84, 84).
     """
-    _pool(previous, last, r, gray_words)
-    for y in range(SIZE):
-        _weigh_rows(gray, r.rows[y] * WIDTH, r.row_weights[y], sums)
-        _weigh_columns(gray, r, y, sums, output)
+    y = 0
+    for band in range(r.first_row >> 3, HEIGHT >> 3):
+        _pool(previous, last, r, band, gray_words)
+        while y < SIZE and r.rows[y] + TAPS <= 8 * band + 8:
+            _weigh_rows(gray, r.rows[y], r.row_weights[y], sums)
+            _weigh_columns(gray, r, y, sums, output)
+            y += 1
 
 
 @leaf
 def _weigh_rows(gray: Any, top: int, weights: Any, sums: Any) -> None:
     """Four rows with their weights, as one row of sums."""
     w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
-    top &= 0xFFFF  # tells the compiler that indices are not negative
+    first, second = (top & RING) * WIDTH, (top + 1 & RING) * WIDTH
+    third, fourth = (top + 2 & RING) * WIDTH, (top + 3 & RING) * WIDTH
     for x in range(WIDTH):
-        upper = gray[top + x] * w0 + gray[top + WIDTH + x] * w1
-        sums[x] = upper + gray[top + 2 * WIDTH + x] * w2 + gray[top + 3 * WIDTH + x] * w3
+        upper = gray[first + x] * w0 + gray[second + x] * w1
+        sums[x] = upper + gray[third + x] * w2 + gray[fourth + x] * w3
 
 
 @leaf
@@ -119,13 +127,12 @@ def _weigh_columns(gray: Any, r: Any, y: int, sums: Any, output: Any) -> None:
 
 
 @leaf
-def _pool(previous: Any, last: Any, r: Any, gray_words: Any) -> None:
-    """The luma of the pixelwise maximum, in rows of 32 words."""
+def _pool(previous: Any, last: Any, r: Any, band: int, gray_words: Any) -> None:
+    """The luma of the pixelwise maximum in eight lines, a row of blocks."""
     luma = r.luma
-    seen_a, seen_b, seen = ~last[0], ~previous[0], uint64(0)
-    for block in range(r.first_row * 4, 30 * 32):
-        at = block * 8
-        out = (block >> 5) * 256 + (block & 31)
+    seen_a, seen_b, seen = ~last[band * 256], uint64(0), uint64(0)
+    for column in range(32):
+        at, out = band * 256 + column * 8, (band * 8 & RING) * 32 + column
         for row in range(8):
             a, b = last[at + row], previous[at + row]
             if a != seen_a or b != seen_b:  # an even area is looked up once
@@ -134,20 +141,20 @@ def _pool(previous: Any, last: Any, r: Any, gray_words: Any) -> None:
                 for i in range(8):
                     shift = uint64(8 * i)
                     pair = int64((a >> shift) & BYTE) << 6 | int64((b >> shift) & BYTE)
-                    seen |= uint64(luma[pair]) << shift
+                    seen |= uint64(luma[pair & 0xFFF]) << shift
             gray_words[out + row * 32] = seen
 
 
 @leaf
 def _as_opencv_rounds(r: Any, gray: Any, y: int, x: int) -> int:
     """An output pixel as OpenCV adds it up, in single precision and in its order; half of an integer goes to the even one."""
-    total = float32(0.0)
+    total = NOTHING
     for i in range(TAPS):
         beta = r.row_floats[y, i]
         if beta == 0.0:
             continue
-        line = float32(0.0)
-        at = (r.rows[y] + i) * WIDTH + r.columns[x]
+        line = NOTHING
+        at = (r.rows[y] + i & RING) * WIDTH + r.columns[x]
         for j in range(TAPS):
             alpha = r.column_floats[x, j]
             if alpha != 0.0:

@@ -1,6 +1,6 @@
 """Decisions of an agent, many machines in one call: frames, facts, reward, ends and observation without leaving compiled code.
 
-What is computed is defined by the wrappers of `mario_env`, one by one: FrameSkip, MemoryFacts, MemoryReward, LifeLossTermination,
+What is computed is defined by the wrappers of `mario_env`: FrameSkip, MemoryFacts, MemoryReward, LifeLossTermination,
 StallTruncation, TimeLimit, Grayscale, CropStatusBar, ResizeObservation. The tests compare the two.
 """
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numba import int64
 
-from mario_env.nes import console, game, observation
+from mario_env.nes import game
 from mario_env.nes.compiling import leaf
 
 FACTS: Final = (
@@ -160,7 +160,7 @@ def decide(
         _report(e, frame, facts)
     else:
         _report(e, m.ram, facts)
-    if reason == DIED or reason == TIMED_OUT or reason == GAME_OVER:
+    if reason in (DIED, TIMED_OUT, GAME_OVER):
         facts[5] = max(0, facts[5] - 1)  # the game takes the life only after the frame
     facts[16], facts[17] = e.frame_count - frames, reason
     _pay(e, rules, facts, components)

@@ -158,10 +158,7 @@ def sprite0_hit_position(m: Any, c: Any, end: int) -> int:
         first = current  # a list that was not made from the present OAM, or not for the line above
     last = min((end - 1) // LINE_DOTS - 1, max(int(m.oam[0]) + height, m.frozen_line, 0))
     left = int(m.oam[3])
-    if left < 8 and m.ppumask & 0x06 != 0x06:
-        left_edge = 8
-    else:
-        left_edge = left
+    left_edge = 8 if m.ppumask & 0x06 != 0x06 else 0
     for line in range(first, last + 1):
         if not picture.has_sprite0(m, line):
             continue
@@ -191,7 +188,7 @@ def _line_start(m: Any, lines: int, dot: int) -> int:
 def spin(m: Any, c: Any, now: int, stop: int, period: int, hit: int) -> int:
     """The cycles a loop that waits for the sprite-0 flag to become `hit` can be skipped for, from its read at cycle `now`.
 
-    Whole periods, in which every read finds the flag unchanged, and none beyond the cycle `stop`.
+    Whole periods, in which every read finds the flag unchanged, so that the next read is still before the cycle `stop`.
     """
     change = (stop + 1) * 3  # the dot at which the flag changes
     if hit:
@@ -205,7 +202,7 @@ def spin(m: Any, c: Any, now: int, stop: int, period: int, hit: int) -> int:
         if not m.sprite0_hit or m.position < VISIBLE_START:
             return 0
         change = m.dots + FRAME_END - m.position + 1
-    limit = min(stop, (change + 2) // 3 - 1)
+    limit = min(stop - 1, (change + 2) // 3 - 1)
     return max(0, (limit - now) // period) * period
 
 

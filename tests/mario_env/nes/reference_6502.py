@@ -1,7 +1,7 @@
 """The 6502 once more, as plainly as it can be written: what the tests expect of each instruction.
 
-Written from the NESdev wiki's description, not from the emulator: one instruction, on a dictionary of memory. Cycles and effects
-of NES specialities are left out; BRK is not here.
+Written from the NESdev wiki's description, not from the emulator: one instruction, on a dictionary of memory. The cycles
+and what is special to the NES are left out; BRK is not here.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,8 @@ class State:
     taken: bool = False
 
     def read(self, address: int) -> int:
-        return self.memory.get(address & 0xFFFF, 0)
+        address &= 0xFFFF
+        return self.memory.get(address & 0x7FF if address < 0x2000 else address, 0)
 
     def write(self, address: int, value: int) -> None:
         if address < 0x2000:
@@ -141,7 +142,7 @@ def execute(state: State, mnemonic: str, mode: str, length: int) -> None:
     address = effective_address(state, mode) if mode not in ("imp", "acc") else 0
     state.pc = following
     if mnemonic in READS:
-        READS[mnemonic](state, state.read(address if address >= 0x2000 else address & 0x7FF))
+        READS[mnemonic](state, state.read(address))
     elif mnemonic in STORES:
         state.write(address, getattr(state, STORES[mnemonic]))
     elif mnemonic in BRANCHES:
@@ -153,7 +154,7 @@ def execute(state: State, mnemonic: str, mode: str, length: int) -> None:
     elif mode == "acc":
         state.a = modify(state, mnemonic, state.a)
     elif mnemonic in ("ASL", "LSR", "ROL", "ROR", "INC", "DEC"):
-        state.write(address, modify(state, mnemonic, state.read(address & 0x7FF if address < 0x2000 else address)))
+        state.write(address, modify(state, mnemonic, state.read(address)))
     elif mnemonic in TRANSFERS:
         source, target_register = TRANSFERS[mnemonic]
         setattr(state, target_register, state.set_nz(getattr(state, source)))
