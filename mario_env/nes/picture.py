@@ -175,16 +175,16 @@ def _background_block(m: Any, c: Any, words: Any, line: int, v: int) -> None:
     """Draw the background of eight lines, a row of blocks and of tiles."""
     row_of_tiles, mixed, plane0, plane1 = m.row_of_tiles, m.mixed, c.plane0, c.plane1
     backdrop, page = mixed[0], (m.ppuctrl >> 4 & 1) << 11
-    row, nametables = v >> 5 & 0x1F, m.nametables
+    y, nametables = v >> 5 & 0x1F, m.nametables
     near, far = nametable_index(c, v & 0xC00), nametable_index(c, (v & 0xC00) ^ 0x400)
     start = v & 0x1F
     for column in range(33):
         x = start + column
         table = (near if x < 32 else far) & 0x400
         x &= 0x1F
-        attribute = int64(nametables[table | 0x3C0 | row >> 2 << 3 | x >> 2])
-        palette = (attribute >> ((row & 2) << 1 | (x & 2)) & 3) << 2
-        first = page | int64(nametables[table | row << 5 | x]) << 3
+        attribute = int64(nametables[table | 0x3C0 | y >> 2 << 3 | x >> 2])
+        palette = (attribute >> ((y & 2) << 1 | (x & 2)) & 3) << 2
+        first = page | int64(nametables[table | y << 5 | x]) << 3
         one, two, both = mixed[palette | 1], mixed[palette | 2], mixed[palette | 3]
         for row in range(8):
             low, high = plane0[first + row], plane1[first + row]
