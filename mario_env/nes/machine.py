@@ -138,9 +138,13 @@ class Fleet:
         """A copy of a machine and of its screen, as :meth:`step` or :meth:`start` left it."""
         return self.machines[index : index + 1].copy(), self._words[index, 0].copy()
 
-    def save(self, index: int) -> npt.NDArray[np.void]:
-        """A copy of a machine alone; `machines[index] = copy[0]` makes it what it was."""
+    def save(self, index: int) -> Records:
+        """A copy of a machine alone, without its screen: all that its future depends on."""
         return self.machines[index : index + 1].copy()
+
+    def put_back(self, index: int, saved: Records) -> None:
+        """Make a machine what it was when it was saved."""
+        self.machines[index] = saved[0]
 
     def restore(self, index: int, snapshot: Snapshot) -> None:
         """Make a machine what it was."""

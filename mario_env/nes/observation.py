@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import float32, int64, uint64
 
-from mario_env.nes.compiling import leaf
+from mario_env.nes.compiling import inlined, leaf
 from mario_env.nes.picture import PALETTE_RGB
 
 SIZE: Final = 84
@@ -130,19 +130,33 @@ def _weigh_columns(gray: Any, r: Any, y: int, sums: Any, output: Any) -> None:
 def _pool(previous: Any, last: Any, r: Any, band: int, gray_words: Any) -> None:
     """The luma of the pixelwise maximum in eight lines, a row of blocks."""
     luma = r.luma
-    seen_a, seen_b, seen = ~last[band * 256], uint64(0), uint64(0)
+    first = band * 256 & 0x1F00
+    seen_a, seen_b, seen = ~last[first], uint64(0), uint64(0)
     for column in range(32):
-        at, out = band * 256 + column * 8, (band * 8 & RING) * 32 + column
+        at, out = first | column << 3, (band * 8 & RING) << 5 | column
+        different = uint64(0)
+        for row in range(8):
+            different |= (last[at + row] ^ seen_a) | (previous[at + row] ^ seen_b)
+        if different == 0:  # an even area is looked up once
+            for row in range(8):
+                gray_words[out + row * 32] = seen
+            continue
         for row in range(8):
             a, b = last[at + row], previous[at + row]
-            if a != seen_a or b != seen_b:  # an even area is looked up once
-                seen_a, seen_b = a, b
-                seen = uint64(0)
-                for i in range(8):
-                    shift = uint64(8 * i)
-                    pair = int64((a >> shift) & BYTE) << 6 | int64((b >> shift) & BYTE)
-                    seen |= uint64(luma[pair & 0xFFF]) << shift
+            if a != seen_a or b != seen_b:
+                seen_a, seen_b, seen = a, b, _look_up(luma, a, b)
             gray_words[out + row * 32] = seen
+
+
+@inlined
+def _look_up(luma: Any, a: int, b: int) -> int:
+    """Eight pairs of colours."""
+    gray = uint64(0)
+    for i in range(8):
+        shift = uint64(8 * i)
+        pair = int64((a >> shift) & BYTE) << 6 | int64((b >> shift) & BYTE)
+        gray |= uint64(luma[pair & 0xFFF]) << shift
+    return gray
 
 
 @leaf

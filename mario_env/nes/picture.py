@@ -170,11 +170,41 @@ def _background_line(m: Any, c: Any, words: Any, line: int, v: int, left: int, r
         words[at] = (words[at] & ~mask) | (drawn & mask)
 
 
+@inlined
+def _colour_row(low: int, high: int, colours: tuple[int, int, int, int]) -> int:
+    """Eight pixels, from the masks of their bits."""
+    backdrop, one, two, both = colours
+    return backdrop ^ (low & one) ^ (high & two) ^ (low & high & both)
+
+
+@inlined
+def _colour_tile(words: Any, at: int, plane0: Any, plane1: Any, first: int, colours: tuple[int, int, int, int]) -> None:
+    """The eight rows of a tile. All are read before one is written: only so does LLVM take them together in one register."""
+    a0, b0, a1, b1 = plane0[first], plane1[first], plane0[first + 1], plane1[first + 1]
+    a2, b2, a3, b3 = plane0[first + 2], plane1[first + 2], plane0[first + 3], plane1[first + 3]
+    a4, b4, a5, b5 = plane0[first + 4], plane1[first + 4], plane0[first + 5], plane1[first + 5]
+    a6, b6, a7, b7 = plane0[first + 6], plane1[first + 6], plane0[first + 7], plane1[first + 7]
+    c0, c1, c2, c3 = (
+        _colour_row(a0, b0, colours),
+        _colour_row(a1, b1, colours),
+        _colour_row(a2, b2, colours),
+        _colour_row(a3, b3, colours),
+    )
+    c4, c5, c6, c7 = (
+        _colour_row(a4, b4, colours),
+        _colour_row(a5, b5, colours),
+        _colour_row(a6, b6, colours),
+        _colour_row(a7, b7, colours),
+    )
+    words[at], words[at + 1], words[at + 2], words[at + 3] = c0, c1, c2, c3
+    words[at + 4], words[at + 5], words[at + 6], words[at + 7] = c4, c5, c6, c7
+
+
 @leaf
 def _background_block(m: Any, c: Any, words: Any, line: int, v: int) -> None:
     """Draw the background of eight lines, a row of blocks and of tiles."""
     row_of_tiles, mixed, plane0, plane1 = m.row_of_tiles, m.mixed, c.plane0, c.plane1
-    backdrop, page = mixed[0], (m.ppuctrl >> 4 & 1) << 11
+    page = (m.ppuctrl >> 4 & 1) << 11
     y, nametables = v >> 5 & 0x1F, m.nametables
     near, far = nametable_index(c, v & 0xC00), nametable_index(c, (v & 0xC00) ^ 0x400)
     start = v & 0x1F
@@ -185,12 +215,10 @@ def _background_block(m: Any, c: Any, words: Any, line: int, v: int) -> None:
         attribute = int64(nametables[table | 0x3C0 | y >> 2 << 3 | x >> 2])
         palette = (attribute >> ((y & 2) << 1 | (x & 2)) & 3) << 2
         first = page | int64(nametables[table | y << 5 | x]) << 3
-        one, two, both = mixed[palette | 1], mixed[palette | 2], mixed[palette | 3]
-        for row in range(8):
-            low, high = plane0[first + row], plane1[first + row]
-            row_of_tiles[8 * column + row] = backdrop ^ (low & one) ^ (high & two) ^ (low & high & both)
+        colours = mixed[0], mixed[palette | 1], mixed[palette | 2], mixed[palette | 3]
+        _colour_tile(row_of_tiles, 8 * column, plane0, plane1, first, colours)
     shift, rest = uint64(8 * m.fine_x), uint64(63 - 8 * m.fine_x)
-    at = (line >> 3) << 8
+    at = (line >> 3 & 0x1F) << 8
     for i in range(256):
         words[at + i] = row_of_tiles[i] >> shift | (row_of_tiles[i + 8] << ONE) << rest
 
