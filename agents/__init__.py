@@ -1,5 +1,7 @@
 """Learning: algorithms, training, checkpoints, evaluation."""
 
+# First: on the older stack stable-baselines3 imports the old Gym, which prints a notice unless mario_env has silenced it.
+import mario_env  # noqa: F401  # isort: split
 from agents.algorithms import build, replay_bytes, resolve_device
 from agents.checkpoints import Checkpoint, latest_checkpoint
 from agents.errors import AgentError, CheckpointError, DeviceError, NonFiniteError, TrainingInterrupted

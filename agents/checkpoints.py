@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import shutil
@@ -61,7 +62,10 @@ def describe(kind: str, config: Config, model: BaseAlgorithm) -> Manifest:
 
 def write_model(folder: Path, config: Config, model: BaseAlgorithm) -> None:
     """Put ``model.zip`` (stable-baselines3's format) and ``config.json`` into `folder`."""
-    model.save(folder / MODEL, exclude=_MOMENTARY)
+    # By way of memory: given a path, the library leaves the file open when the disk is full.
+    archive = io.BytesIO()
+    model.save(archive, exclude=_MOMENTARY)
+    (folder / MODEL).write_bytes(archive.getbuffer())
     (folder / CONFIG).write_text(json.dumps(to_dict(config), indent=1), encoding="utf-8")
 
 

@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.models import Agent
 from agents.progress import PlayedEpisode
 from configs import PROTOCOLS, EnvironmentConfig, EvaluateConfig, Protocol
+from mario_env import make_vec
 
 # Keeps an evaluation's seeds apart from the training's, which are the configuration's seed and its successors.
 _EVALUATION = 0xE7A1
@@ -70,8 +71,6 @@ def play_episodes(
     """
     if agent is None and protocol != "random":
         raise ValueError(f"the protocol {protocol} needs an agent; only random does without")
-    from mario_env import make_vec
-
     count = episodes_to_play(protocol, evaluate)
     n_envs = min(evaluate.n_envs, count)
     derived = evaluation_seed(seed, protocol)

@@ -51,8 +51,10 @@ class Statistics(BaseCallback):
         return True
 
     def dump(self) -> None:
-        """Write all metrics now, stamped with the current step."""
+        """Write all metrics, stamped with the current step, unless that was done at this step."""
         steps, now = self.model.num_timesteps, time.perf_counter()
+        if steps == self._dump_steps:
+            return
         rate = _rate(steps - self._dump_steps, now - self._dump_time)
         self._dump_episodes, self._dump_steps, self._dump_time = self._tally.episodes, steps, now
         self._record_window()

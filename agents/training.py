@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import shutil
 import sys
 import time
@@ -31,7 +32,7 @@ from agents.callbacks import (
     require_finite_weights,
 )
 from agents.checkpoints import Checkpoint, checkpoints_folder, latest_checkpoint, restore, save_checkpoint
-from agents.errors import CheckpointError, TrainingInterrupted
+from agents.errors import CheckpointError, NonFiniteError, TrainingInterrupted
 from agents.interruption import StopRequest
 from agents.keep_awake import keep_awake
 from agents.manifests import remove_incomplete
@@ -55,7 +56,7 @@ def train(
     directory: Path,
     on_episode: Callable[[PlayedEpisode], None],
     total_steps: int,
-    device: str = "auto",
+    device: str | None = None,
     writers: Sequence[KVWriter] = (),
     episode_indices: Mapping[int, int] | None = None,
     recorded: Recorded | None = None,
@@ -72,6 +73,7 @@ def train(
         env: observations uint8 (n, channels, height, width); infos as `mario_env` gives them.
         on_episode: called for each ended episode, in the training thread: it must not block.
         total_steps: rounded up to a multiple of the number of environments.
+        device: instead of `config.train.device`.
         writers: take stable-baselines3's metrics; `write` is called at most once in 1 000 steps.
         episode_indices: the next episode index of each environment; without it, the checkpoint's.
         recorded: what the record holds already, for the cumulative metrics; without it, the checkpoint's counts. After a kill
@@ -85,14 +87,14 @@ def train(
         NonFiniteError: a loss or a weight is NaN or infinite; no model is written.
         CheckpointError: the checkpoint belongs to another agent, or the final model could not be written.
         WorkerError: an environment's process died; a checkpoint was written first.
-        DeviceError: `device` is "cuda" and there is none.
+        DeviceError: the device is "cuda" and there is none.
     """
     started = time.perf_counter()
     with ExitStack() as stack:
         stack.enter_context(_torch_threads(config.train.torch_threads))
         stack.enter_context(keep_awake(config.train.keep_awake))
         request = stack.enter_context(StopRequest())
-        run = _start(config, env, directory, device, on_checkpoint, resume)
+        run = _start(config, env, directory, device or config.train.device, on_checkpoint, resume)
         stack.callback(_release, run.model)
         run.model.set_logger(Logger(folder=None, output_formats=list(writers)))
         _adopt_record(run.tally, episode_indices, recorded)
@@ -141,6 +143,9 @@ class _Run:
             self.model.learn(left, CallbackList(callbacks), log_interval=sys.maxsize, reset_num_timesteps=False)
         except StopLearning:
             pass
+        except ValueError as error:
+            self._explain(error)
+            raise
         except _WORKER_FAILURES as error:
             self._survive(error, request)
         finally:
@@ -149,6 +154,12 @@ class _Run:
         guard.check_losses()
         statistics.dump()
         return not request.requested
+
+    def _explain(self, error: ValueError) -> None:
+        """In the middle of PPO's epochs torch refuses NaN itself, with a page of numbers and no step: say it as elsewhere."""
+        if "found invalid values" in str(error):
+            last = self.checkpoint.path if self.checkpoint else None
+            raise NonFiniteError(self.model.num_timesteps, "the policy's output", math.nan, last) from None
 
     def _survive(self, error: Exception, request: StopRequest) -> None:
         """An environment's process died. In an interruption: go on to its checkpoint. Else keep what was learned and raise."""

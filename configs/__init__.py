@@ -3,9 +3,10 @@
 from configs.errors import ConfigError
 from configs.loader import config_hash, from_dict, load, preset_names, to_dict
 from configs.schema import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol
-from configs.settings import PROJECT, Settings
+from configs.settings import LOGGERS, PROJECT, Settings
 
 __all__ = [
+    "LOGGERS",
     "PROJECT",
     "PROTOCOLS",
     "Config",

@@ -100,7 +100,7 @@ class _ReplayAgent(_AgentBase):
     learning_starts: int = Field(10_000, ge=0)
     batch_size: int = Field(32, ge=1)
     tau: float = Field(1.0, gt=0, le=1)
-    train_freq: int = Field(4, ge=1, description="environment steps (of every environment) between updates")
+    train_freq: int = Field(4, ge=1, description="steps of all environments together between updates; n_envs transitions each")
     gradient_steps: int = Field(1, ge=-1)
     n_steps: int = Field(1, ge=1)
     target_update_interval: int = Field(10_000, ge=1)

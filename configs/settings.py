@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+LOGGERS = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "tasks", "tracking")
+"""The project's packages, each a logger."""
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -58,7 +61,9 @@ class Settings:
             "PREFECT_PLUGINS_ENABLED": "true",
             "PREFECT_PLUGINS_ALLOW": "train_mario",
             # Log lines of our packages reach Prefect's console and UI.
-            "PREFECT_LOGGING_EXTRA_LOGGERS": "agents,episodes,flows,mario_env,reports,tasks,tracking",
+            "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(LOGGERS),
+            # Their background threads have no flow run: those lines are for the console alone.
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "GIT_PYTHON_REFRESH": "quiet",
         }
 

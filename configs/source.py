@@ -13,6 +13,9 @@ from configs.errors import ConfigError
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 32
 
+# What lists and mappings are without a tag (!…) of their own; a tag may ask for any Python object.
+_COLLECTIONS = ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
+
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML, with `1e-4` read as the number that everybody means by it (YAML 1.1 wants a dot before the e)."""
@@ -124,6 +127,8 @@ def _mapping(node: yaml.MappingNode, path: tuple[str, ...], document: Document) 
 def _value(node: yaml.Node, path: tuple[str, ...], document: Document) -> Any:
     if len(path) > _MAX_DEPTH:
         raise ConfigError(f"{document.path}:{node.start_mark.line + 1}: nested too deeply")
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+        raise ConfigError(f"{document.path}:{node.start_mark.line + 1}: {node.tag} cannot be read: no tags, please")
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document)
     if isinstance(node, yaml.SequenceNode):

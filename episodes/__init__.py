@@ -1,7 +1,7 @@
 """The episode store: every episode ever played, one row each in Postgres, and what can be asked of them."""
 
 from episodes.embedded import psql_command, remove_embedded, stop_embedded
-from episodes.errors import ExperimentLockedError, RowError, StoreError
+from episodes.errors import ExperimentLockedError, RowError, StoreError, StoreUnavailableError
 from episodes.schema import EpisodeRow, ExperimentRecord
 from episodes.store import EpisodeStore, StoredEpisode, StoredExperiment
 from episodes.writer import EpisodeWriter
@@ -14,6 +14,7 @@ __all__ = [
     "ExperimentRecord",
     "RowError",
     "StoreError",
+    "StoreUnavailableError",
     "StoredEpisode",
     "StoredExperiment",
     "psql_command",

@@ -9,11 +9,20 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from episodes.errors import StoreError
+from episodes.errors import StoreError, StoreUnavailableError
 
 DRIVER: Final = "postgresql+psycopg2"
 _EXAMPLE: Final = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 CONNECT_TIMEOUT_SECONDS: Final = 10
+
+# Signs that the server was reached and will go on refusing.
+_PERMANENT: Final = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "permission denied",
+)
 
 # libpq's and the server's words → what to do. Matched in this order, without regard to case.
 _ADVICE: Final = (
@@ -133,12 +142,17 @@ def describe(error: BaseException, url: URL) -> str:
 def reported(url: URL, action: str) -> Iterator[None]:
     """Turn a database error inside the block into a StoreError that names the action and the masked URL.
 
+    It is a StoreUnavailableError if the same may succeed later.
+
     The StoreError has neither cause nor context: an error of SQLAlchemy or psycopg2 may carry the connection's arguments.
     """
     failure: str | None = None
+    kind = StoreError
     try:
         yield
     except SQLAlchemyError as error:
         failure = describe(error, url)
+        if is_transient(error) and not any(sign in failure.lower() for sign in _PERMANENT):
+            kind = StoreUnavailableError
     if failure is not None:
-        raise StoreError(f"{action} failed at {masked(url)}: {failure}")
+        raise kind(f"{action} failed at {masked(url)}: {failure}")

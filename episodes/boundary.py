@@ -41,21 +41,16 @@ def column_value(column: Column[Any], value: Any) -> Any:
     Raises:
         RowError: the value cannot be stored there.
     """
-    plain = _without_numpy(value)
-    if plain is None:
-        if column.nullable:
-            return None
-        raise _refused(column, value, "there must be a value")
     try:
-        converted = _converter(column)(plain)
+        plain = _without_numpy(value)
+        converted = None if plain is None else _converter(column)(plain)
     except (TypeError, ValueError, OverflowError) as error:
         reason = str(error)
     else:
-        fact = fact_of(column)
-        if fact is not None and fact.enforced:
-            _check_enforced(column, converted)
-        return converted
-    raise _refused(column, value, reason)
+        reason = _broken_rule(column, converted)
+    if reason:
+        raise _refused(column, value, reason)
+    return converted
 
 
 def _refused(column: Column[Any], value: Any, reason: str) -> RowError:
@@ -65,14 +60,18 @@ def _refused(column: Column[Any], value: Any, reason: str) -> RowError:
     return RowError(f"{column.table.name}.{column.name} cannot hold {shown} ({type(value).__name__}): {reason}")
 
 
-def _check_enforced(column: Column[Any], value: Any) -> None:
+def _broken_rule(column: Column[Any], value: Any) -> str:
+    """What the database would object to, or "" for a value that it takes."""
+    if value is None:
+        return "" if column.nullable else "there must be a value"
     fact = fact_of(column)
-    if fact is None:
-        return
+    if fact is None or not fact.enforced:
+        return ""
     if fact.allowed is not None and value not in fact.allowed:
-        raise _refused(column, value, f"allowed are {', '.join(fact.allowed)}")
+        return f"allowed are {', '.join(fact.allowed)}"
     if fact.minimum is not None and value < fact.minimum:
-        raise _refused(column, value, f"the least is {fact.minimum:g}")
+        return f"the least is {fact.minimum:g}"
+    return ""
 
 
 def _without_numpy(value: Any) -> Any:

@@ -15,6 +15,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -81,6 +82,13 @@ def start_embedded(home: Path) -> URL:
         StoreError: it cannot be started; the message has the end of the server's log.
     """
     home = home.absolute()
+    try:
+        return _ensure_running(home)
+    except OSError as error:
+        raise StoreError(f"the embedded Postgres of {home} cannot be started: {error}") from None
+
+
+def _ensure_running(home: Path) -> URL:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(home):
         folder = _folder(home)
@@ -88,9 +96,18 @@ def start_embedded(home: Path) -> URL:
         account = account_of(data)
         if not (data / "PG_VERSION").exists():
             _initialise(folder, account)
-        server = _running(data) or _start(folder, account)
-        _create_database(server, folder)
-        return server.url()
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            server = _running(data) or _start(folder, account)
+            try:
+                _create_database(server)
+            except psycopg2.OperationalError as error:  # it is recovering, or just being killed
+                if time.monotonic() > deadline:
+                    words = " ".join(str(error).split())
+                    raise StoreError(f"the embedded Postgres does not answer ({words}): see {folder / 'server.log'}") from None
+                time.sleep(0.05)
+            else:
+                return server.url()
 
 
 def stop_embedded(home: Path) -> bool:
@@ -103,7 +120,7 @@ def stop_embedded(home: Path) -> bool:
     if not (home / "postgres").exists():
         return False
     with _locked(home):
-        return _stop(home)
+        return _stop((home / "postgres").resolve(), ("fast", "immediate"))
 
 
 def remove_embedded(home: Path) -> bool:
@@ -114,8 +131,9 @@ def remove_embedded(home: Path) -> bool:
         link.unlink(missing_ok=True)
         return False
     with _locked(home):
-        _stop(home)
-        shutil.rmtree(link.resolve())
+        folder = link.resolve()
+        _stop(folder, ("immediate",))
+        shutil.rmtree(folder)
         if link.is_symlink():
             link.unlink()
         return True
@@ -166,6 +184,7 @@ def _folder(home: Path) -> Path:
     if account is None:
         link.mkdir(mode=0o700)
         return link.resolve()
+    _stop_orphans(system_folder())
     name = re.sub(r"[^A-Za-z0-9_-]+", "", home.parent.name)[:32] or "home"
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=system_folder()))
     (folder / "belongs-to").write_text(f"{home}\n")
@@ -173,6 +192,15 @@ def _folder(home: Path) -> Path:
         os.chown(path, account.uid, account.gid)
     link.symlink_to(folder)
     return folder
+
+
+def _stop_orphans(folder: Path) -> None:
+    """Stop servers whose home was deleted without `stop_embedded`. Their data stay: the home may only be out of sight."""
+    for owner in folder.glob("*/belongs-to"):
+        link = Path(owner.read_text().strip()) / "postgres"
+        if not link.is_symlink() or link.readlink() != owner.parent:
+            with suppress(StoreError):
+                _stop(owner.parent, ("fast", "immediate"))
 
 
 def _version(data: Path) -> int | None:
@@ -188,11 +216,16 @@ def _initialise(folder: Path, account: Account | None) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     arguments = ["-D", unfinished.name, "-U", ROLE, "--auth-local=trust", "--auth-host=scram-sha-256"]
     arguments += ["--encoding=UTF8", "--no-locale", "--no-instructions"]
+    settings = ["listen_addresses = ''  # the socket only"]
+    if sys.platform == "linux":
+        # One flush of the file system instead of one for each of a thousand files: just as safe, seconds faster on a busy disk.
+        arguments.append("--sync-method=syncfs")
+        settings.append("recovery_init_sync_method = syncfs")
     done = _run(programs(None, account) / "initdb", arguments, account, folder)
     if done.returncode != 0:
         raise StoreError(f"the embedded Postgres could not make its data in {folder}: {_tail(done.stdout)}")
-    with (unfinished / "postgresql.conf").open("a") as settings:
-        settings.write("\n# The socket only.\nlisten_addresses = ''\n")
+    with (unfinished / "postgresql.conf").open("a") as file:
+        file.write("\n# Set by train-mario.\n" + "".join(f"{setting}\n" for setting in settings))
     unfinished.rename(folder / "data")
 
 
@@ -269,27 +302,18 @@ def _socket_folder(folder: Path, account: Account | None) -> Path:
     return path
 
 
-def _create_database(server: _Server, folder: Path) -> None:
-    """Make the database if it is missing; waits for a server that is still recovering."""
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            with closing(_connect(server, "postgres")) as connection:
-                connection.autocommit = True
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
-                    if cursor.fetchone() is None:
-                        cursor.execute(f'CREATE DATABASE "{DATABASE}"')
-            return
-        except psycopg2.OperationalError as error:
-            if "starting up" not in str(error) or time.monotonic() > deadline:
-                words = " ".join(str(error).split())
-                raise StoreError(f"the embedded Postgres does not answer ({words}): see {folder / 'server.log'}") from None
-            time.sleep(0.1)
+def _create_database(server: _Server) -> None:
+    """Make the database if it is missing."""
+    with closing(_connect(server, "postgres")) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+            if cursor.fetchone() is None:
+                cursor.execute(f'CREATE DATABASE "{DATABASE}"')
 
 
-def _stop(home: Path) -> bool:
-    folder = (home / "postgres").resolve()
+def _stop(folder: Path, modes: tuple[str, ...]) -> bool:
+    """Stop the server in the first of pg_ctl's modes that works. True if one ran."""
     data = folder / "data"
     if not data.exists():
         return False
@@ -298,7 +322,7 @@ def _stop(home: Path) -> bool:
     if server is None:
         return False
     pg_ctl = programs(_version(data), account) / "pg_ctl"
-    for mode in ("fast", "immediate"):
+    for mode in modes:
         if _run(pg_ctl, ["stop", "-w", "-t", "30", "-m", mode, "-D", "data"], account, folder).returncode == 0:
             break
     else:

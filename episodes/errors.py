@@ -5,6 +5,10 @@ class StoreError(RuntimeError):
     """The episode store cannot do what was asked; the message says what failed, where, and what to do. Never a password."""
 
 
+class StoreUnavailableError(StoreError):
+    """The database cannot be reached, or not for now: the same may succeed later."""
+
+
 class RowError(StoreError):
     """A value cannot be stored in its column; the message names table, column and value."""
 

@@ -9,6 +9,7 @@ found by. Every other range is an expectation only: a row that breaks it is stor
 because refusing it would lose the evidence.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
@@ -139,6 +140,14 @@ class StoredActions:
 
 EPISODE_KEY: Final = ("experiment_id", "phase", "protocol", "env_index", "episode_index")
 
+# Two episodes with all of these equal are taken for the same trajectory. The actions would decide it for certain, but are not
+# kept for every experiment; position, score and clock at the end tell different play apart well enough.
+TRAJECTORY_COLUMNS: Final = tuple(
+    each.name
+    for each in fields(EpisodeRow)
+    if each.name not in {*EPISODE_KEY, "timestamp", "duration_seconds", "global_step", "exploration_rate"}
+)
+
 _RECORDS: Final[dict[str, type[Any]]] = {
     "experiments": ExperimentRecord,
     "episodes": EpisodeRow,
@@ -199,10 +208,10 @@ def _checks(name: str, fact: Fact) -> list[Constraint]:
     return checks
 
 
-def build(revision: int | None = None) -> MetaData:
+def build(revision: int | None = None, records: Mapping[str, type[Any]] = _RECORDS) -> MetaData:
     """The tables as of a migration (None: the newest)."""
     metadata = MetaData(naming_convention=_CONVENTION)
-    for table_name, record in _RECORDS.items():
+    for table_name, record in records.items():
         columns = {
             name: (fact, nullable)
             for name, (fact, nullable) in declared(record).items()

@@ -4,20 +4,23 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import pandas as pd
-from sqlalchemy import URL, Connection, Row, Select, func, insert, select, text, update
+from sqlalchemy import URL, Connection, Row, Select, func, insert, select, update
+from sqlalchemy.exc import DBAPIError
 
 from episodes import address, boundary, migrations, unwritten, writer
 from episodes.embedded import start_embedded
 from episodes.errors import ExperimentLockedError, StoreError
 from episodes.schema import EPISODE_ACTIONS, EPISODES, EXPERIMENTS, EpisodeRow, ExperimentRecord
 
-# The first number of the advisory locks on experiments; the second is the experiment's id.
+# The first numbers of advisory locks; the second is the experiment's id, or its name's checksum.
 _EXPERIMENT_LOCK: Final = 0x6D6172
+_NAME_LOCK: Final = 0x6D6173
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,18 @@ class EpisodeStore:
         Raises:
             StoreError: the database fails; the message begins with `action`.
         """
-        with address.reported(self._url, action), self._engine.begin() as connection:
+        with address.reported(self._url, action), self._connect() as connection, connection.begin():
             yield connection
+
+    def _connect(self) -> Connection:
+        """A connection; an embedded server that was stopped or killed since is started again for it."""
+        try:
+            return self._engine.connect()
+        except DBAPIError as error:
+            if not (self._embedded and address.is_transient(error)):
+                raise
+        self._revive()
+        return self._engine.connect()
 
     # Experiments
 
@@ -143,7 +156,10 @@ class EpisodeStore:
                 row = connection.execute(newest.where(condition)).first()
                 if row is not None:
                     return _experiment(row)
-        raise StoreError(f"there is no experiment {id_or_name!r} in {self.masked_url}")
+            names = connection.execute(select(EXPERIMENTS.c.name).distinct()).scalars().all()
+        nearest = get_close_matches(str(id_or_name), names, n=3)
+        hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
+        raise StoreError(f"there is no experiment {id_or_name!r} in {self.masked_url}{hint}")
 
     def experiments(self) -> pd.DataFrame:
         """Every experiment, a row each, oldest first."""
@@ -156,17 +172,28 @@ class EpisodeStore:
         Raises:
             ExperimentLockedError: another process holds it.
         """
-        arguments = {"kind": _EXPERIMENT_LOCK, "id": int(experiment_id)}
-        with address.reported(self._url, "locking the experiment"):
-            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        try:
-            with address.reported(self._url, "locking the experiment"):
-                free = connection.execute(text("SELECT pg_try_advisory_lock(:kind, :id)"), arguments).scalar_one()
+        with self._advisory_lock("pg_try_advisory_lock", _EXPERIMENT_LOCK, int(experiment_id)) as free:
             if not free:
                 raise ExperimentLockedError(
                     f"experiment {experiment_id} is being run by another process on {self.masked_url}: wait for it, or end it"
                 )
             yield
+
+    @contextmanager
+    def name_lock(self, name: str) -> Iterator[None]:
+        """Wait until no other process holds this name, then hold it: to create an experiment if there is none of the name."""
+        # Two names with the same checksum wait for each other, which does no harm.
+        with self._advisory_lock("pg_advisory_lock", _NAME_LOCK, zlib.crc32(name.encode()) - 2**31):
+            yield
+
+    @contextmanager
+    def _advisory_lock(self, function: str, kind: int, number: int) -> Iterator[bool]:
+        with address.reported(self._url, "taking a lock"):
+            connection = self._connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            with address.reported(self._url, "taking a lock"):
+                answer = connection.execute(select(getattr(func, function)(kind, number))).scalar_one()
+            yield answer is not False
         finally:
             # Closed for good, not returned to the pool: the lock belongs to the connection, and that may be broken by now.
             connection.invalidate()
@@ -216,11 +243,12 @@ class EpisodeStore:
         query = select(EPISODES).where(*_where(experiment_id, phase, protocol)).order_by(EPISODES.c.id)
         return self._frame(query, "reading episodes")
 
-    def latest(self, n: int) -> pd.DataFrame:
-        """The n episodes written last, newest first, with the column `experiment` (its name)."""
+    def latest(self, n: int, experiment_id: int | None = None) -> pd.DataFrame:
+        """The n episodes written last (of one experiment, or of all), newest first, with the column `experiment` (its name)."""
         query = (
             select(EPISODES, EXPERIMENTS.c.name.label("experiment"))
             .join(EXPERIMENTS, EXPERIMENTS.c.id == EPISODES.c.experiment_id)
+            .where(*(_where(experiment_id, None, None) if experiment_id is not None else ()))
             .order_by(EPISODES.c.id.desc())
             .limit(n)
         )

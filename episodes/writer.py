@@ -4,6 +4,7 @@
 from there, in order, and writes them in batches: 64 rows a commit are written an order of magnitude faster than one.
 """
 
+import atexit
 import logging
 import threading
 import time
@@ -110,6 +111,8 @@ class EpisodeWriter:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="episode-writer", daemon=True)
         self._thread.start()
+        # The thread ends with the interpreter; a writer that nobody closed must not take its rows along.
+        atexit.register(self._close_at_exit)
 
     def __enter__(self) -> Self:
         return self
@@ -163,7 +166,7 @@ class EpisodeWriter:
             self._hurry = False
             failure = self._failure()
         if failure is not None:
-            raise StoreError(f"{failure} They are kept in memory and are tried again.")
+            raise StoreError(f"{failure} They are kept in memory.")
 
     def close(self, timeout: float = 30.0) -> None:
         """Write what is left and end the thread. Closing twice is no error.
@@ -178,6 +181,7 @@ class EpisodeWriter:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(max(0.0, deadline - time.monotonic()))
+        atexit.unregister(self._close_at_exit)
         with self._changed:
             self._closed = True
             failure = self._failure()
@@ -190,6 +194,12 @@ class EpisodeWriter:
             except OSError as error:
                 raise StoreError(f"{failure} They could not be kept in {self._home} either ({error}) and are lost.") from None
             raise StoreError(f"{failure} They are kept in {path}; EpisodeStore.restore writes them when the cause is gone.")
+
+    def _close_at_exit(self) -> None:
+        try:
+            self.close(timeout=10.0)
+        except StoreError as failure:
+            _LOG.error("%s", failure)
 
     def _failure(self) -> str | None:
         """What remains unwritten and why; None if nothing does. Called with the lock held."""

@@ -5,6 +5,7 @@ Heavy packages are imported by the command that needs them: `mario --help` answe
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +13,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from configs import ConfigError, Settings, load, preset_names, to_dict
+from configs import LOGGERS, ConfigError, Settings, load, preset_names, to_dict
 
 app = typer.Typer(
-    help="Train, measure and compare agents that play Super Mario Bros.", no_args_is_help=True, add_completion=False
+    help="Train, measure and compare agents that play Super Mario Bros.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 console = Console()
 errors = Console(stderr=True)
 
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as needed")]
 
-_OUR_PACKAGES = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "tasks", "tracking")
 _INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
 
 
@@ -109,9 +112,8 @@ def episodes(
     ]
     with open_store(Settings.from_environment()) as store:
         rows = store.latest(count, None if experiment is None else store.experiment(experiment).id)
-    _print_table(
-        [{name: _short(value) for name, value in row.items()} for row in rows[columns].to_dict("records")], "latest episodes"
-    )
+    records = rows[columns].to_dict("records")
+    _print_table([{str(name): _short(value) for name, value in record.items()} for record in records], "latest episodes")
 
 
 @app.command()
@@ -176,15 +178,20 @@ def stop() -> None:
 @app.command()
 def database() -> None:
     """Print the command that opens the episode database with psql."""
+    from episodes import psql_command
     from tasks.experiment import open_store
 
-    with open_store(Settings.from_environment()) as store:
-        console.print(store.psql_command(), markup=False, highlight=False, soft_wrap=True)
+    settings = Settings.from_environment()
+    with open_store(settings):
+        command = 'psql "$DATABASE_URL"' if settings.database_url else psql_command(settings.home)
+    console.print(command, markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
     """Entry point: faults that a person can mend are printed as one message, without a traceback."""
-    Settings.from_environment().apply()
+    settings = Settings.from_environment()
+    settings.create_home()
+    settings.apply()
     try:
         app(standalone_mode=False)
     except typer.Exit as exit_:
@@ -204,22 +211,13 @@ def _explain(error: Exception) -> None:
         error.show()
         sys.exit(error.exit_code)
     # Our own errors are written for people; what is none of ours is a fault of the program and shows its traceback.
-    if type(error).__module__.split(".")[0] in (
-        "agents",
-        "configs",
-        "episodes",
-        "flows",
-        "mario_env",
-        "reports",
-        "tasks",
-        "tracking",
-    ):
+    if type(error).__module__.split(".")[0] in LOGGERS:
         errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     raise error
 
 
-def _print_table(rows: list[dict[str, Any]], title: str) -> None:
+def _print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     if not rows:
         console.print(f"{title}: none yet")
         return

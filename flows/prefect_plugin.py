@@ -16,11 +16,16 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from prefect.plugins import HookContext, SetupResult, register_hook
+import pluggy
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.plugins import HookContext, SetupResult
+
+# What `prefect.plugins.register_hook` is. Prefect loads this module while it is itself being imported, so that nothing of
+# Prefect may be imported here at the top.
+register_hook = pluggy.HookimplMarker("prefect-experimental")
 
 DEFAULT_PORT = 4200
 
@@ -31,11 +36,13 @@ class Plugin:
     """What the entry point names; see the module's text."""
 
     @register_hook
-    def setup_environment(self, *, ctx: HookContext) -> SetupResult | None:
+    def setup_environment(self, *, ctx: "HookContext") -> "SetupResult | None":
         """Prepare Prefect's client, and point it to the local server where nothing else is configured."""
         _accept_short_names()
         if ctx.api_url is not None or "PREFECT_API_URL" in os.environ or not _answers(DEFAULT_PORT):
             return None
+        from prefect.plugins import SetupResult
+
         return SetupResult(env={"PREFECT_API_URL": local_api_url(DEFAULT_PORT)}, note="using the server of `make ui`")
 
 
@@ -62,7 +69,7 @@ def _accept_short_names() -> None:
         return response
 
     # Prefect has no other place for it: the command line, `run_deployment` and the UI's links all come through this method.
-    PrefectClient.read_deployment_by_name = read_deployment_by_name  # type: ignore[method-assign]
+    PrefectClient.read_deployment_by_name = read_deployment_by_name  # type: ignore[method-assign, assignment]
 
 
 def _answers(port: int) -> bool:

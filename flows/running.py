@@ -1,10 +1,11 @@
 """`mario run`: the flow in this process, with or without a server."""
 
+import logging
 import signal
 
 from rich.console import Console
 
-from configs import Settings, load
+from configs import LOGGERS, Settings, load
 from flows.train_mario import first_line, train_mario
 
 console = Console()
@@ -23,6 +24,7 @@ def run_pipeline(preset: str, overrides: list[str], experiment: str | None) -> i
     """
     config = load(preset, overrides)
     console.print(first_line(config), highlight=False)
+    _show_our_lines()
     try:
         summary = train_mario(preset, overrides, experiment)
     except KeyboardInterrupt:
@@ -40,3 +42,9 @@ def run_pipeline(preset: str, overrides: list[str], experiment: str | None) -> i
     for name, line in lines.items():
         console.print(f"{name:<10} {line}", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _show_our_lines() -> None:
+    """Show our packages' log lines on the console too: of other loggers, Prefect shows warnings alone."""
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.INFO)

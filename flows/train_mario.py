@@ -8,8 +8,9 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from configs import Config, Settings, load
+from tasks import phases
 from tasks.evaluate import evaluate_agent
-from tasks.experiment import Experiment, experiment_held, finish_experiment, start_experiment
+from tasks.experiment import Experiment, checked_name, experiment_held, finish_experiment, start_experiment
 from tasks.integration import integration_run
 from tasks.quality import check_rows
 from tasks.report import write_report
@@ -37,7 +38,11 @@ def train_mario(preset: str = "dqn", overrides: list[str] | None = None, experim
         ConfigError: preset or overrides are refused; nothing has been done then.
     """
     config = load(preset, overrides or [])
-    begun = start_experiment(config, experiment or f"{config.name}-{flow_run.name}", Settings.from_environment(), flow_run.id)
+    settings = Settings.from_environment()
+    name = checked_name(experiment or f"{config.name}-{flow_run.name}")
+    smoke = smoke_test.with_options(**retry_options(config.retry))(config, settings)
+    begun = start_experiment(config, name, settings, flow_run.id)
+    phases.save(begun.directory, smoke)
     try:
         with experiment_held(begun):
             summary = _phases(begun)
@@ -55,8 +60,6 @@ def train_mario(preset: str = "dqn", overrides: list[str] | None = None, experim
 
 def _phases(experiment: Experiment) -> dict[str, Any]:
     options = retry_options(experiment.config.retry)
-    smoke_test.with_options(**options)(experiment)
-
     integrated = integration_run.with_options(**options)(experiment)
     _check(experiment, "integration", integrated)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mario_env.errors import PlaybackError, RomUnavailableError, WorkerError
 from mario_env.factory import OBSERVATION_SHAPE, make
+from mario_env.playback import PlaybackFrame, play_back
 from mario_env.summary import EpisodeStart, EpisodeSummary
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ __all__ = [
     "EpisodeStart",
     "EpisodeSummary",
     "PlaybackError",
+    "PlaybackFrame",
     "RomUnavailableError",
     "WorkerError",
     "make",
     "make_vec",
+    "play_back",
 ]
 
 

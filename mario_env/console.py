@@ -5,6 +5,7 @@ which speaks the old Gym API; shimmy bridges it. Both execute the game alike, by
 (rewards, info), so neither report is used: everything else in this project is read from RAM.
 """
 
+import importlib
 import importlib.util
 import os
 from abc import abstractmethod
@@ -47,9 +48,7 @@ def _quiet_old_gym() -> bool:
     """
     if importlib.util.find_spec("gym") is None:
         return False
-    from gym_notices import notices  # type: ignore[import-untyped]
-
-    notices.notices.clear()
+    importlib.import_module("gym_notices.notices").notices.clear()
     driver = os.environ.get("SDL_AUDIODRIVER")
     import gym  # noqa: F401
 

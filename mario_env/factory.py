@@ -74,6 +74,8 @@ def build(
     """
     env: Environment = NoopStart(console, config.noop_frames)
     env = MemoryFacts(env, one_level=config.game == "level")
+    if config.life_loss_ends_episode:
+        env = LifeLossTermination(env)
     if watch is not None:
         env = watch(env)
     env = JoypadAction(env, button_combinations(config))
@@ -98,8 +100,6 @@ def _observe(env: Environment, config: EnvironmentConfig) -> Environment:
 
 
 def _end(env: Environment, config: EnvironmentConfig) -> Environment:
-    if config.life_loss_ends_episode:
-        env = LifeLossTermination(env)
     if config.stall_after is not None:
         env = StallTruncation(env, config.stall_after)
     if config.max_steps is not None:

@@ -101,8 +101,8 @@ class Games:
 
     def __init__(self, config: EnvironmentConfig, count: int, *, seed: int | None = None, threads: int | None = None) -> None:
         check_rom(config)
-        pressed = pressed_buttons(button_combinations(config))
-        self.actions = len(pressed)
+        self._pressed = pressed_buttons(button_combinations(config))
+        self.actions = len(self._pressed)
         self.observation_space = Box(0, 255, (4, 84, 84), np.uint8)
         self.fleet = Fleet(cartridge(config.rom), _rules(config), count, crop_status_bar=config.crop_status_bar)
         self._start = start_of_game(config.rom, level_of(config))
@@ -110,7 +110,6 @@ class Games:
         self.fleet.begin(0)
         self._beginning = self.fleet.episode(0)
         self._most_noops = config.noop_frames
-        self._pressed = dict(enumerate(pressed))
         self.seats = [Seat(self, i, None if seed is None else seed + i) for i in range(count)]
         self._envs: list[gymnasium.Env[Any, Any]] = list(self.seats)
         if config.sticky_actions:
@@ -160,8 +159,8 @@ class Games:
             taken = [int(env.action(action)) for env, action in zip(self._envs, taken, strict=True)]  # type: ignore[attr-defined]
         try:
             pressed = [self._pressed[action] for action in taken]
-        except KeyError:
-            raise ValueError(f"actions must be from 0 to {self.actions - 1}, not {actions!r}") from None
+        except KeyError as error:
+            raise ValueError(f"there is no action {error}: the actions are 0 to {self.actions - 1}") from None
         self.fleet.decide(pressed, self._threads, self._parts)
         rewards, terminated, truncated, infos = [], [], [], []
         rows = zip(self._records, taken, self.fleet.facts.tolist(), self.fleet.components.tolist(), strict=True)
@@ -190,7 +189,6 @@ class Games:
 
 def _rules(config: EnvironmentConfig) -> npt.NDArray[np.void]:
     reward = config.reward
-    scale = reward.scale
     return make_rules(
         level_of(config),
         frame_skip=config.frame_skip,
@@ -198,7 +196,8 @@ def _rules(config: EnvironmentConfig) -> npt.NDArray[np.void]:
         stall_after=config.stall_after,
         max_steps=config.max_steps,
         progress_limit=reward.progress_limit,
-        weights=tuple(scale * getattr(reward, name) for name in REWARD_COMPONENTS),
+        weights=tuple(getattr(reward, name) for name in REWARD_COMPONENTS),
+        scale=reward.scale,
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -65,7 +66,7 @@ class _Worker:
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self._failure: WorkerError | None = None
+        self._failure: str | None = None
         self._connection, far_end = multiprocessing.Pipe(duplex=True)
         arguments = json.dumps({"connection": far_end.fileno(), "path": sys.path})
         with far_end, _blocked_sigint():
@@ -80,40 +81,46 @@ class _Worker:
         self._end = weakref.finalize(self, _end, self._connection, self._process)
 
     def send(self, request: Any) -> None:
-        if self._failure is not None:
-            raise self._failure
+        self._check()
+        # Bytes, not `Connection.send`: that pickles into a buffer which, held by the traceback of a failure, cannot be freed.
+        data = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
         try:
-            self._connection.send(request)
+            self._connection.send_bytes(data)
+            return
         except OSError:
-            # Died between two requests; if it could still say why, that is waiting in the connection.
-            self.recv()
-            raise self._lost() from None
+            pass
+        self.recv()  # it died between two requests; if it could still say why, that is waiting here
+        self._lose()
 
     def recv(self) -> Any:
-        if self._failure is not None:
-            raise self._failure
+        self._check()
         try:
             kind, value = self._connection.recv()
         except (EOFError, OSError):
-            raise self._lost() from None
+            kind, value = "lost", None
+        if kind == "lost":
+            self._lose()
         if kind == "failed":
             cause = str(value).strip().splitlines()[-1]
-            self._failure = WorkerError(self.index, self.pid, f"failed: {cause}\n\nIn the worker:\n{value}")
-            raise self._failure
+            self._failure = f"failed: {cause}\n\nIn the worker:\n{value}"
+            self._check()
         return value
 
-    def _lost(self) -> WorkerError:
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise WorkerError(self.index, self.pid, self._failure)
+
+    def _lose(self) -> None:
         """The connection is gone: say how the process ended."""
         try:
             code = self._process.wait(timeout=_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
-            what = "closed its connection but still runs"
+            self._failure = "closed its connection but still runs"
         else:
-            what = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+            self._failure = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
             if code == -signal.SIGKILL:
-                what += "; the system does that when memory runs out"
-        self._failure = WorkerError(self.index, self.pid, what)
-        return self._failure
+                self._failure += "; the system does that when memory runs out"
+        self._check()
 
     def ask_to_close(self) -> None:
         with contextlib.suppress(OSError):

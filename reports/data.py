@@ -11,12 +11,18 @@ from typing import Any
 
 import pandas as pd
 
+from episodes.schema import TRAJECTORY_COLUMNS
 from episodes.statistics import ProtocolSummary
 from reports.video import Frame
 
-REQUIRED_COLUMNS = (
-    *("protocol", "timestamp", "reward", "steps", "frames", "duration_seconds", "global_step"),
-    *("distance_traveled", "x_pos", "world", "stage", "level_completed", "end_reason"),
+REQUIRED_COLUMNS = tuple(
+    dict.fromkeys(
+        [
+            *("protocol", "timestamp", "reward", "steps", "frames", "duration_seconds", "global_step"),
+            *("distance_traveled", "x_pos", "world", "stage", "level_completed", "end_reason"),
+            *TRAJECTORY_COLUMNS,
+        ]
+    )
 )
 """The columns of an episode row that the report reads; rows that have an ``id`` can also be shown as a video."""
 
@@ -62,9 +68,8 @@ class ExperimentData:
 
     `train` and `evaluation` hold one row an episode with the columns of the episode store (:data:`REQUIRED_COLUMNS`, and `id`);
     both may be empty. `summaries` are computed from `evaluation` where they are not given. `replay` yields the RGB frames,
-    uint8 (240, 256, 3), of the episode with the given id; without it there is no video. `finish_x` is the x position, in
-    pixels, of the level's end; without it distances are not related to the level's length. `command` is the line that
-    repeats the run.
+    uint8 (240, 256, 3), of the episode with the given id; without it there is no video. `command` is the line that repeats
+    the run (default: from the configuration that is written beside the report).
 
     Raises :class:`ReportError` for a frame that lacks a column.
     """
@@ -80,7 +85,6 @@ class ExperimentData:
     resources: Sequence[ResourceUse] = ()
     quality: Sequence[RuleCheck] = ()
     replay: Callable[[int], Iterable[Frame]] | None = None
-    finish_x: int | None = None
     command: str | None = None
 
     def __post_init__(self) -> None:

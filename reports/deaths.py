@@ -39,7 +39,8 @@ def endings(rows: pd.DataFrame, level: tuple[int, int], end_x: float) -> Endings
     edges = np.arange(0, end_x + BIN_WIDTH, BIN_WIDTH, dtype=np.float64)
     here = rows[(rows["world"] == level[0]) & (rows["stage"] == level[1])]
     shares: dict[str, npt.NDArray[np.float64]] = {}
-    for reason in [*END_REASON_COLOURS, *sorted(set(here["end_reason"].astype(str)) - set(END_REASON_COLOURS))]:
+    known: list[str] = list(END_REASON_COLOURS)
+    for reason in [*known, *sorted({str(reason) for reason in here["end_reason"]} - set(known))]:
         x = here.loc[here["end_reason"] == reason, "x_pos"].to_numpy(dtype=np.float64)
         if len(x):
             shares[reason] = np.histogram(np.clip(x, edges[0], edges[-1]), bins=edges)[0] / len(rows)

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from configs.levels import FINISH_X
 from reports.choice import headline_protocol
 from reports.data import ExperimentData
 from reports.deaths import BIN_WIDTH, Endings, endings, levels_of
@@ -48,11 +49,8 @@ def endings_pictures(experiments: Sequence[ExperimentData], panoramas: Mapping[L
     chance = pd.concat(random) if random else pd.DataFrame()
     if not groups:
         return []
-    pictures = []
-    for level in levels_of(pd.concat([rows for _, rows, _ in groups])):
-        finish = max((each.finish_x or 0 for each in experiments if not each.full_game), default=0)
-        pictures.append(_picture(level, groups, chance, panoramas.get(level), finish))
-    return pictures
+    levels = levels_of(pd.concat([rows for _, rows, _ in groups]))
+    return [_picture(level, groups, chance, panoramas.get(level), FINISH_X.get(level, 0)) for level in levels]
 
 
 def _picture(
@@ -98,7 +96,7 @@ def _bars(axes: Axes, shown: Endings, title: str, single: str | None = None) -> 
     percentages(axes)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.text(
-        0.995,
+        0.965,
         0.93,
         title,
         transform=axes.transAxes,

@@ -33,6 +33,7 @@ class FrameSampler:
             self._last = None
             if len(self._kept) == 2 * self._count:  # twice as many as wanted: keep every other one from here on
                 self._kept, self._stride = self._kept[::2], self._stride * 2
+                self._last = frame  # it was the odd one
         else:
             self._last = frame
         self._seen += 1

@@ -15,7 +15,7 @@ from episodes.statistics import ProtocolSummary
 from reports import tables
 from reports.clips import Clip, Clips
 from reports.data import ExperimentData, ReportData
-from reports.results import Headline, number, plural, sentence_case
+from reports.results import Headline, number, one_trajectory, plural, sentence_case
 from reports.style import DOTS_PER_INCH, Picture, protocol_label
 from reports.video import NES_FRAME_RATE, Frame
 
@@ -117,7 +117,7 @@ def _notes(experiments: Sequence[ExperimentData], summaries: Sequence[Mapping[st
     found = []
     for experiment, own in zip(experiments, summaries, strict=True):
         for protocol, summary in own.items():
-            if summary.note:
+            if one_trajectory(summary):
                 where = (
                     f"{experiment.name}, {protocol_label(protocol).lower()}"
                     if len(experiments) > 1

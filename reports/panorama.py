@@ -47,7 +47,8 @@ class LevelPanorama:
         if self._previous is None:
             return None
         rest = self._previous[:, self._width - self._scroll :]
-        return np.concatenate([*self._columns, rest], axis=1)
+        whole: Frame = np.concatenate([*self._columns, rest], axis=1)
+        return whole
 
     def _take(self, view: Frame, until: int) -> None:
         begin = self._width - self._scroll

@@ -73,8 +73,8 @@ def protocol_picture(names: Sequence[str], summaries: Sequence[Summaries], measu
 
 def _estimate(summary: ProtocolSummary, measure: str) -> _Estimate:
     if measure == "completion":
-        return _Estimate(summary.completed / max(1, summary.episodes), summary.completion, one_trajectory(summary))
-    return _Estimate(summary.distance_iqm, summary.distance_interval, one_trajectory(summary))
+        return _Estimate(summary.completion_rate, summary.completion, one_trajectory(summary))
+    return _Estimate(summary.distance_interquartile_mean, summary.distance_interval, one_trajectory(summary))
 
 
 def _draw(axes: Axes, estimate: _Estimate, measure: str, row: int, index: int, experiments: int, random: bool) -> None:

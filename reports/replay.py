@@ -10,4 +10,4 @@ from reports.video import Frame
 def episode_frames(config: EnvironmentConfig, start: EpisodeStart, actions: bytes) -> Iterator[Frame]:
     """The pictures of an episode, RGB uint8 (240, 256, 3), one an emulator frame; made for :attr:`ExperimentData.replay`."""
     for played in play_back(config, start, actions):
-        yield played.rgb
+        yield played.screen

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from configs.levels import FINISH_X
 from configs.schema import PROTOCOLS
 from episodes.statistics import ProtocolSummary, summarise
 from reports.choice import headline_protocol
@@ -49,7 +50,7 @@ def headline(experiment: ExperimentData, summaries: Mapping[str, ProtocolSummary
     summary = summaries[protocol]
     sentence = f"{_who(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}."
     detail = f"Protocol: {protocol_label(protocol).lower()}. {_against_random(summary, random)}"
-    if summary.note:
+    if one_trajectory(summary):
         detail = f"{detail} {sentence_case(summary.note)}"
     return Headline(sentence, detail.strip(), protocol, summary, random)
 
@@ -61,8 +62,7 @@ def leading(headlines: Sequence[Headline]) -> int:
         own = headlines[index]
         if own.summary is None:
             return (False, 0.0, 0.0)
-        share = own.summary.completed / max(1, own.summary.episodes)
-        return (own.protocol is not None, share, own.summary.distance_mean)
+        return (own.protocol is not None, own.summary.completion_rate, own.summary.distance_mean)
 
     return max(range(len(headlines)), key=lambda index: (rank(index), -index))
 
@@ -96,8 +96,9 @@ def _completes(summary: ProtocolSummary, experiment: ExperimentData) -> str:
 
 def _distance(summary: ProtocolSummary, experiment: ExperimentData) -> str:
     far = f"{number(summary.distance_mean)} px on average"
-    if experiment.finish_x and not experiment.full_game:
-        return f"{far}, {percent(min(1.0, summary.distance_mean / (experiment.finish_x - START_X)))} of the level"
+    finish = FINISH_X.get(experiment.first_level)
+    if finish and not experiment.full_game:
+        return f"{far}, {percent(min(1.0, summary.distance_mean / (finish - START_X)))} of the level"
     return far
 
 
@@ -107,14 +108,14 @@ def _against_random(summary: ProtocolSummary, random: ProtocolSummary | None) ->
     reference = (
         f"A random policy travels {number(random.distance_mean)} px and completes {random.completed} of {random.episodes}"
     )
-    agent, other = summary.distance_interval, random.distance_interval
+    agent, other = summary.distance_mean_interval, random.distance_mean_interval
     if one_trajectory(summary):
         return f"{reference}; one trajectory cannot say by how much the agent is better."
     if agent.low > other.high:
         return f"{reference}: the agent gets clearly further."
     if agent.high < other.low:
         return f"{reference}: the agent does worse than chance."
-    return f"{reference}: the intervals of distance overlap, so no difference has been shown."
+    return f"{reference}: the 95{NARROW_SPACE}% intervals of these means overlap, so no difference has been shown."
 
 
 def one_trajectory(summary: ProtocolSummary) -> bool:

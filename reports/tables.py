@@ -32,7 +32,7 @@ def _between(summary: ProtocolSummary, interval: Interval, digits: int = 0) -> s
 
 def completion_cell(summary: ProtocolSummary) -> Cell:
     """Share completed, with its Wilson interval unless there is one trajectory only."""
-    share = percent(summary.completed / max(1, summary.episodes))
+    share = percent(summary.completion_rate)
     if one_trajectory(summary):
         return Cell(share)
     return Cell(share, f"{percent(summary.completion.low)} to {percent(summary.completion.high)}")
@@ -40,12 +40,12 @@ def completion_cell(summary: ProtocolSummary) -> Cell:
 
 def distance_cell(summary: ProtocolSummary) -> Cell:
     """Interquartile mean of the distance with its interval."""
-    return Cell(number(summary.distance_iqm), _between(summary, summary.distance_interval))
+    return Cell(number(summary.distance_interquartile_mean), _between(summary, summary.distance_interval))
 
 
 def reward_cell(summary: ProtocolSummary) -> Cell:
     """Interquartile mean of the reward with its interval."""
-    return Cell(number(summary.reward_iqm, 1), _between(summary, summary.reward_interval, 1))
+    return Cell(number(summary.reward_interquartile_mean, 1), _between(summary, summary.reward_interval, 1))
 
 
 def cards(experiment: ExperimentData, headline: Headline) -> list[Row]:
@@ -217,5 +217,5 @@ def command(experiment: ExperimentData) -> str:
     commit = experiment.provenance.get("git_commit")
     lines = [f"git checkout {commit}", "make setup"] if commit else ["make setup"]
     return "\n".join(
-        [*lines, f"mario run {config_name(experiment)}    # this file stands beside the report; it is the configuration below"]
+        [*lines, "# the file beside this report, which is the configuration below:", f"mario run {config_name(experiment)}"]
     )

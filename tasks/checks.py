@@ -9,14 +9,13 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 
 from configs import Config, Settings
+from mario_env import OBSERVATION_SHAPE
 from tasks.experiment import open_store
 from tracking import resolve_tracking_uri
-from tracking.probe import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +72,16 @@ def _device(config: Config, settings: Settings) -> str:
 def _space(config: Config, settings: Settings) -> str:
     """Disk for checkpoints and replay, memory for the replay buffer."""
     import psutil
+    from gymnasium.spaces import Box
 
     from agents import replay_bytes
 
-    replay = replay_bytes(config)
+    replay = replay_bytes(config, Box(0, 255, OBSERVATION_SHAPE, np.uint8))
     on_disk = _MODEL_BYTES * (config.train.keep_checkpoints + 2) + _SPARE_BYTES
     if config.train.checkpoint_replay_buffer:
-        on_disk += 2 * replay  # a new copy is complete before the old one goes
+        # Every picture is stored once, of the eight that two stacks of four hold in memory; games compress better, noise does
+        # not. A new copy is complete before the old one goes.
+        on_disk += 2 * replay // 4
     free = shutil.disk_usage(settings.create_home()).free
     available = psutil.virtual_memory().available
     if on_disk > free:
@@ -113,8 +115,8 @@ def _game(config: Config, settings: Settings) -> str:
     finally:
         environment.close()
     first = pictures[0]
-    if first.shape != (4, 84, 84) or first.dtype != np.uint8:
-        raise CheckFailedError(f"the observation is {first.shape} {first.dtype}, not (4, 84, 84) uint8")
+    if first.shape != OBSERVATION_SHAPE or first.dtype != np.uint8:
+        raise CheckFailedError(f"the observation is {first.shape} {first.dtype}, not {OBSERVATION_SHAPE} uint8")
     if int(first.max()) < 64 or np.array_equal(first, pictures[-1]):
         raise CheckFailedError("the picture is black or does not move: the emulator does not run the game")
     return f"{_STEPS} steps of {_level(config)}, observation {first.shape} {first.dtype}"
@@ -134,13 +136,17 @@ def _workers(config: Config, settings: Settings) -> str:
 
 
 def _database(config: Config, settings: Settings) -> str:
-    """A row of NumPy scalars goes in and comes back, and is taken back again (see :meth:`EpisodeStore.probe`)."""
+    """A row of NumPy scalars goes in, comes back, and is taken back."""
+    from episodes.probe import check_writable
+
     with open_store(settings) as store:
-        store.probe(np.random.default_rng(config.seed), datetime.now(UTC))
+        check_writable(store)
         return store.masked_url
 
 
 def _tracking(config: Config, settings: Settings) -> str:
+    from tracking.probe import check_writable
+
     uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
     return check_writable(uri, settings.create_home())
 

@@ -12,7 +12,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs import EvaluateConfig
-from episodes.statistics import ProtocolSummary, summarise
+from episodes.statistics import Interval, ProtocolSummary, summarise
 from tasks import phases
 from tasks.experiment import Experiment, open_run, open_store
 from tasks.phases import PhaseRecord
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from episodes import EpisodeStore
 
 logger = logging.getLogger(__name__)
-
-# Evaluation must not replay the training's seeds; the two streams are this far apart.
-_SEED_OFFSET = 1_000_000
 
 
 @task(name="evaluation", cache_policy=NO_CACHE, persist_result=False)
@@ -79,7 +76,7 @@ def play_protocols(
                 config.environment,
                 protocol,
                 evaluate,
-                seed=config.seed + _SEED_OFFSET,
+                seed=config.seed,
                 on_episode=sink,
             )
         counts[protocol] = (sink.count, sink.reward_sum)
@@ -90,7 +87,9 @@ def play_protocols(
 
 def evaluation_json(summaries: Mapping[str, ProtocolSummary]) -> dict[str, Any]:
     """The summaries as JSON types."""
-    return {protocol: asdict(summary) for protocol, summary in summaries.items()}
+    return {
+        protocol: {"completion_rate": summary.completion_rate, **asdict(summary)} for protocol, summary in summaries.items()
+    }
 
 
 def metrics_of(summaries: Mapping[str, ProtocolSummary], counts: Mapping[str, tuple[int, float]]) -> dict[str, float]:
@@ -99,9 +98,9 @@ def metrics_of(summaries: Mapping[str, ProtocolSummary], counts: Mapping[str, tu
     for protocol, summary in summaries.items():
         count, reward_sum = counts[protocol]
         metrics |= {
-            f"evaluate/{protocol}/completion": summary.completion.estimate,
-            f"evaluate/{protocol}/distance_iqm": summary.distance_iqm.estimate,
-            f"evaluate/{protocol}/reward_iqm": summary.reward_iqm.estimate,
+            f"evaluate/{protocol}/completion": summary.completion_rate,
+            f"evaluate/{protocol}/distance_iqm": summary.distance_interquartile_mean,
+            f"evaluate/{protocol}/reward_iqm": summary.reward_interquartile_mean,
             f"evaluate/{protocol}/episodes": count,
             f"evaluate/{protocol}/reward_sum": reward_sum,
         }
@@ -116,10 +115,10 @@ def table_of(summaries: Mapping[str, ProtocolSummary]) -> list[dict[str, str]]:
         {
             "protocol": protocol,
             "episodes": str(summary.episodes),
-            "completed": f"{summary.completed} ({_interval(summary.completion, percent=True)})",
-            "distance (IQM)": _interval(summary.distance_iqm),
-            "reward (IQM)": _interval(summary.reward_iqm),
-            "note": summary.note or "",
+            "completed": f"{summary.completed}: {_percent(summary)}",
+            "distance (IQM)": _range(summary.distance_interquartile_mean, summary.distance_interval),
+            "reward (IQM)": _range(summary.reward_interquartile_mean, summary.reward_interval),
+            "note": summary.note,
         }
         for protocol, summary in summaries.items()
     ]
@@ -127,14 +126,14 @@ def table_of(summaries: Mapping[str, ProtocolSummary]) -> list[dict[str, str]]:
 
 def sentence(summary: ProtocolSummary) -> str:
     """One line on one protocol."""
-    line = (
-        f"{summary.completed} of {summary.episodes} completed ({_interval(summary.completion, percent=True)}), "
-        f"distance {_interval(summary.distance_iqm)}"
-    )
+    distance = _range(summary.distance_interquartile_mean, summary.distance_interval)
+    line = f"{summary.completed} of {summary.episodes} completed: {_percent(summary)}; distance {distance}"
     return f"{line}; {summary.note}" if summary.note else line
 
 
-def _interval(interval: Any, *, percent: bool = False) -> str:
-    if percent:
-        return f"{interval.estimate:.0%}, {interval.low:.0%} to {interval.high:.0%}"
-    return f"{interval.estimate:.0f}, {interval.low:.0f} to {interval.high:.0f}"
+def _percent(summary: ProtocolSummary) -> str:
+    return f"{summary.completion_rate:.0%} ({summary.completion.low:.0%} to {summary.completion.high:.0%})"
+
+
+def _range(value: float, interval: Interval) -> str:
+    return f"{value:.0f} ({interval.low:.0f} to {interval.high:.0f})"

@@ -5,17 +5,21 @@ Tasks get an :class:`Experiment` and open what they need; nothing that is open c
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agents import Recorded
 from configs import Config, Settings, config_hash, from_dict, to_dict
 from configs.errors import ConfigError
 from episodes import EpisodeStore, ExperimentRecord
 from tracking import TrackedRun, resolve_tracking_uri
+
+if TYPE_CHECKING:
+    from agents import Recorded
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +63,17 @@ def open_run(experiment: Experiment, *, system_metrics: bool = False) -> Iterato
         home=settings.home,
     ) as run:
         yield run
+
+
+def checked_name(name: str) -> str:
+    """`name` if it can name an experiment: it becomes a folder's name, and stands in commands.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ConfigError(f"an experiment cannot be named {name!r}: use letters, digits, dots, dashes (at most 100)")
+    return name
 
 
 def start_experiment(config: Config, name: str, settings: Settings, flow_run_id: str | None) -> Experiment:
@@ -170,7 +185,9 @@ def _continue(
     return Experiment(experiment_id, name, config, record.mlflow_run_id, settings.experiment_directory(name), settings)
 
 
-def recorded(store: EpisodeStore, experiment_id: int, phase: str) -> Recorded:
+def recorded(store: EpisodeStore, experiment_id: int, phase: str) -> "Recorded":
     """What Postgres holds of a phase before it is (again) begun: episodes and the sum of their rewards."""
+    from agents import Recorded
+
     rows = store.episodes(experiment_id, phase=phase)
     return Recorded(len(rows), float(rows["reward"].sum()))

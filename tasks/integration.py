@@ -44,6 +44,7 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
     started = time.perf_counter()
     config = short_run(experiment.config)
     limits = config.integration
+    logger.info("until %d frames are played and an episode has ended; at most %d frames", limits.min_frames, limits.max_frames)
     with open_store(experiment.settings) as store, open_run(experiment) as run:
         indices = store.next_episode_indices(experiment.id, "integration", "training")
         before = recorded(store, experiment.id, "integration")
@@ -52,8 +53,9 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
             with store.writer(store_actions=config.episodes.store_actions) as writer:
 
                 def enough(progress: Progress) -> bool:
-                    new = progress.episodes - before.episodes
-                    return progress.frames >= limits.max_frames or (progress.frames >= limits.min_frames and new > 0)
+                    # The agent has learned too: a rollout of PPO may be longer than the shortest run.
+                    shown = progress.episodes > before.episodes and progress.updates > 0
+                    return progress.frames >= limits.max_frames or (progress.frames >= limits.min_frames and shown)
 
                 result = train(
                     config,
@@ -94,5 +96,7 @@ def short_run(config: Config) -> Config:
             }
         )
     steps = frames // config.environment.frame_skip + config.train.n_envs
-    training = config.train.model_copy(update={"total_steps": steps, "checkpoint_every": max(1, steps // 10)})
+    # No progress bar: how long it takes is not known before an episode has ended.
+    update = {"total_steps": steps, "checkpoint_every": max(1, steps // 10), "progress_bar": False}
+    training = config.train.model_copy(update=update)
     return config.model_copy(update={"agent": agent, "train": training})

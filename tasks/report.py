@@ -4,12 +4,13 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs import Settings, to_dict
@@ -17,10 +18,11 @@ from mario_env import EpisodeStart
 from tasks import phases
 from tasks.experiment import Experiment, open_run, open_store
 from tasks.phases import PHASES, PhaseRecord
+from tracking import resolve_tracking_uri
 
 if TYPE_CHECKING:
     from episodes import EpisodeStore
-    from reports.data import ExperimentData, ReportPaths, RuleCheck
+    from reports.data import ExperimentData, ReportPaths, ResourceUse, RuleCheck
     from reports.video import Frame
 
 logger = logging.getLogger(__name__)
@@ -33,8 +35,8 @@ def write_report(experiment: Experiment) -> PhaseRecord:
     paths = report_on([experiment], experiment.settings, experiment.directory / "report")
     with open_run(experiment) as run:
         run.log_artifact(paths.html.parent, "report")
-    create_link_artifact(key="report", link=paths.html.as_uri(), link_text=f"Report on {experiment.name}")
-    create_markdown_artifact(key="report-place", markdown=f"Report on **{experiment.name}**: `{paths.html}`, also in MLflow.")
+    # Not a link: a page from a server may not open a file of this machine.
+    create_markdown_artifact(key="report", markdown=f"Report on **{experiment.name}**: `{paths.html}`, also in MLflow.")
     details = {
         "report": str(paths.html),
         "video": str(paths.video_best) if paths.video_best else None,
@@ -60,12 +62,10 @@ def report_on(experiments: Sequence[Experiment], settings: Settings, directory: 
 
 def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "ExperimentData":
     """What the report needs to know of one experiment, from Postgres, its phase records and MLflow."""
-    from configs.levels import FINISH_X
     from reports.data import ExperimentData, PhaseTiming
 
     config = experiment.config
     records = [record for phase in PHASES if (record := phases.finished(experiment.directory, phase))]
-    level = (config.environment.world, config.environment.stage)
     return ExperimentData(
         name=experiment.name,
         id=experiment.id,
@@ -77,26 +77,13 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
         resources=_resources(experiment),
         quality=list(_quality(experiment.directory / "quality")),
         replay=partial(_frames, store, experiment) if config.episodes.store_actions else None,
-        finish_x=FINISH_X[level] if config.environment.game == "level" else None,
-        command=f"mario run {config.name} --set seed={config.seed}",
     )
 
 
 def _provenance(store: "EpisodeStore", experiment_id: int) -> dict[str, Any]:
-    record = store.experiment(experiment_id).record
-    return {
-        "git commit": record.git_commit,
-        "uncommitted changes": record.git_dirty,
-        "config hash": record.config_hash,
-        "seed": record.seed,
-        "Python": record.python_version,
-        "device": record.device,
-        "host": record.host,
-        "started": record.started.isoformat(timespec="seconds"),
-        "MLflow run": record.mlflow_run_id,
-        "Prefect flow run": record.prefect_flow_run_id,
-        **record.packages,
-    }
+    """The experiment's row, but for what the report says elsewhere."""
+    record = asdict(store.experiment(experiment_id).record)
+    return {name: value for name, value in record.items() if name not in ("name", "config", "status", "ended")}
 
 
 def _quality(folder: Path) -> "Iterator[RuleCheck]":
@@ -124,5 +111,21 @@ def _frames(store: "EpisodeStore", experiment: Experiment, episode_id: int) -> "
     return episode_frames(experiment.config.environment, EpisodeStart.from_json(episode.start), episode.actions)
 
 
-def _resources(experiment: Experiment) -> Any:
-    return ()
+# MLflow's names of system metrics, what a person calls them, and their unit.
+_RESOURCES = (
+    ("system/cpu_utilization_percentage", "CPU", "%"),
+    ("system/system_memory_usage_megabytes", "memory in use", "MB"),
+    ("system/gpu_0_utilization_percentage", "GPU", "%"),
+    ("system/gpu_0_memory_usage_megabytes", "GPU memory", "MB"),
+)
+
+
+def _resources(experiment: Experiment) -> "list[ResourceUse]":
+    from reports.data import ResourceUse
+    from tracking.history import metric_histories
+
+    if experiment.run_id is None:
+        return []
+    uri = resolve_tracking_uri(experiment.settings.tracking_uri, experiment.settings.home)
+    histories = metric_histories(uri, experiment.run_id, [metric for metric, _, _ in _RESOURCES])
+    return [ResourceUse(name, unit, histories[metric]) for metric, name, unit in _RESOURCES if metric in histories]

@@ -87,10 +87,10 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
 
 
 def register(experiment: Experiment, run: TrackedRun, model: Path, steps: int) -> ModelVersion:
-    """Register the model in the folder `model` as a version of the run."""
+    """Register the model in the folder `model` as a version of the run; its alias is the preset's name."""
     config = experiment.config
     environment = config.environment
     level = "full-game" if environment.game == "full" else f"{environment.world}-{environment.stage}"
     name = config.tracking.registered_model or f"mario-{level}-{config.agent.algorithm}"
     tags = {"algorithm": config.agent.algorithm, "level": level, "seed": str(config.seed), "experiment": experiment.name}
-    return run.register_model(name, model, python_model=_SERVED_MODEL, tags=tags, step=steps)
+    return run.register_model(name, model, python_model=_SERVED_MODEL, tags=tags, aliases=[config.name], step=steps)

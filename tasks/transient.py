@@ -24,16 +24,21 @@ def is_transient(error: BaseException | None) -> bool:
     from sqlalchemy.exc import InterfaceError, OperationalError
     from torch import OutOfMemoryError
 
+    from episodes import ExperimentLockedError, RowError, StoreError
     from mario_env import WorkerError
-    from tracking import TrackingError
+    from tracking import ModelNotFoundError, RunNotFoundError, TrackingError
 
-    transient = (OSError, EOFError, OutOfMemoryError, OperationalError, InterfaceError, WorkerError, TrackingError)
+    final = (ModelNotFoundError, RunNotFoundError, RowError, ExperimentLockedError)
+    servers = (OSError, EOFError, OperationalError, InterfaceError, StoreError, TrackingError)
+    transient = (*servers, WorkerError, OutOfMemoryError)
     # What raised the error may be wrapped in an error that speaks to the person: look at its cause too.
     while error is not None:
+        if isinstance(error, final):
+            return False
         if isinstance(error, transient):
             return True
         error = error.__cause__
-    return bool(getattr(error, "transient", False))
+    return False
 
 
 def retry_if_transient(task: Task[Any, Any], task_run: TaskRun, state: "State[Any]") -> bool:

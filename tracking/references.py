@@ -11,7 +11,7 @@ import yaml
 
 from tracking.client import connect, speaking_errors
 from tracking.errors import ModelNotFoundError, TrackingError
-from tracking.location import is_server, mask, normalise
+from tracking.location import mask, normalise
 from tracking.models import AGENT_ARTIFACT, SHA256_TAG, digest, logged_model_id
 
 if TYPE_CHECKING:
@@ -125,22 +125,23 @@ def _names(client: "MlflowClient") -> list[str]:
 
 
 def _fetch(location: str, uri: str, model_id: str, downloads: Path | None) -> Path:
+    """The model's folder: where it lies on this machine, or a copy of what a server sends."""
     from mlflow.artifacts import download_artifacts
 
-    target: Path | None = None
-    if not location.startswith("file:") or is_server(uri):
-        target = (downloads or Path(tempfile.mkdtemp(prefix="train-mario-"))) / model_id
-        if (target / "complete").exists():
-            return target / "model"
-        (target / "model").mkdir(parents=True, exist_ok=True)
+    local = location.startswith("file:") or ("://" not in location and not location.startswith("mlflow-artifacts:"))
+    target = None if local else (downloads or Path(tempfile.mkdtemp(prefix="train-mario-"))) / model_id
+    if target is not None:
+        note = target / "complete"
+        if note.exists():
+            return target / note.read_text(encoding="utf-8")
+        target.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fetched = download_artifacts(
-            artifact_uri=location, tracking_uri=uri, dst_path=None if target is None else str(target / "model")
-        )
-    if target is not None:
-        (target / "complete").touch()
-    return Path(fetched)
+        destination = None if target is None else str(target)
+        folder = Path(download_artifacts(artifact_uri=location, tracking_uri=uri, dst_path=destination))
+    if target is not None:  # written last: a copy that was cut short is fetched again
+        note.write_text(folder.relative_to(target).as_posix(), encoding="utf-8")
+    return folder
 
 
 def _agent(folder: Path, reference: str) -> Path:

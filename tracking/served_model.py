@@ -22,7 +22,7 @@ from tracking.models import AGENT_ARTIFACT
 class Policy(Protocol):
     """What an agent has to be able to do."""
 
-    def act(self, obs: NDArray[np.uint8], deterministic: bool) -> NDArray[np.int64]:
+    def act(self, observations: NDArray[np.uint8], *, deterministic: bool) -> NDArray[np.int64]:
         """Actions int64 (n,) for observations uint8 (n, 4, 84, 84)."""
 
 

@@ -39,14 +39,13 @@ class ServerCommand:
     folder: Path
 
 
-def server_command(uri: str, home: Path, *, port: int = PORT, host: str = LOOPBACK) -> ServerCommand:
-    """The command that serves the store at `uri`, one worker, on loopback unless told otherwise.
+def server_command(uri: str, home: Path, *, port: int = PORT) -> ServerCommand:
+    """The command that serves the store at `uri` on loopback with one worker.
 
     Args:
         uri: the store; a database, see :func:`tracking.resolve_tracking_uri`.
         home: the project's folder.
         port: where to listen; 0 picks a free one.
-        host: the address to bind.
 
     Raises:
         TrackingError: `uri` is a server already.
@@ -56,15 +55,17 @@ def server_command(uri: str, home: Path, *, port: int = PORT, host: str = LOOPBA
         raise TrackingError(f"{mask(uri)} is an MLflow server already: open it in a browser")
     root = artifact_root(uri, home)
     assert root is not None  # it is None for servers only
-    port = port or free_port(host)
-    address = f"[{host}]" if ":" in host else host
+    port = port or free_port()
     arguments = (
         sys.executable, "-m", "mlflow", "server",
-        "--host", host,
+        "--host", LOOPBACK,
         "--port", str(port),
         "--workers", "1",
+        # Artifacts of what is logged through the server lie in the same folder, under the same kind of address, as of what is
+        # logged straight into the database: one experiment can be used both ways. All clients are on this machine.
+        "--default-artifact-root", root.as_uri(),
         "--artifacts-destination", root.as_uri(),
-        "--allowed-hosts", ",".join(dict.fromkeys([f"localhost:{port}", f"{LOOPBACK}:{port}", f"{address}:{port}"])),
+        "--allowed-hosts", f"localhost:{port},{LOOPBACK}:{port}",
     )  # fmt: skip
     added = environment() | {
         "MLFLOW_BACKEND_STORE_URI": uri,
@@ -72,7 +73,7 @@ def server_command(uri: str, home: Path, *, port: int = PORT, host: str = LOOPBA
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
     }
-    return ServerCommand(arguments, added, f"http://{address}:{port}", root.parent)
+    return ServerCommand(arguments, added, f"http://{LOOPBACK}:{port}", root.parent)
 
 
 class RunningServer:
@@ -168,18 +169,18 @@ def wait_for_server(url: str, *, process: "subprocess.Popen[bytes] | None" = Non
     raise TrackingError(f"the MLflow server at {mask(url)} did not answer within {timeout:.0f} s")
 
 
-def free_port(host: str = LOOPBACK) -> int:
+def free_port() -> int:
     """A port nobody listens on at this moment."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
 def _require_free(url: str) -> None:
-    host, _, port = url.removeprefix("http://").rpartition(":")
+    port = url.rpartition(":")[2]
     with socket.socket() as probe:
         probe.settimeout(1)
-        if probe.connect_ex((host.strip("[]"), int(port))) == 0:
+        if probe.connect_ex((LOOPBACK, int(port))) == 0:
             raise TrackingError(f"port {port} is taken: stop what listens there, or choose another port")
 
 

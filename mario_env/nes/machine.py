@@ -52,14 +52,16 @@ def make_rules(
     max_steps: int | None = None,
     progress_limit: int = 0,
     weights: tuple[float, ...] = (0.0,) * 5,
+    scale: float = 1.0,
 ) -> npt.NDArray[np.void]:
-    """One RULES record. `level` is (world, stage), or None for the full game; `weights` are those of the components."""
+    """One RULES record. `level` is (world, stage), or None for the full game; `weights` and `scale` are the reward's."""
     rules = np.zeros(1, RULES)
     world, stage = level or (1, 1)
     area = stage + 1 if world in _WORLDS_WITH_ENTRANCE and stage >= 2 else stage
     rules[0] = (
         level is not None, world, stage, area, frame_skip, life_loss_ends_episode, stall_after or 0, max_steps or 0,
         progress_limit, weights,
+        scale,
     )  # fmt: skip
     return rules
 

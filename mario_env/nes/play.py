@@ -59,6 +59,7 @@ RULES: Final = np.dtype(
         ("max_steps", np.int64),  # 0: never
         ("progress_limit", np.int64),
         ("weights", np.float64, 5),  # progress, clock, score, death, completion
+        ("scale", np.float64),
     ],
     align=True,
 )
@@ -143,13 +144,15 @@ def decide(
     facts: Any, components: Any,
 ) -> int:  # fmt: skip
     """Play one decision; returns the number of its last frame. That frame's screen is `words[number & 1]`."""
-    m, skip, reason, count = machines[index], rules.frame_skip, NONE, 0
+    m, skip, reason, count, lives = machines[index], rules.frame_skip, NONE, 0, -1
     saved[index] = machines[index]
     frames = e.frame_count
     for count in range(skip):
         draw = count >= skip - 2
         game.step(m, c, words[count & 1], pixels[count & 1], frame, buttons, draw, rules.one_level)
         reason = _count(e, frame, m.ram, rules.one_level)
+        if reason == NONE and rules.life_loss_ends_episode and e.deaths:
+            reason, lives = TIMED_OUT if e.time_ups else LIFE_LOST, game.lives(m.ram)
         if reason != NONE:
             break
     if count < skip - 1:  # it ended early, unforeseen: play it again, to draw the last two frames
@@ -160,7 +163,9 @@ def decide(
         _report(e, frame, facts)
     else:
         _report(e, m.ram, facts)
-    if reason in (DIED, TIMED_OUT, GAME_OVER):
+    if lives >= 0:
+        facts[5] = lives
+    elif reason in (DIED, TIMED_OUT, GAME_OVER):
         facts[5] = max(0, facts[5] - 1)  # the game takes the life only after the frame
     facts[16], facts[17] = e.frame_count - frames, reason
     _pay(e, rules, facts, components)
@@ -172,11 +177,14 @@ def decide(
 def _pay(e: Any, rules: Any, facts: Any, components: Any) -> None:
     """The weighted components of the reward: what happened since the last decision."""
     deaths, completed = e.deaths - e.paid_deaths, e.levels_completed - e.paid_completed
-    components[0] = rules.weights[0] * min(e.progress - e.paid_progress, rules.progress_limit)
-    components[1] = rules.weights[1] * (0 if deaths or completed else min(0, facts[4] - e.paid_time))
-    components[2] = rules.weights[2] * (facts[2] - e.paid_score)
-    components[3] = rules.weights[3] * deaths
-    components[4] = rules.weights[4] * completed
+    weights = rules.weights
+    components[0] = weights[0] * min(e.progress - e.paid_progress, rules.progress_limit)
+    components[1] = weights[1] * (0 if deaths or completed else min(0, facts[4] - e.paid_time))
+    components[2] = weights[2] * (facts[2] - e.paid_score)
+    components[3] = weights[3] * deaths
+    components[4] = weights[4] * completed
+    for i in range(5):
+        components[i] = rules.scale * components[i] + 0.0  # adding 0 turns -0.0 into 0.0
     e.paid_progress, e.paid_deaths, e.paid_completed = e.progress, e.deaths, e.levels_completed
     e.paid_time, e.paid_score = facts[4], facts[2]
 
@@ -185,9 +193,6 @@ def _pay(e: Any, rules: Any, facts: Any, components: Any) -> None:
 def _end(e: Any, rules: Any, facts: Any) -> None:
     """Whether the episode ends, by the game or by the experiment's choice."""
     terminated, truncated = facts[17] != NONE, False
-    if rules.life_loss_ends_episode and e.deaths and not terminated:
-        terminated = True
-        facts[17] = TIMED_OUT if e.time_ups else LIFE_LOST
     e.idle = e.idle + 1 if e.distance == e.reached_distance and e.levels_completed == e.reached_completed else 0
     e.reached_distance, e.reached_completed = e.distance, e.levels_completed
     if rules.stall_after and e.idle >= rules.stall_after and not terminated:

@@ -39,9 +39,9 @@ def button_combinations(config: EnvironmentConfig) -> tuple[tuple[str, ...], ...
     return tuple(tuple(combination) for combination in config.actions)
 
 
-def pressed_buttons(combinations: Sequence[Sequence[str]]) -> list[int]:
-    """The byte of pressed buttons of each combination."""
-    return [sum(_BITS[button] for button in set(combination)) for combination in combinations]
+def pressed_buttons(combinations: Sequence[Sequence[str]]) -> dict[int, int]:
+    """The byte of pressed buttons of each action."""
+    return {action: sum(_BITS[button] for button in set(combination)) for action, combination in enumerate(combinations)}
 
 
 class JoypadAction(TransformAction[Screen, Any, Any]):
@@ -53,10 +53,14 @@ class JoypadAction(TransformAction[Screen, Any, Any]):
     """
 
     def __init__(self, env: gymnasium.Env[Screen, Any], combinations: Sequence[Sequence[str]]) -> None:
-        pressed = pressed_buttons(combinations)
-        # Not `pressed.__getitem__`: it would take -1 for the last combination.
-        space = Discrete(len(pressed))
-        super().__init__(env, dict(enumerate(pressed)).__getitem__, space)
+        self._pressed = pressed_buttons(combinations)
+        super().__init__(env, self._press, Discrete(len(self._pressed)))
+
+    def _press(self, action: Any) -> int:
+        try:
+            return self._pressed[int(action)]
+        except KeyError:
+            raise ValueError(f"there is no action {action}: the actions are 0 to {len(self._pressed) - 1}") from None
 
 
 class NoopStart(gymnasium.Wrapper[Screen, Any, Screen, Any]):

@@ -52,11 +52,12 @@ class MemoryReward(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         deaths = after["deaths"] - before["deaths"]
         completed = after["levels_completed"] - before["levels_completed"]
         clock = 0 if deaths or completed else min(0, after["time"] - before["time"])
-        progress = min(after["progress"] - before["progress"], config.progress_limit)
-        return {
-            "progress": scale * config.progress * progress,
-            "clock": scale * config.clock * clock,
-            "score": scale * config.score * (after["score"] - before["score"]),
-            "death": scale * config.death * deaths,
-            "completion": scale * config.completion * completed,
-        }
+        amounts = (
+            config.progress * min(after["progress"] - before["progress"], config.progress_limit),
+            config.clock * clock,
+            config.score * (after["score"] - before["score"]),
+            config.death * deaths,
+            config.completion * completed,
+        )
+        # Adding 0 turns the -0.0 of "no death" into 0.0.
+        return {name: scale * amount + 0.0 for name, amount in zip(REWARD_COMPONENTS, amounts, strict=True)}

@@ -4,16 +4,19 @@ from typing import Any
 
 import gymnasium
 
-from mario_env.console import Screen
+from mario_env.console import Console, Screen
+from mario_env.memory import read_facts
 
 __all__ = ["LifeLossTermination", "StallTruncation"]
 
 
 class LifeLossTermination(gymnasium.Wrapper[Screen, Any, Screen, Any]):
-    """Terminates the full game when a life is lost: "life_lost", or "timed_out" if the clock took it.
+    """Terminates the full game at the frame that loses a life: "life_lost", or "timed_out" if the clock took it.
+
+    The facts of that step are those of the frame, where it happened, not those of the next life.
 
     Args:
-        env: has :class:`~mario_env.wrappers.facts.MemoryFacts` below.
+        env: :class:`~mario_env.wrappers.facts.MemoryFacts`; below any frame skip, which would play on in the next life.
     """
 
     def step(self, action: Any) -> tuple[Screen, Any, bool, bool, dict[str, Any]]:
@@ -21,7 +24,14 @@ class LifeLossTermination(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         if info["deaths"] and not terminated:
             terminated = True
-            info = {**info, "end_reason": "timed_out" if info["time_ups"] else "life_lost"}
+            console = self.env.unwrapped
+            assert isinstance(console, Console)
+            info = {
+                **info,
+                **read_facts(console.frame_memory),
+                "life": info["life"],
+                "end_reason": "timed_out" if info["time_ups"] else "life_lost",
+            }
         return observation, reward, terminated, truncated, info
 
 

@@ -23,7 +23,9 @@ class BrightSide(gym.Env[NDArray[np.uint8], np.int64]):
     def __init__(self, length: int = 8) -> None:
         self.length = length
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         super().reset(seed=seed)
         self._reward, self._actions, self._started = 0.0, bytearray(), time.perf_counter()
         self._stack = np.zeros(SHAPE, np.uint8)

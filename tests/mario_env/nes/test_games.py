@@ -111,9 +111,9 @@ def test_an_impossible_action_is_refused() -> None:
     games = Games(EnvironmentConfig(), 2)
     games.reset(0)
     games.reset(1)
-    with pytest.raises(ValueError, match="actions must be from 0 to 6"):
+    with pytest.raises(ValueError, match="there is no action 7: the actions are 0 to 6"):
         games.step([0, 7])
-    with pytest.raises(ValueError, match="actions must be from 0 to 6"):
+    with pytest.raises(ValueError, match="there is no action -1: the actions are 0 to 6"):
         games.step([-1, 0])
 
 

@@ -1,0 +1,174 @@
+"""The rules that stored rows must keep, derived from `episodes.schema`.
+
+A rule is an expectation of Great Expectations by name and arguments, and its words. The rules that compare rows with each
+other are columns of the query for the rows (true where the row is as it should be), so every rule names its failing rows the
+same way.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Dialect, Select, and_, case, func, make_url, or_, select, true
+
+from configs.levels import FINISH_X
+from episodes.schema import EPISODE_KEY, EPISODES, fact_of
+
+SINGLE: Final = "the_only_one"
+IN_ORDER: Final = "timestamp_in_order"
+PLAUSIBLE: Final = "completion_plausible"
+REASONED: Final = "completion_agrees_with_end_reason"
+_START_X: Final = 40  # where Mario stands at the start of a level
+DIALECT: Final[Dialect] = make_url("postgresql+psycopg2://").get_dialect()()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What must hold.
+
+    Attributes:
+        name: in words.
+        kind: the class of Great Expectations.
+        arguments: its arguments.
+        expected: what is wanted, in words.
+        columns: the columns that show why a row fails.
+    """
+
+    name: str
+    kind: str
+    arguments: Mapping[str, Any]
+    expected: str
+    columns: Sequence[str] = ()
+
+
+def query(experiment_id: int, phase: str, config: Mapping[str, Any]) -> Select[Any]:
+    """The rows to check, with a column of truth values for each rule that a single value cannot decide."""
+    rows = EPISODES.c
+    previous = func.lag(rows.timestamp).over(partition_by=[rows.protocol, rows.env_index], order_by=rows.episode_index)
+    return select(
+        EPISODES,
+        func.coalesce(rows.timestamp >= previous, true()).label(IN_ORDER),
+        or_(~rows.level_completed, _far_enough(config)).label(PLAUSIBLE),
+        or_(rows.end_reason != "completed", rows.level_completed).label(REASONED),
+        (func.count().over(partition_by=[rows[name] for name in EPISODE_KEY]) == 1).label(SINGLE),
+    ).where(rows.experiment_id == experiment_id, rows.phase == phase)
+
+
+def _far_enough(config: Mapping[str, Any]) -> ColumnElement[bool]:
+    """Whether the row's position allows that a level was completed.
+
+    In a level's game Mario is at the flag or axe when the episode ends. In the full game he has gone on since: either he is
+    beyond 1-1, or has covered 1-1 in this episode.
+    """
+    rows = EPISODES.c
+    if config.get("environment", {}).get("game") == "full":
+        beyond = or_(rows.world > 1, rows.stage > 1)
+        return or_(beyond, rows.distance_traveled >= FINISH_X[1, 1] - _START_X)
+    finish = [
+        (and_(rows.world == world, rows.stage == stage), rows.x_pos >= x) for (world, stage), x in sorted(FINISH_X.items())
+    ]
+    # A world or stage that does not exist breaks its own rule.
+    return case(*finish, else_=true())
+
+
+def table_rules(counted: int) -> list[Rule]:
+    """How many rows there are."""
+    return [
+        Rule("there are rows", "ExpectTableRowCountToBeBetween", {"min_value": 1}, "at least one row"),
+        Rule(
+            "as many rows as episodes counted",
+            "ExpectTableRowCountToEqual",
+            {"value": int(counted)},
+            f"{int(counted)} rows, as the trainer counted",
+        ),
+    ]
+
+
+def column_rules() -> list[Rule]:
+    """Nulls, ranges and allowed values, from the facts of the schema."""
+    rules = []
+    for column in EPISODES.columns:
+        name = column.name
+        if not column.nullable:
+            rules.append(Rule(f"{name} is there", "ExpectColumnValuesToNotBeNull", {"column": name}, "no null", [name]))
+        fact = fact_of(column)
+        if fact is None:
+            continue
+        if fact.minimum is not None or fact.maximum is not None:
+            arguments: dict[str, Any] = {"column": name, "min_value": fact.minimum, "max_value": fact.maximum}
+            expected = _range(fact.minimum, fact.maximum)
+            rules.append(Rule(f"{name} in range", "ExpectColumnValuesToBeBetween", arguments, expected, [name]))
+        if fact.allowed is not None:
+            arguments = {"column": name, "value_set": list(fact.allowed)}
+            expected = " or ".join(fact.allowed)
+            rules.append(Rule(f"{name} is a known one", "ExpectColumnValuesToBeInSet", arguments, expected, [name]))
+    return rules
+
+
+def _range(minimum: float | None, maximum: float | None) -> str:
+    if maximum is None:
+        return f"at least {minimum:,}"
+    return f"{minimum:,} to {maximum:,}" if minimum is not None else f"at most {maximum:,}"
+
+
+def row_rules() -> list[Rule]:
+    """What must hold between the values of a row, or between rows."""
+
+    def holds(name: str, column: str, expected: str, columns: Sequence[str]) -> Rule:
+        return Rule(name, "ExpectColumnValuesToBeInSet", {"column": column, "value_set": [True]}, expected, columns)
+
+    return [
+        Rule(
+            "frames at least steps",
+            "ExpectColumnPairValuesAToBeGreaterThanB",
+            {"column_A": "frames", "column_B": "steps", "or_equal": True},
+            "a decision lasts a frame or more",
+            ["frames", "steps"],
+        ),
+        holds("no episode twice", SINGLE, "one row for each environment and episode", EPISODE_KEY),
+        holds("timestamps in order", IN_ORDER, "in each environment no episode ends before the one before it", ["timestamp"]),
+        holds(
+            "completion is where the level ends",
+            PLAUSIBLE,
+            "level_completed only where the position allows it",
+            ["level_completed", "world", "stage", "x_pos", "distance_traveled"],
+        ),
+        holds(
+            "completion agrees with the end reason",
+            REASONED,
+            "end_reason completed only with level_completed",
+            ["level_completed", "end_reason"],
+        ),
+    ]
+
+
+def reward_rule(reward_sum: float, rows: int, magnitude: float) -> Rule:
+    """The stored rewards add up to the sum by another account.
+
+    Both add the same doubles, in different orders: such sums of n numbers differ by at most 2 (n - 1) ε Σ|r|, about 1e-5 for
+    10 000 episodes of 100 each. A lost or doubled episode changes the sum by its whole reward.
+
+    Args:
+        reward_sum: the other account's sum.
+        rows: how many rows there are.
+        magnitude: sum of the absolute values of their rewards.
+    """
+    tolerance = max(1e-9, 2 * rows * sys.float_info.epsilon * magnitude)
+    arguments = {"column": "reward", "min_value": reward_sum - tolerance, "max_value": reward_sum + tolerance}
+    expected = f"{reward_sum!r}, as the tracker has it (± {tolerance:.1g})"
+    return Rule("rewards add up", "ExpectColumnSumToBeBetween", arguments, expected, ["reward"])
+
+
+def type_rules() -> list[Rule]:
+    """The types of the table's columns in the database; on the table, because the columns of a query have no declared types."""
+    return [
+        Rule(
+            f"{column.name} has its type",
+            "ExpectColumnValuesToBeOfType",
+            {"column": column.name, "type_": str(column.type.compile(dialect=DIALECT))},
+            str(column.type.compile(dialect=DIALECT)).lower(),
+            [column.name],
+        )
+        for column in EPISODES.columns
+    ]

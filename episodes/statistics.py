@@ -1,0 +1,191 @@
+"""Intervals and robust means for comparing agents.
+
+Few runs and skewed results make plain means misleading: completion gets Wilson's score interval (Wilson 1927), distance and
+reward the interquartile mean with percentile-bootstrap intervals (Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge
+of the Statistical Precipice").
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from episodes.schema import TRAJECTORY_COLUMNS
+
+Floats = npt.NDArray[np.float64]
+
+_CHUNK: Final = 2_000_000  # numbers that a bootstrap holds at a time (16 MB)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval."""
+
+    low: float
+    high: float
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class ProtocolSummary:
+    """How an agent did under one protocol.
+
+    When every episode is the same trajectory, the intervals are those of a single episode, and `note` says so.
+
+    Attributes:
+        episodes: how many were played.
+        distinct: how many different trajectories they are.
+        completed: how many completed a level.
+        completion: interval for the completion rate (Wilson).
+        note: what a reader must know, or "".
+    """
+
+    episodes: int
+    distinct: int
+    completed: int
+    completion: Interval
+    distance_mean: float
+    distance_mean_interval: Interval
+    distance_interquartile_mean: float
+    distance_interval: Interval
+    reward_mean: float
+    reward_mean_interval: Interval
+    reward_interquartile_mean: float
+    reward_interval: Interval
+    note: str
+
+    @property
+    def completion_rate(self) -> float:
+        """Completed episodes over all."""
+        return self.completed / self.episodes
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval for a proportion; unlike the textbook interval it is sensible at 0, at n and for small n.
+
+    Raises:
+        ValueError: n is below 1, successes is not in 0 … n, or confidence is not between 0 and 1.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes out of {n}: there must be a trial, and no more successes than trials")
+    z = NormalDist().inv_cdf(0.5 + _checked(confidence) / 2)
+    rate = successes / n
+    scale = 1 + z * z / n
+    centre = (rate + z * z / (2 * n)) / scale
+    margin = z / scale * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
+    # At the ends the exact limits are 0 and 1, which rounding misses by a hair.
+    return Interval(
+        0.0 if successes == 0 else max(0.0, centre - margin), 1.0 if successes == n else min(1.0, centre + margin), confidence
+    )
+
+
+def means(rows: Floats) -> Floats:
+    """Means over the last axis."""
+    return np.asarray(rows.mean(axis=-1))
+
+
+def interquartile_means(rows: Floats) -> Floats:
+    """Means over the last axis of what is left when a quarter of the values is cut off at each end (rounded down)."""
+    n = rows.shape[-1]
+    cut = n // 4
+    ordered = np.partition(rows, (cut, n - cut - 1), axis=-1) if cut else rows
+    return np.asarray(ordered[..., cut : n - cut].mean(axis=-1))
+
+
+def interquartile_mean(values: Sequence[float] | Floats) -> float:
+    """The mean of the middle half of the values.
+
+    Raises:
+        ValueError: there are none.
+    """
+    return float(interquartile_means(_values(values)))
+
+
+def bootstrap(
+    values: Sequence[float] | Floats,
+    statistic: Callable[[Floats], Floats],
+    seed: int,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> Interval:
+    """Percentile-bootstrap interval of a statistic.
+
+    Args:
+        values: the sample, shape (n,).
+        statistic: reduces the last axis, shape (resamples, n) to (resamples,): `means` or `interquartile_means`.
+        seed: one seed gives one interval.
+
+    Raises:
+        ValueError: there are no values, or confidence is not between 0 and 1.
+    """
+    sample = _values(values)
+    tail = (1 - _checked(confidence)) / 2
+    generator = np.random.default_rng(seed)
+    found = []
+    left = resamples
+    while left > 0:
+        rows = min(left, max(1, _CHUNK // sample.size))
+        found.append(statistic(sample[generator.integers(0, sample.size, size=(rows, sample.size))]))
+        left -= rows
+    low, high = np.quantile(np.concatenate(found), (tail, 1 - tail))
+    return Interval(float(low), float(high), confidence)
+
+
+def summarise(frame: pd.DataFrame, *, seed: int = 0, confidence: float = 0.95) -> ProtocolSummary:
+    """Summarise episodes of one protocol, as `EpisodeStore.episodes` gives them.
+
+    Raises:
+        ValueError: there are no episodes.
+    """
+    if frame.empty:
+        raise ValueError("there are no episodes to summarise")
+    episodes = len(frame)
+    distinct = len(frame[list(TRAJECTORY_COLUMNS)].drop_duplicates())
+    completed = int(frame["level_completed"].sum())
+    # Copies of one trajectory are no sample of n: they tell as much as one episode does.
+    sample = frame.iloc[:1] if distinct == 1 else frame
+    distance, reward = (sample[name].to_numpy(dtype=np.float64) for name in ("distance_traveled", "reward"))
+
+    def interval(values: Floats, statistic: Callable[[Floats], Floats]) -> Interval:
+        return bootstrap(values, statistic, seed, confidence=confidence)
+
+    return ProtocolSummary(
+        episodes=episodes,
+        distinct=distinct,
+        completed=completed,
+        completion=wilson(int(sample["level_completed"].sum()), len(sample), confidence),
+        distance_mean=float(means(distance)),
+        distance_mean_interval=interval(distance, means),
+        distance_interquartile_mean=interquartile_mean(distance),
+        distance_interval=interval(distance, interquartile_means),
+        reward_mean=float(means(reward)),
+        reward_mean_interval=interval(reward, means),
+        reward_interquartile_mean=interquartile_mean(reward),
+        reward_interval=interval(reward, interquartile_means),
+        note=_note(episodes, distinct),
+    )
+
+
+def _note(episodes: int, distinct: int) -> str:
+    if episodes == 1 or distinct == episodes:
+        return ""
+    if distinct == 1:
+        return f"All {episodes} episodes are the same trajectory: agent and game are deterministic, so this is one result."
+    return f"{episodes} episodes, {distinct} different trajectories."
+
+
+def _values(values: Sequence[float] | Floats) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"a sample is a non-empty row of numbers; this one has shape {array.shape}")
+    return array
+
+
+def _checked(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is between 0 and 1, not {confidence}")
+    return confidence

@@ -1,0 +1,106 @@
+"""Plays an episode again, exactly, from its start and its actions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+
+from configs.schema import EnvironmentConfig
+from mario_env.console import Screen
+from mario_env.errors import PlaybackError
+from mario_env.factory import build, make_console
+from mario_env.summary import EpisodeStart, EpisodeSummary
+
+__all__ = ["PlaybackFrame", "play_back"]
+
+
+@dataclass(frozen=True)
+class PlaybackFrame:
+    """One emulator frame of an episode that is played again.
+
+    Attributes:
+        screen: RGB, uint8 of shape (240, 256, 3), an array of its own.
+        reward: of the episode up to this frame; a decision is paid on its last frame.
+        info: the facts of this frame; on a decision's last frame all that the environment's step gave.
+        action: the index of the action of this decision.
+        summary: on the last frame the episode's summary, else None.
+    """
+
+    screen: Screen
+    reward: float
+    info: dict[str, Any]
+    action: int
+    summary: EpisodeSummary | None
+
+
+class _FrameTap(gymnasium.Wrapper[Screen, Any, Screen, Any]):
+    """Keeps the frames that pass, until they are taken."""
+
+    def __init__(self, env: gymnasium.Env[Screen, Any]) -> None:
+        super().__init__(env)
+        self._frames: list[tuple[Screen, dict[str, Any]]] = []
+
+    def step(self, action: Any) -> tuple[Screen, Any, bool, bool, dict[str, Any]]:
+        screen, reward, terminated, truncated, info = self.env.step(action)
+        self._frames.append((screen, info))
+        return screen, reward, terminated, truncated, info
+
+    def take(self) -> list[tuple[Screen, dict[str, Any]]]:
+        frames, self._frames = self._frames, []
+        return frames
+
+
+def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes) -> Iterator[PlaybackFrame]:
+    """Play an episode again, frame by frame.
+
+    Args:
+        config: the environment that the episode was played in; its sticky actions and no-op starts are left out, since what
+            came of them is in `start` and `actions`.
+        start: the episode's start.
+        actions: its actions, one byte a decision.
+
+    Yields:
+        Every emulator frame of play. The last one carries the summary, equal to the episode's own but for the duration.
+
+    Raises:
+        PlaybackError: the episode does not end with the last action, so it was played under another configuration.
+        RomUnavailableError: see :func:`mario_env.make`.
+    """
+    taps: list[_FrameTap] = []
+
+    def tap(env: gymnasium.Env[Screen, Any]) -> gymnasium.Env[Screen, Any]:
+        taps.append(_FrameTap(env))
+        return taps[0]
+
+    plain = config.model_copy(update={"sticky_actions": 0.0, "noop_frames": 0})
+    env = build(make_console(plain), plain, watch=tap)
+    try:
+        yield from _play(env, taps[0], start, actions)
+    finally:
+        env.close()
+
+
+def _play(env: gymnasium.Env[Screen, Any], tap: _FrameTap, start: EpisodeStart, actions: bytes) -> Iterator[PlaybackFrame]:
+    _, info = env.reset(options={"noop_frames": start.noop_frames})
+    if info["noop_frames"] != start.noop_frames:
+        raise PlaybackError(f"idling for {start.noop_frames} frames loses a life: it was played under another configuration")
+    total = 0.0
+    for index, action in enumerate(actions):
+        try:
+            _, reward, terminated, truncated, info = env.step(action)
+        except ValueError as error:
+            raise PlaybackError(f"decision {index + 1} of {len(actions)}: {error}") from error
+        *before, (screen, _) = tap.take()
+        for earlier, facts in before:
+            yield PlaybackFrame(earlier, total, facts, action, None)
+        total += float(reward)
+        yield PlaybackFrame(screen, total, info, action, info.get("episode_summary"))
+        if terminated or truncated:
+            if index + 1 < len(actions):
+                raise PlaybackError(
+                    f"the episode ended ({info['end_reason']}) with decision {index + 1} of {len(actions)}: "
+                    "it was played under another configuration"
+                )
+            return
+    raise PlaybackError(f"the episode has not ended after {len(actions)} decisions: it was played under another configuration")

@@ -1,0 +1,164 @@
+"""The real game: training in processes, and evaluation under every protocol."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_game import AGENTS
+
+from agents import (
+    Agent,
+    PlayedEpisode,
+    build,
+    episodes_to_play,
+    evaluation_seed,
+    load_agent,
+    play_episodes,
+    protocol_environment,
+    train,
+)
+from configs import PROTOCOLS, Config, EvaluateConfig, Protocol, from_dict
+from configs.game_facts import END_REASONS
+from mario_env import make_vec
+
+
+def game_config(algorithm: str) -> Config:
+    values: dict[str, Any] = {
+        "name": "game",
+        "seed": 5,
+        # Episodes end after 12 decisions without progress: within seconds.
+        "environment": {"stall_after": 12, "max_steps": 24},
+        "agent": {
+            **AGENTS[algorithm],
+            "network": {"features": "small", "features_dim": 64},
+            **({"n_steps": 32} if algorithm == "ppo" else {"train_freq": 8}),
+        },
+        "train": {"n_envs": 2, "progress_bar": True, "device": "cpu", "torch_threads": 1, "statistics_every": 1},
+        "evaluate": {"episodes": 3, "n_envs": 2, "sticky_actions": 0.5, "noop_frames": 30},
+    }
+    return from_dict(values, source="test")
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
+def test_a_short_training_on_the_game(algorithm: str, tmp_path: Path) -> None:
+    config = game_config(algorithm)
+    episodes: list[PlayedEpisode] = []
+    env = make_vec(config.environment, 2, seed=config.seed)
+    try:
+        result = train(config, env=env, directory=tmp_path, on_episode=episodes.append, total_steps=128, device="cpu")
+    finally:
+        env.close()
+
+    assert result.steps == 128
+    assert 0 < result.frames <= 4 * 128
+    assert result.episodes == len(episodes) >= 2
+    assert result.reward_sum == pytest.approx(sum(episode.summary.reward for episode in episodes))
+    for episode in episodes:
+        assert episode.summary.end_reason in END_REASONS
+        assert len(episode.summary.actions) == episode.summary.steps
+    assert load_agent(tmp_path / "model").manifest.observation_shape == (4, 84, 84)
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
+def test_the_first_layer_sees_the_games_pictures_from_0_to_1(algorithm: str) -> None:
+    env = make_vec(game_config(algorithm).environment, 1, seed=0, processes=False)
+    model = build(game_config(algorithm), env, device="cpu")
+    seen: list[tuple[float, float]] = []
+    first = next(module for module in model.policy.modules() if type(module).__name__ == "Conv2d")
+    first.register_forward_pre_hook(lambda _, inputs: seen.append((float(inputs[0].min()), float(inputs[0].max()))))
+
+    observation = env.reset()
+    model.predict(observation)  # type: ignore[arg-type]
+    env.close()
+
+    assert np.asarray(observation).max() > 128
+    assert seen
+    assert all(low >= 0.0 and 0.3 < high <= 1.0 for low, high in seen)
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Agent:
+    """Hardly trained, but trained."""
+    directory = tmp_path_factory.mktemp("agent")
+    config = game_config("dqn")
+    env = make_vec(config.environment, 1, seed=0, processes=False)
+    train(config, env=env, directory=directory, on_episode=lambda _: None, total_steps=80, device="cpu")
+    env.close()
+    return load_agent(directory / "model")
+
+
+def played(agent: Agent | None, protocol: Protocol, **evaluate: Any) -> list[PlayedEpisode]:
+    config = game_config("dqn")
+    episodes: list[PlayedEpisode] = []
+    settings = config.evaluate.model_copy(update=evaluate)
+    count = play_episodes(
+        agent, config.environment, protocol, settings, seed=config.seed, on_episode=episodes.append, processes=False
+    )
+    assert count == len(episodes)
+    return episodes
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_plays_its_quota_in_each_environment(protocol: Protocol, agent: Agent) -> None:
+    episodes = played(None if protocol == "random" else agent, protocol)
+    places = sorted((episode.env_index, episode.episode_index) for episode in episodes)
+
+    assert places == ([(0, 0)] if protocol == "greedy" else [(0, 0), (0, 1), (1, 0)])
+    assert all(episode.global_step == (0 if protocol == "random" else 80) for episode in episodes)
+    starts = {episode.summary.start.noop_frames for episode in episodes}
+    assert starts <= set(range(1, 31)) if protocol == "noop" else starts == {0}
+
+
+def test_an_evaluation_can_be_repeated_and_a_random_one_varies() -> None:
+    first, second = ([episode.summary.actions for episode in played(None, "random")] for _ in range(2))
+
+    assert first == second
+    assert len(set(first)) > 1
+
+
+def test_a_greedy_agent_repeats_itself_and_sticky_actions_do_not(agent: Agent) -> None:
+    greedy = played(agent, "greedy")[0].summary.actions
+    sticky = [episode.summary.actions for episode in played(agent, "sticky", episodes=2)]
+    random = [episode.summary.actions for episode in played(None, "random", episodes=2)]
+
+    assert played(agent, "greedy")[0].summary.actions == greedy
+    assert len({greedy, *random}) == 3
+    assert all(len(actions) >= 1 for actions in sticky)
+
+
+def test_evaluation_in_processes_is_the_same(agent: Agent) -> None:
+    config = game_config("dqn")
+    together: list[PlayedEpisode] = []
+    play_episodes(agent, config.environment, "stochastic", config.evaluate, seed=config.seed, on_episode=together.append)
+    apart = played(agent, "stochastic")
+
+    assert [episode.summary.actions for episode in together] == [episode.summary.actions for episode in apart]
+
+
+def test_protocols_fix_their_own_randomness() -> None:
+    trained_with = game_config("dqn").environment.model_copy(update={"sticky_actions": 0.1, "noop_frames": 7})
+    evaluate = EvaluateConfig()
+    chosen = {protocol: protocol_environment(trained_with, protocol, evaluate) for protocol in PROTOCOLS}
+
+    assert {protocol: (env.sticky_actions, env.noop_frames) for protocol, env in chosen.items()} == {
+        "greedy": (0.0, 0),
+        "stochastic": (0.0, 0),
+        "sticky": (0.25, 0),
+        "noop": (0.0, 30),
+        "random": (0.0, 0),
+    }
+
+
+def test_seeds_of_evaluations_are_their_own() -> None:
+    seeds = {evaluation_seed(seed, protocol) for seed in range(50) for protocol in PROTOCOLS}
+
+    assert len(seeds) == 250
+    assert all(1_000 < seed < 2**31 for seed in seeds)
+
+
+def test_only_a_random_player_needs_no_agent() -> None:
+    with pytest.raises(ValueError, match="the protocol greedy needs an agent"):
+        played(None, "greedy")
+    assert episodes_to_play("greedy", EvaluateConfig()) == 1
+    assert episodes_to_play("noop", EvaluateConfig()) == 100

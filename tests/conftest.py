@@ -1,0 +1,107 @@
+"""What the tests of the whole pipeline share: a home of their own, and one run of everything on the real game."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from configs import PROJECT, Settings
+
+# Before torch is imported. The networks of the tests are tiny, and on a busy machine threads that wait for each other at every
+# layer cost ten times what they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+MARIO = str(Path(sys.executable).with_name("mario"))
+TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell pytest-xdist what to keep on one worker: a file, with its fixtures; all that uses the one run of the pipeline."""
+    sharing = {item.path for item in items if "pipeline" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("pipeline" if item.path in sharing else str(item.path)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test writes into the person's `.mario`, or reads the person's servers."""
+    home = tmp_path_factory.mktemp("mario-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARIO_HOME", str(home))
+        for name in ("DATABASE_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
+            patch.delenv(name, raising=False)
+        Settings.from_environment().apply(os.environ)
+        # A server that the person runs must not see the tests' flows.
+        patch.setenv("PREFECT_PLUGINS_ENABLED", "false")
+        yield home
+        if any(home.iterdir()):
+            from episodes import remove_embedded
+
+            remove_embedded(home)
+
+
+@pytest.fixture(scope="session")
+def home(_own_home: Path) -> Path:
+    """The session's MARIO_HOME."""
+    return _own_home
+
+
+@pytest.fixture(scope="session")
+def settings(home: Path) -> Settings:
+    """Settings of the session's home."""
+    return Settings(home, None, None)
+
+
+@pytest.fixture(scope="session")
+def mario() -> Command:
+    """Runs the command `mario` in a process of its own, from the project's folder unless told otherwise."""
+
+    def run(*arguments: str, cwd: Path = PROJECT, **variables: str) -> "subprocess.CompletedProcess[str]":
+        environment = os.environ | {"COLUMNS": "200"} | variables
+        return subprocess.run(
+            [MARIO, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=280, check=False
+        )
+
+    return run
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A whole run that has ended.
+
+    Attributes:
+        name: of its experiment.
+        output: what it printed, standard output and error.
+        directory: its folder.
+        cwd: where it was started.
+    """
+
+    name: str
+    output: str
+    directory: Path
+    cwd: Path
+
+
+@pytest.fixture(scope="session")
+def pipeline(home: Path, mario: Command, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """`mario run` on the tiny preset, all five phases, in process and without any server, from an empty folder."""
+    cwd = tmp_path_factory.mktemp("elsewhere")
+    done = mario("run", TINY, "--experiment", "tiny", cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Pipeline("tiny", done.stdout + done.stderr, home / "experiments" / "tiny", cwd)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

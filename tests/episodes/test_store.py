@@ -1,0 +1,190 @@
+"""Experiments and episodes: what is put in comes out."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from episodes import EpisodeRow, EpisodeStore, ExperimentLockedError, ExperimentRecord, RowError, StoreError
+from episodes.schema import EPISODES, EXPERIMENTS
+
+MakeRow = Callable[..., EpisodeRow]
+
+
+def test_an_experiment_is_read_back(store: EpisodeStore, record: Callable[..., ExperimentRecord]) -> None:
+    given = record(
+        name="whole", packages={"torch": "2.13.0"}, git_commit="abc", git_dirty=True, mlflow_run_id="r", seed=np.int64(7)
+    )
+    found = store.experiment(store.create_experiment(given))
+    assert found.record == replace(given, seed=7)
+    assert type(found.record.seed) is int
+
+
+def test_an_experiment_is_found_by_name_the_newest_first(store: EpisodeStore, record: Callable[..., ExperimentRecord]) -> None:
+    store.create_experiment(record(name="twice", seed=1))
+    newest = store.create_experiment(record(name="twice", seed=2))
+    assert store.experiment("twice").id == newest
+    assert store.experiment(str(newest)).record.name == "twice"
+
+
+@pytest.mark.parametrize("unknown", [0, -1, 2**70, "nobody", "'; DROP TABLE episodes; --", "9" * 30, "²"])
+def test_an_unknown_experiment_is_an_error(store: EpisodeStore, unknown: Any) -> None:
+    with pytest.raises(StoreError, match="there is no experiment"):
+        store.experiment(unknown)
+
+
+def test_an_experiment_is_updated(store: EpisodeStore, experiment: int) -> None:
+    ended = datetime(2026, 1, 3, tzinfo=UTC)
+    store.update_experiment(experiment, status="completed", ended=ended)
+    found = store.experiment(experiment).record
+    assert (found.status, found.ended) == ("completed", ended)
+    frame = store.experiments().set_index("id")
+    assert frame.loc[experiment, "status"] == "completed"
+
+
+def test_updates_of_what_is_not_there_are_errors(store: EpisodeStore, experiment: int) -> None:
+    with pytest.raises(RowError, match="experiments has no column state; it has id, name"):
+        store.update_experiment(experiment, state="completed")
+    with pytest.raises(RowError, match="allowed are running, completed, failed, interrupted"):
+        store.update_experiment(experiment, status="done")
+    with pytest.raises(StoreError, match="there is no experiment 0"):
+        store.update_experiment(0, status="completed")
+
+
+def test_an_episode_comes_back_with_all_it_takes_to_play_it_again(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
+    actions = np.random.default_rng(0).integers(0, 7, 30_000, dtype=np.uint8).tobytes()
+    given = row(experiment, reward=np.float64(0.1) + 0.2, level_completed=np.True_)
+    with store.writer() as writer:
+        writer.put(given, {"noop_frames": np.int64(3)}, actions)
+    found = store.episode(int(store.episodes(experiment).id.iloc[0]))
+    assert found.row == replace(given, level_completed=True)
+    assert (found.start, found.actions) == ({"noop_frames": 3}, actions)
+    assert found.experiment.id == experiment
+    assert found.experiment.record.config["environment"]["game"] == "level"
+
+
+def test_without_actions_the_row_alone_is_kept(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
+    with store.writer(store_actions=False) as writer:
+        writer.put(row(experiment), {"noop_frames": 3}, b"\x01")
+    found = store.episode(int(store.episodes(experiment).id.iloc[0]))
+    assert (found.start, found.actions) == (None, None)
+
+
+def test_the_same_episode_twice_is_one_row_with_its_first_actions(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
+    for actions in (b"\x01", b"\x02"):
+        with store.writer() as writer:
+            writer.put(row(experiment), {}, actions)
+            writer.put(row(experiment), {}, actions * 2)
+    assert store.count(experiment) == 1
+    assert store.episode(int(store.episodes(experiment).id.iloc[0])).actions == b"\x01"
+
+
+def test_episodes_are_selected_by_phase_and_protocol(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
+    with store.writer() as writer:
+        for index in range(3):
+            writer.put(row(experiment, index))
+            writer.put(row(experiment, index, env_index=2, timestamp=datetime(2026, 1, 1, tzinfo=UTC)))
+            writer.put(row(experiment, index, phase="evaluate", protocol="greedy"))
+        writer.put(row(experiment, 0, phase="evaluate", protocol="noop"))
+    assert len(store.episodes(experiment)) == 10
+    assert store.count(experiment, "train") == 6
+    assert store.count(experiment, "evaluate", "noop") == 1
+    assert set(store.episodes(experiment, "evaluate", "greedy").protocol) == {"greedy"}
+    assert store.next_episode_indices(experiment, "train", "training") == {0: 3, 2: 3}
+    assert store.next_episode_indices(experiment, "smoke", "training") == {}
+    with pytest.raises(RowError, match=r"episodes\.phase cannot hold 'training'"):
+        store.episodes(experiment, "training")
+
+
+def test_frames_have_every_column_and_pandas_own_types(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
+    with store.writer() as writer:
+        writer.put(row(experiment))
+    frame = store.episodes(experiment)
+    assert list(frame.columns) == list(EPISODES.columns.keys())
+    assert (frame.steps.dtype, frame.reward.dtype, frame.level_completed.dtype) == (np.int64, np.float64, np.bool_)
+    assert str(frame.timestamp.dtype).endswith("UTC]")
+    values = frame.drop(columns="id").iloc[0].to_dict()
+    assert values == asdict(row(experiment))
+
+
+def test_the_latest_episodes_come_newest_first_with_their_experiment(
+    store: EpisodeStore, experiment: int, row: MakeRow
+) -> None:
+    with store.writer() as writer:
+        for index in range(5):
+            writer.put(row(experiment, index))
+    latest = store.latest(2)
+    assert list(latest.episode_index) == [4, 3]
+    assert list(latest.experiment) == ["ppo", "ppo"]
+
+
+def test_an_unknown_episode_is_an_error(store: EpisodeStore) -> None:
+    with pytest.raises(StoreError, match="there is no episode 0"):
+        store.episode(0)
+
+
+def test_an_experiment_is_run_by_one_process_at_a_time(store: EpisodeStore, experiment: int) -> None:
+    with store.experiment_lock(experiment):
+        with (
+            pytest.raises(ExperimentLockedError, match=f"experiment {experiment} is being run by another process"),
+            store.experiment_lock(experiment),
+        ):
+            pass
+        with store.experiment_lock(experiment + 1):
+            pass
+    with store.experiment_lock(experiment):
+        pass
+
+
+def test_a_lock_whose_connection_was_lost_ends_without_a_second_error(store: EpisodeStore, experiment: int) -> None:
+    with store.experiment_lock(experiment), store.transaction("ending the lock's connection") as connection:
+        query = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s"
+        assert connection.exec_driver_sql(query, (experiment,)).all() == [(True,)]
+
+
+def test_a_name_is_held_by_one_at_a_time_and_the_other_waits(store: EpisodeStore) -> None:
+    order = []
+    entered = threading.Event()
+
+    def wait() -> None:
+        entered.set()
+        with store.name_lock("shared"):
+            order.append("second")
+
+    other = threading.Thread(target=wait)
+    with store.name_lock("shared"):
+        other.start()
+        entered.wait(10)
+        with store.name_lock("another"):
+            time.sleep(0.2)
+        order.append("first")
+    other.join(10)
+    assert order == ["first", "second"]
+
+
+def test_the_nearest_experiment_is_named(store: EpisodeStore, record: Callable[..., ExperimentRecord]) -> None:
+    store.create_experiment(record(name="ppo-level-1-1"))
+    with pytest.raises(StoreError, match=r"there is no experiment 'ppo-level-11' in .*; the nearest: ppo-level-1-1"):
+        store.experiment("ppo-level-11")
+
+
+def test_an_experiment_with_episodes_is_not_deleted_by_accident(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
+    with store.writer() as writer:
+        writer.put(row(experiment))
+    with pytest.raises(StoreError, match="fk_episodes_experiment_id"), store.transaction("deleting") as connection:
+        connection.execute(EXPERIMENTS.delete().where(EXPERIMENTS.c.id == experiment))
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_the_database_itself_refuses_what_is_no_finite_number(
+    store: EpisodeStore, experiment: int, row: MakeRow, value: str
+) -> None:
+    with store.writer() as writer:
+        writer.put(row(experiment))
+    with pytest.raises(StoreError, match="ck_episodes_reward_finite"), store.transaction("spoiling") as connection:
+        connection.execute(EPISODES.update().where(EPISODES.c.experiment_id == experiment).values(reward=float(value)))

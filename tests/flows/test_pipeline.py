@@ -1,0 +1,199 @@
+"""The whole pipeline, once, for real: the game, Postgres, MLflow, Prefect; and then everything it left behind."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents import load_agent
+from configs import PROJECT, ConfigError, Settings, config_hash, from_dict, load
+from episodes import EpisodeStore, StoredExperiment
+from mario_env import EpisodeStart, play_back
+from tasks.experiment import open_store, start_experiment
+from tasks.phases import PHASES, finished
+from tracking import resolve_model, resolve_tracking_uri
+from tracking.models import logged_model_id
+
+TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
+
+
+@pytest.fixture(scope="module")
+def store(settings: Settings, pipeline: Any) -> Any:
+    with open_store(settings) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def stored(store: EpisodeStore, pipeline: Any) -> StoredExperiment:
+    return store.experiment(pipeline.name)
+
+
+def test_it_prints_where_everything_is(pipeline: Any) -> None:
+    for name in ("report", "video", "model"):
+        line = re.search(rf"^{name} +(\S+)", pipeline.output, re.MULTILINE)
+        assert line, pipeline.output
+        assert Path(line[1]).exists(), line[0]
+    assert "make ui" in pipeline.output
+
+
+def test_it_writes_nothing_into_the_folder_it_was_started_in(pipeline: Any) -> None:
+    assert list(pipeline.cwd.iterdir()) == []
+
+
+def test_every_phase_ended_well(pipeline: Any) -> None:
+    records = [finished(pipeline.directory, phase) for phase in PHASES]
+    assert all(record is not None and record.seconds > 0 for record in records)
+    assert not finished(pipeline.directory / "nowhere", "train")
+
+
+def test_the_experiment_row_says_how_it_came_about(stored: StoredExperiment, pipeline: Any) -> None:
+    record = stored.record
+    assert record.status == "completed"
+    assert record.ended is not None
+    assert record.ended > record.started
+    assert record.config_hash == config_hash(load_agent(pipeline.directory / "model").config)
+    assert record.mlflow_run_id
+    assert record.prefect_flow_run_id
+    assert record.torch_version == record.packages["torch"]
+
+
+def test_every_counted_episode_is_a_row(store: EpisodeStore, stored: StoredExperiment, pipeline: Any) -> None:
+    for phase in ("integration", "train", "evaluate"):
+        record = finished(pipeline.directory, phase)
+        assert record is not None
+        rows = store.episodes(stored.id, phase=phase)
+        assert len(rows) == record.details["episodes"] > 0
+        assert float(rows["reward"].sum()) == pytest.approx(record.details["reward_sum"], rel=1e-9)
+
+
+def test_the_integration_run_is_long_enough_and_has_an_episode(
+    store: EpisodeStore, stored: StoredExperiment, pipeline: Any
+) -> None:
+    record = finished(pipeline.directory, "integration")
+    assert record is not None
+    assert record.details["frames"] >= stored.record.config["integration"]["min_frames"]
+    assert store.count(stored.id, "integration") >= 1
+
+
+def test_every_protocol_was_played(store: EpisodeStore, stored: StoredExperiment) -> None:
+    rows = store.episodes(stored.id, phase="evaluate")
+    counts = rows["protocol"].value_counts().to_dict()
+    assert counts == {"greedy": 1, "stochastic": 2, "sticky": 2, "noop": 2, "random": 2}
+
+
+def test_any_stored_episode_can_be_played_again_exactly(store: EpisodeStore, stored: StoredExperiment) -> None:
+    environment = from_dict(stored.record.config, "stored").environment
+    rows = store.episodes(stored.id)
+    chosen = [*rows[rows["phase"] == "train"]["id"].head(1), *rows[rows["protocol"].isin(["sticky", "noop"])]["id"]]
+    for episode_id in chosen:
+        episode = store.episode(int(episode_id))
+        assert episode.start is not None
+        assert episode.actions is not None
+        *_, last = play_back(environment, EpisodeStart.from_json(episode.start), episode.actions)
+        assert last.summary is not None
+        for name in ("reward", "x_pos", "y_pos", "score", "steps", "frames", "time", "world", "stage", "end_reason"):
+            assert getattr(last.summary, name) == getattr(episode.row, name), (episode_id, name)
+
+
+def test_mlflow_has_parameters_metrics_and_artifacts(stored: StoredExperiment, settings: Settings, pipeline: Any) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(resolve_tracking_uri(None, settings.home))
+    run = client.get_run(stored.record.mlflow_run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["agent.algorithm"] == "ppo"
+    assert run.data.params["environment.frame_skip"] == "4"
+    assert run.data.tags["git_commit"]
+    trained = finished(pipeline.directory, "train")
+    assert trained is not None
+    assert run.data.metrics["train/episodes"] == trained.details["episodes"]
+    assert run.data.metrics["train/reward_sum"] == pytest.approx(trained.details["reward_sum"])
+    assert any(name.startswith("system/") for name in run.data.metrics)
+    top = {each.path for each in client.list_artifacts(run.info.run_id)}
+    assert {"config.yaml", "provenance.json", "evaluation.json", "report", "quality", "checkpoints"} <= top
+
+
+def test_the_model_is_registered_with_its_evaluation(stored: StoredExperiment, settings: Settings) -> None:
+    import mlflow
+    from mlflow import MlflowClient
+
+    uri = resolve_tracking_uri(None, settings.home)
+    client = MlflowClient(uri, uri)
+    version = client.get_model_version("mario-test", "1")
+    assert version.run_id == stored.record.mlflow_run_id
+    assert version.tags["algorithm"] == "ppo"
+    metrics = {metric.key for metric in client.get_logged_model(logged_model_id(client, "models:/mario-test/1")).metrics}
+    assert {"evaluate/greedy/completion", "evaluate/random/distance_iqm"} <= metrics
+    mlflow.set_tracking_uri(uri)
+    model = mlflow.pyfunc.load_model("models:/mario-test@tiny")
+    actions = model.predict(np.zeros((3, 4, 84, 84), np.uint8))
+    assert actions.shape == (3,)
+    assert actions.dtype == np.int64
+
+
+def test_every_way_of_naming_the_model_finds_it(stored: StoredExperiment, settings: Settings, pipeline: Any) -> None:
+    uri = resolve_tracking_uri(None, settings.home)
+    expected = load_agent(pipeline.directory / "model").manifest.files
+    for reference in ("mario-test", "models:/mario-test/1", "models:/mario-test@tiny", str(stored.record.mlflow_run_id)):
+        assert load_agent(resolve_model(reference, uri)).manifest.files == expected
+
+
+def test_the_report_stands_alone(pipeline: Any) -> None:
+    report = pipeline.directory / "report" / "report.html"
+    html = report.read_text()
+    assert report.stat().st_size < 5_000_000
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", html)
+    assert pipeline.name in html
+    assert list(report.parent.glob("*.png"))
+    assert (report.parent / "best.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_another_configuration_under_its_name_is_refused(settings: Settings, pipeline: Any) -> None:
+    with pytest.raises(ConfigError, match="was begun with another configuration"):
+        start_experiment(load(TINY, ["seed=5"]), pipeline.name, settings, None)
+
+
+def test_evaluating_the_model_gives_the_figures_again(mario: Any, pipeline: Any, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    done = mario("evaluate", "models:/mario-test@tiny", "--json", str(figures))
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = finished(pipeline.directory, "evaluate")
+    assert record is not None
+    now = json.loads(figures.read_text())["protocols"]
+    assert now.keys() == record.details["protocols"].keys()
+    for protocol in now:
+        assert now[protocol] == record.details["protocols"][protocol], protocol
+
+
+def test_an_episode_can_be_watched(mario: Any, store: EpisodeStore, stored: StoredExperiment, tmp_path: Path) -> None:
+    video = tmp_path / "episode.mp4"
+    episode_id = int(store.episodes(stored.id, phase="train")["id"].iloc[0])
+    done = mario("watch", "--episode", str(episode_id), "--video", str(video))
+    assert done.returncode == 0, done.stderr
+    assert video.read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_model_can_be_watched(mario: Any, pipeline: Any, tmp_path: Path) -> None:
+    video = tmp_path / "model.mp4"
+    done = mario("watch", str(pipeline.directory / "model"), "--video", str(video))
+    assert done.returncode == 0, done.stderr
+    assert video.read_bytes()[4:8] == b"ftyp"
+
+
+def test_several_experiments_are_compared(mario: Any, pipeline: Any, store: EpisodeStore, tmp_path: Path) -> None:
+    others = [name for name in store.experiments()["name"] if name != pipeline.name]
+    assert others, "the evaluation above is an experiment of its own"
+    done = mario("report", pipeline.name, others[0], "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    html = (tmp_path / "report.html").read_text()
+    assert pipeline.name in html
+    assert others[0] in html
+
+
+def test_the_latest_episodes_are_listed(mario: Any, pipeline: Any) -> None:
+    done = mario("episodes", "--count", "3", "--experiment", pipeline.name)
+    assert done.returncode == 0, done.stderr
+    assert "random" in done.stdout

@@ -1,0 +1,61 @@
+"""A bad row stops the pipeline, is named, and stays where it is."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, delete, insert, select
+
+from configs import PROJECT, Settings
+from episodes.schema import EPISODES
+from tasks.experiment import open_store
+
+TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
+
+
+@pytest.fixture
+def bad_row(pipeline: Any, settings: Settings) -> Iterator[int]:
+    """The id of a training row that no game could have written; taken away again after the test."""
+    with open_store(settings) as store:
+        experiment = store.experiment(pipeline.name)
+        engine = create_engine(store.url)
+    with engine.begin() as connection:
+        training = (EPISODES.c.experiment_id == experiment.id) & (EPISODES.c.phase == "train")
+        row = dict(connection.execute(select(EPISODES).where(training).limit(1)).one()._mapping)
+        row |= {"episode_index": 9999, "time": 777, "frames": 1, "level_completed": True}
+        del row["id"]
+        number = connection.execute(insert(EPISODES).values(row).returning(EPISODES.c.id)).scalar_one()
+    yield int(number)
+    with engine.begin() as connection:
+        connection.execute(delete(EPISODES).where(EPISODES.c.id == number))
+    engine.dispose()
+
+
+def test_a_bad_row_put_in_by_hand_stops_what_follows(mario: Any, pipeline: Any, settings: Settings, bad_row: int) -> None:
+    with open_store(settings) as store:
+        before = store.count(store.experiment(pipeline.name).id)
+    report = pipeline.directory / "report" / "report.html"
+    written = report.stat().st_mtime_ns
+    done = mario("run", TINY, "--experiment", pipeline.name)
+    assert done.returncode == 1, done.stdout + done.stderr
+    error = done.stderr[done.stderr.index("error: ") :]
+    assert "rows of the phase train" in error
+    assert str(bad_row) in error
+    assert str(pipeline.directory / "quality" / "train.html") in error
+    page = (pipeline.directory / "quality" / "train.html").read_text()
+    assert "777" in page
+    assert str(bad_row) in page
+    result = json.loads((pipeline.directory / "quality" / "train.json").read_text())
+    broken = {rule["column"] for rule in result["rules"] if not rule["passed"]}
+    assert "time" in broken
+    assert report.stat().st_mtime_ns == written, "the report was written over bad rows"
+    with open_store(settings) as store:
+        experiment = store.experiment(pipeline.name)
+        assert store.count(experiment.id) == before, "nothing is deleted"
+        assert experiment.record.status == "failed"
+
+
+@pytest.mark.parametrize("phase", ["integration", "train", "evaluate"])
+def test_good_rows_have_a_page_too(pipeline: Any, phase: str) -> None:
+    assert (pipeline.directory / "quality" / f"{phase}.html").exists()

@@ -1,0 +1,187 @@
+"""Environments in processes of their own: the same as without, and failures that have a name."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from gymnasium.wrappers import TimeLimit
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv
+
+from configs.schema import EnvironmentConfig
+from mario_env import WorkerError, make, make_vec
+from mario_env.vector import ProcessVecEnv
+
+RANDOM = EnvironmentConfig(sticky_actions=0.25, noop_frames=30, max_steps=20)
+
+
+@pytest.fixture
+def two() -> Iterator[ProcessVecEnv]:
+    envs = make_vec(RANDOM, 2, seed=3)
+    assert isinstance(envs, ProcessVecEnv)
+    yield envs
+    envs.close()
+
+
+def _play(envs: VecEnv, steps: int = 45) -> list[Any]:
+    seen: list[Any] = [envs.reset()]
+    for step in range(steps):
+        observations, rewards, dones, infos = envs.step(np.array([3, step % 7]))
+        ends = [info["episode_summary"].actions for info in infos if "episode_summary" in info]
+        seen.append((observations, rewards.astype(np.float32), dones, ends, [info["x_pos"] for info in infos]))
+    return seen
+
+
+def _same(first: list[Any], second: list[Any]) -> bool:
+    def flat(value: Any) -> Any:
+        return [flat(part) for part in value] if isinstance(value, (list, tuple)) else np.asarray(value).tolist()
+
+    return bool(flat(first) == flat(second))
+
+
+def test_processes_play_what_one_process_plays(two: ProcessVecEnv) -> None:
+    together = make_vec(RANDOM, 2, seed=3, processes=False)
+    first = _play(two)
+    assert _same(first, _play(together))
+    two.seed(3)
+    assert _same(first, _play(two))
+    assert not np.array_equal(first[0][0], first[0][1])
+    together.close()
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_environment_i_is_seeded_with_seed_plus_i(processes: bool) -> None:
+    envs = make_vec(RANDOM, 3, seed=10, processes=processes)
+    envs.reset()
+    starts = [info["noop_frames"] for info in envs.reset_infos]
+    assert starts == [make(RANDOM, seed=10 + index).reset()[1]["noop_frames"] for index in range(3)]
+    envs.close()
+
+
+def test_the_end_of_an_episode_is_told_as_stable_baselines3_expects(two: ProcessVecEnv) -> None:
+    two.reset()
+    for _ in range(20):
+        observations, _, dones, infos = two.step(np.array([0, 0]))
+    assert dones.all()
+    for observation, info, reset_info in zip(observations, infos, two.reset_infos, strict=True):
+        assert info["TimeLimit.truncated"] is True
+        assert info["episode"]["l"] == 20
+        assert info["terminal_observation"].shape == (4, 84, 84)
+        assert np.array_equal(observation[0], observation[3]), "the next episode has begun"
+        assert reset_info["frame_count"] == 0
+
+
+def test_a_killed_worker_is_named(two: ProcessVecEnv) -> None:
+    two.reset()
+    os.kill(two.pids[1], signal.SIGKILL)
+    _wait_until(lambda: psutil.Process(two.pids[1]).status() == psutil.STATUS_ZOMBIE)
+    with pytest.raises(WorkerError) as caught:
+        two.step(np.array([0, 0]))
+    message = f"environment worker 1 (process {two.pids[1]}) was killed by SIGKILL; the system does that when memory runs out"
+    assert str(caught.value) == message
+    assert (caught.value.index, caught.value.pid) == (1, two.pids[1])
+    with pytest.raises(WorkerError, match="was killed by SIGKILL"):
+        two.reset()
+    with pytest.raises(WorkerError, match="was killed by SIGKILL"):
+        two.get_attr("spec")
+
+
+def test_an_error_in_an_environment_names_worker_and_cause(two: ProcessVecEnv) -> None:
+    two.reset()
+    with pytest.raises(WorkerError) as caught:
+        two.step(np.array([0, 77]))
+    first, *rest = str(caught.value).splitlines()
+    cause = "ValueError: there is no action 77: the actions are 0 to 6"
+    assert first == f"environment worker 1 (process {two.pids[1]}) failed: {cause}"
+    assert "In the worker:" in rest
+    assert rest[-1] == cause
+
+
+def test_closing_with_dead_workers_neither_raises_nor_hangs(two: ProcessVecEnv) -> None:
+    two.reset()
+    two.step_async(np.array([0, 0]))
+    for pid in two.pids:
+        os.kill(pid, signal.SIGKILL)
+    begin = time.monotonic()
+    two.close()
+    two.close()
+    assert time.monotonic() - begin < 3
+    assert not any(psutil.pid_exists(pid) for pid in two.pids)
+
+
+def test_a_stuck_worker_is_killed_when_closing(two: ProcessVecEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mario_env.vector._CLOSE_SECONDS", 0.3)
+    os.kill(two.pids[0], signal.SIGSTOP)
+    two.close()
+    assert not any(psutil.pid_exists(pid) for pid in two.pids)
+
+
+def test_workers_ignore_ctrl_c(two: ProcessVecEnv) -> None:
+    two.reset()
+    for pid in two.pids:
+        os.kill(pid, signal.SIGINT)
+    two.step(np.array([3, 3]))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGINT} == set(), "this process does not"
+
+
+def test_workers_are_small(two: ProcessVecEnv) -> None:
+    two.reset()
+    for pid in two.pids:
+        worker = psutil.Process(pid)
+        assert worker.num_threads() == 1
+        assert not any("torch" in opened.path for opened in worker.memory_maps())
+
+
+def test_the_rest_of_the_interface_works(two: ProcessVecEnv) -> None:
+    two.reset()
+    assert two.num_envs == 2
+    assert two.get_attr("render_mode") == ["rgb_array", "rgb_array"]
+    assert two.env_is_wrapped(TimeLimit) == [True, True]
+    assert two.env_is_wrapped(Monitor, indices=[0]) == [False]
+    assert two.has_attr("np_random")
+    assert not two.has_attr("no_such_thing")
+    two.set_attr("remembered", 5, indices=1)
+    assert two.get_attr("remembered", indices=1) == [5]
+    assert two.env_method("get_wrapper_attr", "remembered", indices=[1]) == [5]
+    assert [image.shape for image in two.get_images() if image is not None] == [(240, 256, 3)] * 2
+    with pytest.raises(WorkerError, match="no_such_thing"):
+        two.get_attr("no_such_thing")
+
+
+def test_no_environment_is_no_vector() -> None:
+    with pytest.raises(ValueError, match=r"^n_envs: at least 1 environment is needed, not 0$"):
+        make_vec(RANDOM, 0, seed=0)
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    # A script without `if __name__ == "__main__"`, killed before it can close anything.
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal\n"
+        "from configs.schema import EnvironmentConfig\n"
+        "from mario_env import make_vec\n"
+        "envs = make_vec(EnvironmentConfig(), 2, seed=0)\n"
+        "print(*envs.pids, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == -signal.SIGKILL
+    pids = [int(pid) for pid in ended.stdout.split()]
+    assert len(pids) == 2
+    _wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

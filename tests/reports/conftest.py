@@ -1,0 +1,88 @@
+"""Rows and frames that reports are tested with."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.data import ExperimentData
+from reports.video import Frame
+
+Rows = Callable[..., pd.DataFrame]
+
+
+@pytest.fixture
+def rows() -> Rows:
+    """Makes `count` episode rows of one protocol, ids from `first_id` on, distances drawn around `distance`."""
+
+    def make(
+        count: int, protocol: str = "stochastic", *, distance: float = 800, completed: int = 0, first_id: int = 1
+    ) -> pd.DataFrame:
+        random = np.random.default_rng(first_id)
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        travelled = np.clip(random.normal(distance, 150, count), 10, 3000).astype(int)
+        done = np.arange(count) >= count - completed
+        travelled[done] = 3121
+        steps = travelled // 8 + 5
+        return pd.DataFrame(
+            {
+                "id": np.arange(first_id, first_id + count),
+                "phase": "train" if protocol == "training" else "evaluate",
+                "protocol": protocol,
+                "timestamp": [start + timedelta(seconds=2.0 * index) for index in range(count)],
+                "reward": travelled * 0.1 - 2.5,
+                "steps": steps,
+                "frames": steps * 4,
+                "duration_seconds": steps / 100,
+                "global_step": np.cumsum(steps),
+                "distance_traveled": travelled,
+                "x_pos": travelled + 40,
+                "world": 1,
+                "stage": 1,
+                "level_completed": done,
+                "y_pos": 79,
+                "score": travelled // 100 * 50,
+                "coins": 0,
+                "time": 400 - steps // 6,
+                "life": 2,
+                "status": "small",
+                "end_reason": np.where(done, "completed", "died"),
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def experiment(rows: Rows) -> Callable[..., ExperimentData]:
+    """Makes an experiment with 60 training episodes, 20 stochastic and 20 random ones, unless told otherwise."""
+
+    def make(**changes: Any) -> ExperimentData:
+        values: dict[str, Any] = {
+            "name": "dqn-one",
+            "id": 7,
+            "config": {"name": "dqn", "environment": {"game": "level", "world": 1, "stage": 1}, "agent": {"algorithm": "dqn"}},
+            "provenance": {"git_commit": "abc1234", "git_dirty": False, "seed": 3, "device": "cpu"},
+            "train": rows(60, "training", distance=600),
+            "evaluation": pd.concat([rows(20, completed=4, first_id=100), rows(20, "random", distance=400, first_id=200)]),
+        }
+        return ExperimentData(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def scrolling() -> Callable[..., list[Frame]]:
+    """Makes frames of a camera that moves over a landscape of `width` columns by `speed` pixels a frame."""
+
+    def make(count: int = 60, *, width: int = 1200, speed: int = 3) -> list[Frame]:
+        land = (
+            np.random.default_rng(0).integers(0, 255, (30, width // 8, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+        )
+        starts = [min(index * speed, width - 256) for index in range(count)]
+        return [np.ascontiguousarray(land[:, start : start + 256]) for start in starts]
+
+    return make

@@ -1,0 +1,66 @@
+from collections.abc import Callable
+
+import pandas as pd
+
+from reports.choice import choose_episodes, headline_protocol
+
+Rows = Callable[..., pd.DataFrame]
+
+
+def table(*rows: tuple[int, str, bool, int, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["id", "protocol", "level_completed", "distance_traveled", "reward"])
+
+
+def test_best_is_completed_first_then_far_then_rewarded() -> None:
+    rows = table(
+        (1, "stochastic", False, 3300, 400.0),
+        (2, "stochastic", True, 3121, 310.0),
+        (3, "sticky", True, 3121, 312.0),
+        (4, "greedy", True, 3121, 312.0),
+        (5, "random", True, 3500, 999.0),
+    )
+    chosen = choose_episodes(rows)
+    assert chosen is not None
+    assert (chosen.best, chosen.best_protocol) == (3, "sticky")
+
+
+def test_typical_is_nearest_the_median_of_the_most_telling_protocol() -> None:
+    distances = [100, 300, 500, 900, 2000]
+    rows = table(
+        *((10 + index, "stochastic", False, distance, distance / 10) for index, distance in enumerate(distances)),
+        *((20 + index, "greedy", False, 2500, 250.0) for index in range(50)),
+    )
+    chosen = choose_episodes(rows)
+    assert chosen is not None
+    assert (chosen.typical, chosen.typical_protocol) == (12, "stochastic")
+    assert (chosen.best, chosen.best_protocol) == (20, "greedy")
+
+
+def test_ties_fall_to_the_reward_nearest_the_median_then_to_the_earlier_id() -> None:
+    rows = table(*((id, "sticky", False, 500, reward) for id, reward in [(1, 90.0), (2, 50.0), (3, 50.0), (4, 10.0)]))
+    chosen = choose_episodes(rows)
+    assert chosen is not None
+    assert chosen.typical == 2
+
+
+def test_one_episode_is_best_and_typical() -> None:
+    chosen = choose_episodes(table((4, "greedy", False, 10, 1.0)))
+    assert chosen is not None
+    assert chosen.best == chosen.typical == 4
+
+
+def test_nothing_to_choose_from(rows: Rows) -> None:
+    assert choose_episodes(table()) is None
+    assert choose_episodes(table((1, "random", True, 3000, 1.0))) is None
+    assert choose_episodes(rows(3).drop(columns="id")) is None
+
+
+def test_training_rows_can_be_chosen_from(rows: Rows) -> None:
+    chosen = choose_episodes(rows(9, "training"))
+    assert chosen is not None
+    assert chosen.typical_protocol == "training"
+
+
+def test_the_headline_protocol(rows: Rows) -> None:
+    assert headline_protocol(pd.concat([rows(1, "greedy"), rows(1, "noop"), rows(1, "random")])) == "noop"
+    assert headline_protocol(rows(1, "random")) is None

@@ -1,0 +1,130 @@
+"""The tree itself: what may import what, what is importable, and what must not lie where."""
+
+import ast
+import importlib
+import importlib.metadata
+import pkgutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from configs import PROJECT
+
+# Data flows one way: each package and those it may know.
+ARROWS: dict[str, set[str]] = {
+    "configs": set(),
+    "mario_env": {"configs"},
+    "agents": {"configs", "mario_env"},
+    "episodes": {"configs"},
+    "tracking": {"configs"},
+    "reports": {"configs", "episodes", "mario_env"},
+    "tasks": {"configs", "mario_env", "agents", "episodes", "tracking", "reports"},
+    "flows": {"configs", "mario_env", "agents", "episodes", "tracking", "reports", "tasks"},
+}
+# Packages that only some may import, because they are slow to import or because one place shall know them.
+RESERVED: dict[str, set[str]] = {
+    "mlflow": {"tracking"},
+    "prefect": {"tasks", "flows"},
+    "great_expectations": {"episodes"},
+    "torch": {"agents", "tasks"},
+    "stable_baselines3": {"agents", "mario_env", "tracking"},
+    "gymnasium": {"agents", "mario_env", "tasks"},
+}
+
+
+def sources(package: str) -> Iterator[Path]:
+    yield from (PROJECT / package).rglob("*.py")
+
+
+def imported(path: Path) -> set[str]:
+    """First parts of all imports in a file, those within functions included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", ARROWS)
+def test_imports_point_one_way(package: str) -> None:
+    for path in sources(package):
+        known = imported(path)
+        assert known & set(ARROWS) <= ARROWS[package] | {package}, f"{path.relative_to(PROJECT)} imports against the arrows"
+        for reserved, allowed in RESERVED.items():
+            assert reserved not in known or package in allowed, f"{path.relative_to(PROJECT)} imports {reserved}"
+
+
+def test_the_arrows_name_every_package() -> None:
+    listed = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert {name.split(".")[0] for name in listed} == set(ARROWS)
+    present = {str(path.parent.relative_to(PROJECT)).replace("/", ".") for name in ARROWS for path in sources(name)}
+    assert present == set(listed), "a folder with code is not listed in pyproject.toml, or the other way round"
+
+
+def modules() -> list[str]:
+    names = []
+    for package in ARROWS:
+        found = pkgutil.walk_packages([str(PROJECT / package)], prefix=f"{package}.")
+        names += [package, *(module.name for module in found)]
+    # Run by MLflow inside a model, not imported; and Alembic's scripts are run by Alembic.
+    return [
+        name
+        for name in names
+        if name != "tasks.served_model" and ".versions." not in name and not name.endswith("migrations.env")
+    ]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_module_can_be_imported(name: str) -> None:
+    assert importlib.import_module(name).__name__ == name
+
+
+def test_the_entry_points_are_there() -> None:
+    entry_points = importlib.metadata.entry_points()
+    (command,) = entry_points.select(group="console_scripts", name="mario")
+    assert callable(command.load())
+    (plugin,) = entry_points.select(group="prefect.plugins", name="train_mario")
+    assert hasattr(plugin.load(), "setup_environment")
+
+
+def test_the_real_mlflow_is_imported_from_the_projects_folder() -> None:
+    assert not list((PROJECT / "mlflow").rglob("*.py")), "a .py file below mlflow/ hides the real package"
+    code = "import mlflow; print(mlflow.__version__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == importlib.metadata.version("mlflow")
+
+
+@pytest.mark.parametrize("package", ["configs", "episodes", "mario_env", "tracking", "reports", "flows"])
+def test_packages_are_imported_without_what_they_may_not_need(package: str) -> None:
+    """MLflow, Prefect, Great Expectations and torch take seconds each."""
+    code = (
+        f"import {package}, sys; print([m for m in ('mlflow', 'prefect', 'great_expectations', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_no_file_needs_scrolling_for_ever() -> None:
+    long = {
+        str(path.relative_to(PROJECT)) for package in ARROWS for path in sources(package) if path.read_text().count("\n") > 400
+    }
+    assert long == set()
+
+
+def test_constraints_name_versions_and_no_hosts() -> None:
+    for path in (PROJECT / "constraints").glob("*.txt"):
+        lines = path.read_text().splitlines()
+        assert lines, path
+        for line in lines:
+            name, separator, version = line.partition("==")
+            assert name, f"{path.name}: {line}"
+            assert separator, f"{path.name}: {line}"
+            assert version, f"{path.name}: {line}"
+            assert "/" not in line, f"{path.name}: {line}"
+        assert "torch==2.13.0" in lines

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from tracking.errors import TrackingError
+from tracking.location import artifact_root, mask, password, resolve_tracking_uri, run_url
+
+
+def test_default_is_sqlite_below_home(tmp_path: Path) -> None:
+    assert resolve_tracking_uri(None, tmp_path) == f"sqlite:///{tmp_path.as_posix()}/mlflow/mlflow.db"
+
+
+def test_relative_home_is_made_absolute() -> None:
+    uri = resolve_tracking_uri(None, Path(".mario"))
+    assert uri == f"sqlite:///{Path.cwd().as_posix()}/.mario/mlflow/mlflow.db"
+
+
+def test_environment_overrides_the_default_and_an_argument_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
+    assert resolve_tracking_uri(None, tmp_path) == "http://tracking.example:5000"
+    assert resolve_tracking_uri("https://other.example", tmp_path) == "https://other.example"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "  ")
+    assert resolve_tracking_uri(None, tmp_path).startswith("sqlite:///")
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
+def test_postgres_names_its_driver(scheme: str, tmp_path: Path) -> None:
+    assert resolve_tracking_uri(f"{scheme}://u:p@h/d", tmp_path) == "postgresql+psycopg2://u:p@h/d"
+
+
+def test_relative_sqlite_path_is_made_absolute(tmp_path: Path) -> None:
+    assert resolve_tracking_uri("sqlite:///here.db", tmp_path) == f"sqlite:///{Path.cwd().as_posix()}/here.db"
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "mlruns", "postgresql+psycopg://u:secret@h/d"])
+def test_what_mlflow_cannot_use_is_refused_with_advice(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="unset it to use SQLite") as caught:
+        resolve_tracking_uri(uri, tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("postgresql://mario:secret@host/db", "postgresql://mario:***@host/db"),
+        ("postgresql://mario:se@cret@host/db", "postgresql://mario:***@host/db"),
+        ("https://token@github.com/a/b", "https://***@github.com/a/b"),
+        ("see http://a:b@c and http://d:e@f.", "see http://a:***@c and http://d:***@f."),
+        ("http://127.0.0.1:5000/x@y", "http://127.0.0.1:5000/x@y"),
+        ("nobody@example.org", "nobody@example.org"),
+    ],
+)
+def test_mask(text: str, masked: str) -> None:
+    assert mask(text) == masked
+
+
+def test_password_is_decoded() -> None:
+    assert password("postgresql://u:p%40ss@h/d") == "p@ss"
+    assert password("sqlite:////a/b.db") is None
+
+
+def test_artifacts_never_go_to_the_working_folder(tmp_path: Path) -> None:
+    assert artifact_root(f"sqlite:///{tmp_path.as_posix()}/x.db", None) == tmp_path / "artifacts"
+    assert artifact_root("http://127.0.0.1:5000", None) is None
+    assert artifact_root("postgresql+psycopg2://h/d", tmp_path) == tmp_path / "mlflow" / "artifacts"
+    with pytest.raises(TrackingError, match="a folder for them is needed"):
+        artifact_root("postgresql+psycopg2://u:secret@h/d", None)
+
+
+def test_run_url() -> None:
+    assert run_url("http://u:p@h:5000/", "1", "abc") == "http://u:***@h:5000/#/experiments/1/runs/abc"
+    assert run_url("sqlite:////a.db", "1", "abc").startswith("mario ui")
