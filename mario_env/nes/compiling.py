@@ -8,7 +8,7 @@ from numba import config, njit
 F = TypeVar("F", bound=Callable[..., object])
 
 # LLVM's superword pass turns unrolled runs of words into vector instructions: it halves the drawing of the background.
-config.SLP_VECTORIZE = 1
+config.SLP_VECTORIZE = 1  # type: ignore[attr-defined]
 
 
 def _compile(**options: bool) -> Callable[[F], F]:

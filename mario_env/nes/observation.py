@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from numba import float32, int64, uint64
+from numba import int64, uint64
 
 from mario_env.nes.compiling import inlined, leaf
 from mario_env.nes.picture import PALETTE_RGB
@@ -149,7 +149,7 @@ def _pool(previous: Any, last: Any, r: Any, band: int, gray_words: Any) -> None:
 
 
 @inlined
-def _look_up(luma: Any, a: int, b: int) -> int:
+def _look_up(luma: Any, a: Any, b: Any) -> Any:
     """Eight pairs of colours."""
     gray = uint64(0)
     for i in range(8):
@@ -172,10 +172,10 @@ def _as_opencv_rounds(r: Any, gray: Any, y: int, x: int) -> int:
         for j in range(TAPS):
             alpha = r.column_floats[x, j]
             if alpha != 0.0:
-                line += float32(gray[at + j]) * alpha
+                line += np.float32(gray[at + j]) * alpha
         total += beta * line
-    low = int64(total)
-    rest = total - float32(low)
+    low = int(total)
+    rest = total - np.float32(low)
     if rest > 0.5 or (rest == 0.5 and low & 1):
         low += 1
     return low
