@@ -131,8 +131,8 @@ def microseconds(function: Callable[[], Any], times: int = 300) -> float:
 def shares() -> dict[str, float]:
     """Of one decision's microseconds with one machine: what is emulation and drawing, and what is not.
 
-    Python and resets are the difference between a step of the games and the compiled call. The observation is measured on its
-    own; the facts, the reward and the copies are what the compiled call costs with no frame to play.
+    Python is a step of the games in which the compiled function is replaced by one that does nothing, and a call of the compiled
+    one for no machine. The observation is the start of an episode, which computes one, with its facts.
     """
     games = Games(FAST, 1, seed=0, threads=1)
     games.reset(0)
@@ -144,19 +144,14 @@ def shares() -> dict[str, float]:
         if terminated[0] or truncated[0]:
             games.reset(0)
 
-    def compiled() -> None:
-        fleet.decide([int(ACTIONS[row[0], 1] > 0) << 7])
-        row[0] += 1
-        if fleet.facts[0, 18] or fleet.facts[0, 19]:
-            games.reset(0)
-
-    whole, inside, observing = (
-        microseconds(step, 1000),
-        microseconds(compiled, 1000),
-        microseconds(lambda: fleet.begin(0), 1000),
-    )
-    overhead = max(0.0, whole - inside) + observing
-    return {"decision": whole, "compiled call": inside, "observation": observing, "overhead": overhead}
+    whole = microseconds(step, 1000)
+    calling = microseconds(fleet.call_for_nothing, 1000)
+    observing = microseconds(lambda: fleet.begin(0), 1000) - calling
+    function, fleet.kernel = fleet.kernel, lambda *_: 0
+    python = microseconds(step, 1000) + calling
+    fleet.kernel = function
+    overhead = python + observing
+    return {"decision": whole, "Python": python, "observation and facts": observing, "overhead": overhead}
 
 
 def measure(seconds: float, rounds: int) -> dict[str, float]:

@@ -78,7 +78,7 @@ class Fleet:
 
     def __init__(self, cartridge: Records, rules: Records, count: int, *, crop_status_bar: bool) -> None:
         self.count = count
-        self._kernel = kernel()
+        self.kernel = kernel()
         self._cartridge, self._rules, self._tables = cartridge, rules, resize_tables(crop_status_bar)
         self.machines, self._saved = np.zeros(count, MACHINE), np.zeros(count, MACHINE)
         self._words = np.zeros((count, 2, SCREEN_WORDS), np.uint64)
@@ -87,7 +87,7 @@ class Fleet:
         self._episodes = np.zeros(count, EPISODE)
         self._gray_words = np.zeros((count, RING_LINES * 32), np.uint64)
         self._gray = self._gray_words.view(np.uint8)
-        self._sums = np.zeros((count, 256), np.uint16)
+        self._sums = np.zeros((count, 512), np.uint16)
         self._buttons = np.zeros(count, np.int64)
         self.facts = np.zeros((count, len(FACTS)), np.int64)
         self.components = np.zeros((count, 5))
@@ -96,12 +96,16 @@ class Fleet:
 
     def _call(self, command: int, first: int, last: int, before: npt.NDArray[np.uint8]) -> int:
         return int(
-            self._kernel(
+            self.kernel(
                 command, first, last, self.machines, self._saved, self._cartridge, self._rules, self._tables, self._words,
                 self._pixels, self.frame_ram, self._episodes, self._gray_words, self._gray, self._sums, self._buttons,
                 self.facts, self.components, before, self.observations,
             )
         )  # fmt: skip
+
+    def call_for_nothing(self) -> None:
+        """Enter and leave compiled code; for benchmarks."""
+        self._call(START, 0, 0, self.observations)
 
     def start(self, index: int) -> None:
         """Reset a machine and play to where the player can move."""

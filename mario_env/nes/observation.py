@@ -19,6 +19,7 @@ SIZE: Final = 84
 STATUS_BAR_ROWS: Final = 32
 WIDTH, HEIGHT = 256, 240
 TAPS: Final = 4  # no output pixel is covered by more rows or columns
+REMAINDER: Final = (1 << 40) - 1
 NOTHING: Final = np.float32(0.0)
 BYTE: Final = np.uint64(0xFF)
 RING_LINES: Final = 32
@@ -88,42 +89,62 @@ def observe(previous: Any, last: Any, r: Any, gray_words: Any, gray: Any, sums: 
     """Write the observation of two screens' words.
 
     `gray_words` and `gray` are the same scratch memory: a ring of 32 lines of 256 bytes, which stays in the fastest cache.
-    `sums` has 256 uint16, `output` shape (84, 84).
+    `sums` has 2 x 256 uint16, `output` shape (84, 84).
     """
-    y = 0
+    y, halves = 0, 1
     for band in range(r.first_row >> 3, HEIGHT >> 3):
         _pool(previous, last, r, band, gray_words)
         while y < SIZE and r.rows[y] + TAPS <= 8 * band + 8:
-            _weigh_rows(gray, r.rows[y], r.row_weights[y], sums)
-            _weigh_columns(gray, r, y, sums, output)
+            row = (y & 1) * WIDTH
+            _weigh_rows(gray, r.rows[y], r.row_weights[y], sums, row)
+            if halves == 0 and _is_repeated(sums):  # a third of the rows, typically; halves may be rounded differently
+                for x in range(SIZE):
+                    output[y, x] = output[y - 1, x]
+            else:
+                halves = _weigh_columns(gray, r, y, sums, row, output)
             y += 1
 
 
 @leaf
-def _weigh_rows(gray: Any, top: int, weights: Any, sums: Any) -> None:
+def _is_repeated(sums: Any) -> bool:
+    """Whether both rows of sums are the same."""
+    different = 0
+    for x in range(WIDTH):
+        different |= sums[x] ^ sums[WIDTH + x]
+    return different == 0
+
+
+@leaf
+def _weigh_rows(gray: Any, top: int, weights: Any, sums: Any, row: int) -> None:
     """Four rows with their weights, as one row of sums."""
     w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
     first, second = (top & RING) * WIDTH, (top + 1 & RING) * WIDTH
     third, fourth = (top + 2 & RING) * WIDTH, (top + 3 & RING) * WIDTH
     for x in range(WIDTH):
         upper = gray[first + x] * w0 + gray[second + x] * w1
-        sums[x] = upper + gray[third + x] * w2 + gray[fourth + x] * w3
+        sums[(row & WIDTH) + x] = upper + gray[third + x] * w2 + gray[fourth + x] * w3
 
 
 @leaf
-def _weigh_columns(gray: Any, r: Any, y: int, sums: Any, output: Any) -> None:
-    """A row of the observation. The two inner columns of four are covered entirely, so they have the same weight."""
+def _weigh_columns(gray: Any, r: Any, y: int, sums: Any, row: int, output: Any) -> int:
+    """A row of the observation; returns how many of its pixels lie halfway between two integers.
+
+    The two inner columns of four are covered entirely, so they have the same weight.
+    """
     columns, weights = r.columns, r.column_weights
-    total, half, reciprocal = r.total, r.total >> 1, r.reciprocal
-    inner = int64(weights[0, 1])
+    half, reciprocal = r.total >> 1, r.reciprocal
+    inner, halves = int64(weights[0, 1]), 0
     for x in range(SIZE):
-        left = columns[x] & 0xFF
+        left = (columns[x] & 0xFF) + (row & WIDTH)
         value = int64(sums[left]) * int64(weights[x, 0]) + int64(sums[left + 3]) * int64(weights[x, 3]) + half
         value += (int64(sums[left + 1]) + int64(sums[left + 2])) * inner
-        rounded = value * reciprocal >> 40
-        if rounded * total == value:
+        scaled = value * reciprocal
+        rounded = scaled >> 40
+        if scaled & REMAINDER < reciprocal:
             rounded = _as_opencv_rounds(r, gray, y, x)
+            halves += 1
         output[y, x] = rounded
+    return halves
 
 
 @leaf
