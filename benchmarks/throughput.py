@@ -131,7 +131,7 @@ def microseconds(function: Callable[[], Any], times: int = 300) -> float:
 def shares() -> dict[str, float]:
     """Of one decision's microseconds with one machine: what is emulation and drawing, and what is not.
 
-    Python is a step of the games in which the compiled function is replaced by one that does nothing, and a call of the compiled
+    Python is a step of the games in which the compiled function is replaced by one that does nothing, and a call of the real
     one for no machine. The observation is the start of an episode, which computes one, with its facts.
     """
     games = Games(FAST, 1, seed=0, threads=1)
