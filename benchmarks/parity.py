@@ -23,7 +23,9 @@ from mario_env.fast import FastConsole
 
 Rom = Literal["vanilla", "downsample", "pixel", "rectangle"]
 ROMS: Final[tuple[Rom, ...]] = ("vanilla", "pixel", "rectangle", "downsample")
-STYLES: Final = ("mash", "run", "pipes", "idle", "anything")
+STYLES: Final = ("mash", "run", "pipes", "idle", "anything", "tampered")
+# What "tampered" play writes into both machines' RAM now and then: growing, fire, the star, coins, a clock that runs out.
+TAMPERING: Final = ((0x0756, 1), (0x0756, 2), (0x079F, 35), (0x07EE, 9), (0x07F8, 0), (0x07F9, 0), (0x07FA, 1), (0x0754, 0))
 A, B, SELECT, START, UP, DOWN, LEFT, RIGHT = (1 << bit for bit in range(8))
 
 
@@ -59,7 +61,7 @@ def buttons_of(style: str, generator: np.random.Generator, held: int) -> int:
     if generator.random() > (0.02 if style == "idle" else 0.1):
         return held
     match style:
-        case "run":
+        case "run" | "tampered":
             return RIGHT | B | (A if generator.random() < 0.6 else 0)
         case "pipes":
             return int(generator.choice([RIGHT, RIGHT | A, RIGHT | A | B, DOWN, DOWN, DOWN | RIGHT, LEFT, UP, 0]))
@@ -99,8 +101,15 @@ def lockstep(play: Play) -> Count:
             screen, _, over, _, _ = ours.step(held)
             expected, _, their_over, _, _ = theirs.step(held)
             count.frames += 1
+            if play.style == "tampered" and not over and generator.random() < 0.02:
+                _tamper(ours, theirs, *TAMPERING[int(generator.integers(len(TAMPERING)))])
     finally:
         theirs.close()
+
+
+def _tamper(ours: FastConsole, theirs: NesPyConsole, address: int, value: int) -> None:
+    ours._fleet.machines["ram"][0, address] = value
+    theirs._game.ram[address] = value
 
 
 def _compare(what: str, play: Play, frame: int, ours: bytes, theirs: bytes) -> None:
