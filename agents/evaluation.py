@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.models import Agent
 from agents.progress import PlayedEpisode
+from agents.threads import torch_threads
 from configs import PROTOCOLS, EnvironmentConfig, EvaluateConfig, Protocol
 from mario_env import make_vec
 
@@ -76,7 +77,9 @@ def play_episodes(
     derived = evaluation_seed(seed, protocol)
     env = make_vec(protocol_environment(config, protocol, evaluate), n_envs, seed=derived, processes=processes)
     try:
-        return _play(env, _actions(agent, protocol, env, derived), _quotas(count, n_envs), agent, protocol, on_episode)
+        # A batch of a few observations is too little work to share, and the games want the other cores.
+        with torch_threads(1):
+            return _play(env, _actions(agent, protocol, env, derived), _quotas(count, n_envs), agent, protocol, on_episode)
     finally:
         env.close()
 

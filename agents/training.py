@@ -8,8 +8,8 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from agents.manifests import remove_incomplete
 from agents.models import save_model
 from agents.progress import PlayedEpisode, Progress, Recorded, Tally, TrainingResult
 from agents.reporting import ProgressBar, Statistics, say
+from agents.threads import torch_threads
 from configs import Config
 from mario_env import WorkerError
 
@@ -91,7 +92,7 @@ def train(
     """
     started = time.perf_counter()
     with ExitStack() as stack:
-        stack.enter_context(_torch_threads(config.train.torch_threads))
+        stack.enter_context(torch_threads(config.train.torch_threads))
         stack.enter_context(keep_awake(config.train.keep_awake))
         request = stack.enter_context(StopRequest())
         run = _start(config, env, directory, device or config.train.device, on_checkpoint, resume)
@@ -245,14 +246,3 @@ def _release(model: BaseAlgorithm) -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-@contextmanager
-def _torch_threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -75,6 +75,8 @@ def _import_quietly() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         importlib.import_module("great_expectations")
+    # It announces a temporary folder for pages that are never written.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
 
 @contextmanager

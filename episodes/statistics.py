@@ -166,15 +166,18 @@ def summarise(frame: pd.DataFrame, *, seed: int = 0, confidence: float = 0.95) -
         reward_mean_interval=interval(reward, means),
         reward_interquartile_mean=interquartile_mean(reward),
         reward_interval=interval(reward, interquartile_means),
-        note=_note(episodes, distinct),
+        note=_note(frame, distinct),
     )
 
 
-def _note(episodes: int, distinct: int) -> str:
+def _note(frame: pd.DataFrame, distinct: int) -> str:
+    episodes = len(frame)
+    if distinct == 1 and set(frame["protocol"]) == {"greedy"}:
+        return "One trajectory: a greedy agent in a deterministic game plays the same episode every time."
     if episodes == 1 or distinct == episodes:
         return ""
     if distinct == 1:
-        return f"All {episodes} episodes are the same trajectory: agent and game are deterministic, so this is one result."
+        return f"All {episodes} episodes are the same trajectory, so this is one result."
     return f"{episodes} episodes, {distinct} different trajectories."
 
 

@@ -119,8 +119,8 @@ def _against_random(summary: ProtocolSummary, random: ProtocolSummary | None) ->
 
 
 def one_trajectory(summary: ProtocolSummary) -> bool:
-    """Whether several episodes were one and the same, so that they say no more than one."""
-    return bool(summary.distinct == 1 and summary.episodes > 1)
+    """Whether all there is, is one trajectory: repeated, or the only one that agent and game can play. The note says which."""
+    return summary.distinct == 1 and bool(summary.note)
 
 
 def number(value: float, digits: int = 0) -> str:

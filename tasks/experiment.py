@@ -83,7 +83,8 @@ def start_experiment(config: Config, name: str, settings: Settings, flow_run_id:
         ConfigError: an experiment of this name was begun with another configuration.
         StoreError, TrackingError: Postgres or MLflow cannot be reached.
     """
-    with open_store(settings) as store:
+    # Two first runs of one name at once must not make two experiments.
+    with open_store(settings) as store, store.name_lock(name):
         known = store.experiments()
         ids = known.loc[known["name"] == name, "id"]
         if len(ids):

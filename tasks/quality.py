@@ -32,13 +32,17 @@ def check_rows(experiment: Experiment, phase: Phase, done: PhaseRecord) -> None:
 
     with open_run(experiment) as run:
         reward_sum = run.metric(f"{phase}/reward_sum")
+        if reward_sum is None:
+            raise QualityError(f"MLflow has no {phase}/reward_sum of {experiment.name}: its rows cannot be reconciled")
         with open_store(experiment.settings) as store:
             result = validate(store, experiment.id, phase, counted=int(done.details["episodes"]), reward_sum=reward_sum)
         folder = experiment.directory / "quality"
         folder.mkdir(parents=True, exist_ok=True)
         page = folder / f"{phase}.html"
         page.write_text(render(result, title=f"{experiment.name}: rows of the phase {phase}"), encoding="utf-8")
-        (folder / f"{phase}.json").write_text(json.dumps(asdict(result), indent=2, default=str), encoding="utf-8")
+        (folder / f"{phase}.json").write_text(
+            json.dumps({"passed": result.passed, **asdict(result)}, indent=2, default=str), encoding="utf-8"
+        )
         run.log_artifact(page, "quality")
         run.log_metrics({f"{phase}/quality_passed": float(result.passed)}, int(done.details.get("steps", 0)))
     broken = [rule for rule in result.rules if not rule.passed]

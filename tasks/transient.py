@@ -24,12 +24,12 @@ def is_transient(error: BaseException | None) -> bool:
     from sqlalchemy.exc import InterfaceError, OperationalError
     from torch import OutOfMemoryError
 
-    from episodes import ExperimentLockedError, RowError, StoreError
+    from episodes import StoreUnavailableError
     from mario_env import WorkerError
     from tracking import ModelNotFoundError, RunNotFoundError, TrackingError
 
-    final = (ModelNotFoundError, RunNotFoundError, RowError, ExperimentLockedError)
-    servers = (OSError, EOFError, OperationalError, InterfaceError, StoreError, TrackingError)
+    final = (ModelNotFoundError, RunNotFoundError)
+    servers = (OSError, EOFError, OperationalError, InterfaceError, StoreUnavailableError, TrackingError)
     transient = (*servers, WorkerError, OutOfMemoryError)
     # What raised the error may be wrapped in an error that speaks to the person: look at its cause too.
     while error is not None:

@@ -135,6 +135,12 @@ def test_a_deterministic_agent_has_one_result_and_the_summary_says_so(row: MakeR
     assert summary.distance_interval.low == summary.distance_interval.high == 300
 
 
+def test_a_greedy_agents_one_episode_is_said_to_be_all_there_is(row: MakeRow) -> None:
+    summary = summarise(frame_of([row(1, 0, protocol="greedy")]))
+    assert (summary.episodes, summary.distinct) == (1, 1)
+    assert summary.note.startswith("One trajectory: a greedy agent in a deterministic game")
+
+
 def test_repeated_trajectories_are_counted(row: MakeRow) -> None:
     summary = summarise(frame_of([row(1, index, reward=float(index % 3)) for index in range(10)]))
     assert (summary.distinct, summary.note) == (3, "10 episodes, 3 different trajectories.")

@@ -1,5 +1,6 @@
 """The command `mario` answers, and explains what is wrong in one message."""
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -78,3 +79,16 @@ def test_ctrl_c_ends_with_a_checkpoint_and_the_command_to_go_on(home: Path, mari
     done = mario("episodes", "--experiment", "ctrl-c", "--count", "1")
     assert done.returncode == 0
     assert latest > 512
+
+
+def test_psql_opens_the_episodes_and_stop_ends_the_server(mario: Any, tmp_path: Path) -> None:
+    home = {"MARIO_HOME": str(tmp_path / "home")}
+    assert "no embedded Postgres is running" in mario("stop", **home).stdout
+    try:
+        line = mario("database", **home).stdout.strip()
+        psql = [*shlex.split(line), "-Atc", "SELECT count(*) FROM episodes"]
+        done = subprocess.run(psql, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "0"
+    finally:
+        stopped = mario("stop", **home)
+    assert "the embedded Postgres is stopped" in stopped.stdout

@@ -8,30 +8,23 @@ from prefect import flow, task
 from prefect.testing.utilities import prefect_test_harness
 
 from configs.schema import RetryConfig
-from episodes import RowError, StoreError
+from episodes import RowError, StoreError, StoreUnavailableError
 from mario_env import WorkerError
 from tasks.transient import is_transient, retry_options
 from tracking import ModelNotFoundError, TrackingError
 
+PASSING = [ConnectionResetError(), TimeoutError(), OSError(28, "No space left"), EOFError()]
+PASSING += [StoreUnavailableError("away"), TrackingError("away")]
+LASTING = [TypeError(), ValueError(), KeyError("x"), AssertionError(), None]
+LASTING += [RowError("column"), StoreError("wrong password"), ModelNotFoundError("x")]
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        ConnectionResetError(),
-        TimeoutError(),
-        OSError(28, "No space left"),
-        EOFError(),
-        StoreError("away"),
-        TrackingError("away"),
-    ],
-)
+
+@pytest.mark.parametrize("error", PASSING)
 def test_what_may_pass_is_retried(error: Exception) -> None:
     assert is_transient(error)
 
 
-@pytest.mark.parametrize(
-    "error", [TypeError(), ValueError(), KeyError("x"), AssertionError(), RowError("column"), ModelNotFoundError("x"), None]
-)
+@pytest.mark.parametrize("error", LASTING)
 def test_what_stays_is_not(error: Exception | None) -> None:
     assert not is_transient(error)
 
