@@ -37,7 +37,7 @@ class RewardConfig(Section):
 class EnvironmentConfig(Section):
     """The game as the agent meets it."""
 
-    emulator: Literal["nes-py"] = Field("nes-py", description="what executes the ROM")
+    emulator: Literal["nes-py", "fast"] = Field("nes-py", description="what executes the ROM: nes-py, or ours, compiled")
     game: Literal["level", "full"] = Field("level", description="one life in one level, or three lives from 1-1 on")
     world: int = Field(1, ge=1, le=8, description="the level's world; the full game starts at 1-1")
     stage: int = Field(1, ge=1, le=4, description="the level's stage")

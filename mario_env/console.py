@@ -24,7 +24,7 @@ from configs.schema import EnvironmentConfig
 from mario_env import memory as ram
 from mario_env.errors import RomUnavailableError
 
-__all__ = ["FRAMES_PER_SECOND", "SCREEN_SHAPE", "Console", "NesPyConsole", "Screen", "check_rom"]
+__all__ = ["FRAMES_PER_SECOND", "SCREEN_SHAPE", "Console", "NesPyConsole", "Screen", "check_rom", "rom_path"]
 
 Screen: TypeAlias = NDArray[np.uint8]
 
@@ -105,6 +105,11 @@ def check_rom(config: EnvironmentConfig) -> None:
             f"environment.rom: {config.rom!r} is not in the installed gym-super-mario-bros, which has only "
             f"{', '.join(available)}; the other variants exist in release 7.4.0, that is on Python 3.11 and 3.12"
         )
+
+
+def rom_path(variant: str) -> Path:
+    """Where the installed gym-super-mario-bros keeps a variant of the ROM."""
+    return _rom_folder() / _ROM_FILES[variant]
 
 
 @cache

@@ -45,7 +45,16 @@ def make(config: EnvironmentConfig, *, seed: int | None = None) -> Environment:
     Raises:
         RomUnavailableError: the installed gym-super-mario-bros has no such ROM.
     """
-    return build(NesPyConsole(config, seed=seed), config, seed=seed)
+    return build(make_console(config, seed=seed), config, seed=seed)
+
+
+def make_console(config: EnvironmentConfig, *, seed: int | None = None) -> Console:
+    """The emulator that the configuration names, with the game in it."""
+    if config.emulator == "nes-py":
+        return NesPyConsole(config, seed=seed)
+    from mario_env.fast import FastConsole  # imports numba, which nes-py does without
+
+    return FastConsole(config, seed=seed)
 
 
 def build(

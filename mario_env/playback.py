@@ -7,9 +7,9 @@ from typing import Any
 import gymnasium
 
 from configs.schema import EnvironmentConfig
-from mario_env.console import NesPyConsole, Screen
+from mario_env.console import Screen
 from mario_env.errors import PlaybackError
-from mario_env.factory import build
+from mario_env.factory import build, make_console
 from mario_env.summary import EpisodeStart, EpisodeSummary
 
 __all__ = ["PlaybackFrame", "play_back"]
@@ -74,7 +74,7 @@ def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes) ->
         return taps[0]
 
     plain = config.model_copy(update={"sticky_actions": 0.0, "noop_frames": 0})
-    env = build(NesPyConsole(plain), plain, watch=tap)
+    env = build(make_console(plain), plain, watch=tap)
     try:
         yield from _play(env, taps[0], start, actions)
     finally:

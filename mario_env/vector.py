@@ -48,6 +48,12 @@ def make_vec(config: EnvironmentConfig, n_envs: int, *, seed: int, processes: bo
     if n_envs < 1:
         raise ValueError(f"n_envs: at least 1 environment is needed, not {n_envs}")
     check_rom(config)
+    if config.emulator == "fast":
+        from mario_env.fast_vector import FastVecEnv
+
+        games = FastVecEnv(config, n_envs, seed=seed)
+        games.seed(seed)
+        return games
     factories: list[Callable[[], gymnasium.Env[Any, Any]]]
     factories = [partial(make, config, seed=seed + index) for index in range(n_envs)]
     envs: VecEnv = ProcessVecEnv(config, n_envs, seed=seed) if processes else DummyVecEnv(factories)

@@ -24,10 +24,15 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist what to keep on one worker: a file, with its fixtures; all that uses the one run of the pipeline."""
+    """Tell pytest-xdist what to keep on one worker.
+
+    A file, with its fixtures; all that uses the one run of the pipeline; all that compiles the emulator, which takes a minute.
+    """
     sharing = {item.path for item in items if "pipeline" in getattr(item, "fixturenames", ())}
+    emulator = PROJECT / "tests" / "mario_env" / "nes"
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("pipeline" if item.path in sharing else str(item.path)))
+        group = "pipeline" if item.path in sharing else "emulator" if item.path.is_relative_to(emulator) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,7 +22,7 @@ GAME = ["gym-super-mario-bros", "nes-py", "gymnasium", "numpy", "opencv-python-h
 OLD_API = ["gym", "shimmy"]
 TOOLS = ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis"]
 # Everything of tests/mario_env but what goes through stable-baselines3, and so torch.
-LEFT_OUT = ("test_vector.py", "test_stable_baselines.py")
+LEFT_OUT = ("test_vector.py", "test_stable_baselines.py", "nes")
 
 
 def other_python() -> str | None:

@@ -11,7 +11,7 @@ from configs.schema import EnvironmentConfig
 from mario_env.console import Console, Screen
 from mario_env.memory import lives
 
-__all__ = ["JoypadAction", "NoopStart", "button_combinations"]
+__all__ = ["JoypadAction", "NoopStart", "button_combinations", "pressed_buttons"]
 
 _BITS: Final = {
     "right": 0b10000000,
@@ -39,6 +39,11 @@ def button_combinations(config: EnvironmentConfig) -> tuple[tuple[str, ...], ...
     return tuple(tuple(combination) for combination in config.actions)
 
 
+def pressed_buttons(combinations: Sequence[Sequence[str]]) -> dict[int, int]:
+    """The byte of pressed buttons of each action."""
+    return {action: sum(_BITS[button] for button in set(combination)) for action, combination in enumerate(combinations)}
+
+
 class JoypadAction(TransformAction[Screen, Any, Any]):
     """Numbers the button combinations: action i presses combination i.
 
@@ -48,9 +53,7 @@ class JoypadAction(TransformAction[Screen, Any, Any]):
     """
 
     def __init__(self, env: gymnasium.Env[Screen, Any], combinations: Sequence[Sequence[str]]) -> None:
-        self._pressed = {
-            action: sum(_BITS[button] for button in set(combination)) for action, combination in enumerate(combinations)
-        }
+        self._pressed = pressed_buttons(combinations)
         super().__init__(env, self._press, Discrete(len(self._pressed)))
 
     def _press(self, action: Any) -> int:

@@ -1,0 +1,70 @@
+"""The fast emulator as a console: the same game as nes-py's, frame by frame, in this process."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from configs.schema import EnvironmentConfig
+from mario_env.console import Console, Screen, check_rom, rom_path
+from mario_env.nes.machine import Fleet, Snapshot, insert_cartridge, make_rules
+from mario_env.nes.rom import read_rom
+
+__all__ = ["FastConsole", "start_of_game"]
+
+
+@cache
+def cartridge(rom: str) -> npt.NDArray[np.void]:
+    """A variant of the ROM, decoded."""
+    return insert_cartridge(read_rom(rom_path(rom)))
+
+
+@cache
+def start_of_game(rom: str, level: tuple[int, int] | None) -> Snapshot:
+    """The state every episode starts from."""
+    fleet = Fleet(cartridge(rom), make_rules(level), 1, crop_status_bar=False)
+    fleet.start(0)
+    return fleet.snapshot(0)
+
+
+def level_of(config: EnvironmentConfig) -> tuple[int, int] | None:
+    """World and stage, or None for the full game."""
+    return (config.world, config.stage) if config.game == "level" else None
+
+
+class FastConsole(Console):
+    """The emulator of `mario_env.nes` playing the ROM that gym-super-mario-bros carries.
+
+    Args:
+        config: which level or the full game, and which variant of the ROM.
+        seed: of `np_random`.
+
+    Raises:
+        RomUnavailableError: the installed gym-super-mario-bros has no such ROM.
+        RomError: the file is not a ROM of the supported kind.
+    """
+
+    def __init__(self, config: EnvironmentConfig, *, seed: int | None = None) -> None:
+        super().__init__(seed)
+        check_rom(config)
+        self._start = start_of_game(config.rom, level_of(config))
+        self._fleet = Fleet(cartridge(config.rom), make_rules(level_of(config)), 1, crop_status_bar=False)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:
+        """Start the game again: always the same game, the seed is for the wrappers' random numbers (`np_random`)."""
+        super().reset(seed=seed)
+        self._fleet.restore(0, self._start)
+        self.memory = self.frame_memory = self._fleet.machines["ram"][0].tobytes()
+        return self.render(), {}
+
+    def step(self, action: int) -> tuple[Screen, float, bool, bool, dict[str, Any]]:
+        """Play one frame with these buttons pressed, then skip what no player can influence."""
+        terminated = self._fleet.step(0, int(action))
+        self.frame_memory = self._fleet.frame_ram[0].tobytes()
+        self.memory = self._fleet.machines["ram"][0].tobytes()
+        return self.render(), 0.0, terminated, False, {}
+
+    def render(self) -> Screen:
+        """The current screen, as an array of its own."""
+        return self._fleet.screen(0)

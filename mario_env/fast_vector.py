@@ -1,0 +1,136 @@
+"""The games of the fast emulator behind stable-baselines3's and Gymnasium's vector interfaces, all in this process."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Discrete
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from stable_baselines3.common.vec_env import VecEnv
+
+from configs.schema import EnvironmentConfig
+from mario_env.games import Games
+
+__all__ = ["FastVecEnv", "FastVectorEnv"]
+
+
+class FastVecEnv(VecEnv):
+    """stable-baselines3's interface: what :class:`~mario_env.vector.ProcessVecEnv` does, without processes.
+
+    Args:
+        config: what each game is.
+        n_envs: how many.
+        seed: game i is made with seed + i.
+        threads: see :class:`~mario_env.games.Games`.
+    """
+
+    def __init__(self, config: EnvironmentConfig, n_envs: int, *, seed: int | None = None, threads: int | None = None) -> None:
+        self.games = Games(config, n_envs, seed=seed, threads=threads)
+        super().__init__(n_envs, self.games.observation_space, Discrete(self.games.actions))
+
+    def reset(self) -> npt.NDArray[np.uint8]:
+        """Start a new episode of every game."""
+        for index in range(self.num_envs):
+            options = self._options[index] or None
+            self.reset_infos[index] = self.games.reset(index, seed=self._seeds[index], options=options)
+        self._reset_seeds()
+        self._reset_options()
+        return self.games.fleet.observations.copy()
+
+    def step_async(self, actions: npt.NDArray[np.int64]) -> None:
+        """Remember the actions; games are played in `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> Any:
+        """Play one decision; a game that ended is reset, its last observation is in info's `terminal_observation`."""
+        observations, rewards, terminated, truncated, infos = self.games.step(self._actions)
+        dones = [ended or cut for ended, cut in zip(terminated, truncated, strict=True)]
+        for index, info in enumerate(infos):
+            info["TimeLimit.truncated"] = truncated[index] and not terminated[index]
+            self.reset_infos[index] = {}
+            if dones[index]:
+                info["terminal_observation"] = observations[index].copy()
+                self.reset_infos[index] = self.games.reset(index)
+        return observations.copy(), np.array(rewards), np.array(dones), infos
+
+    def close(self) -> None:
+        """End the threads; closing twice is no error."""
+        self.games.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """An attribute of the games' seats."""
+        return [getattr(self.games.seats[index], attr_name) for index in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Set an attribute of the games' seats."""
+        for index in self._get_indices(indices):
+            setattr(self.games.seats[index], attr_name, value)
+
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        """Call a method of the games' seats."""
+        methods = [getattr(self.games.seats[index], method_name) for index in self._get_indices(indices)]
+        return [method(*method_args, **method_kwargs) for method in methods]
+
+    def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None) -> list[bool]:
+        """No: there are no wrappers here."""
+        return [False for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[Any]:
+        """The current screens."""
+        return [seat.render() for seat in self.games.seats]
+
+
+class FastVectorEnv(VectorEnv[Any, Any, Any]):
+    """Gymnasium's interface, resetting in the same step: infos carry `final_obs` and `final_info`.
+
+    Args:
+        config: what each game is.
+        num_envs: how many.
+        seed: game i is made with seed + i.
+        threads: see :class:`~mario_env.games.Games`.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+
+    def __init__(
+        self, config: EnvironmentConfig, num_envs: int, *, seed: int | None = None, threads: int | None = None
+    ) -> None:
+        self.games = Games(config, num_envs, seed=seed, threads=threads)
+        self.num_envs, self.render_mode = num_envs, "rgb_array"
+        self.single_observation_space = self.games.observation_space
+        self.single_action_space = Discrete(self.games.actions)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
+        """Start a new episode of every game; game i with seed + i."""
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
+        infos: dict[str, Any] = {}
+        for index, own in enumerate(seeds):
+            infos = self._add_info(infos, self.games.reset(index, seed=own, options=options), index)
+        return self.games.fleet.observations.copy(), infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Play one decision."""
+        observations, rewards, terminated, truncated, all_infos = self.games.step(actions)
+        infos: dict[str, Any] = {}
+        for index, info in enumerate(all_infos):
+            if terminated[index] or truncated[index]:
+                final = {"final_obs": observations[index].copy(), "final_info": info}
+                infos = self._add_info(infos, {**final, **self.games.reset(index)}, index)
+            else:
+                infos = self._add_info(infos, info, index)
+        return observations.copy(), np.array(rewards), np.array(terminated), np.array(truncated), infos
+
+    def render(self) -> tuple[Any, ...]:
+        """The current screens."""
+        return tuple(seat.render() for seat in self.games.seats)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the threads."""
+        self.games.close()

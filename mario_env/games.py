@@ -1,0 +1,227 @@
+"""Many games on the fast emulator, stepped together: what `factory.make` puts around one console, for a whole fleet.
+
+Facts, reward, ends and observations are computed in compiled code (`mario_env.nes.play`); here are the infos made of them, the
+random numbers (the same generators, used in the same order, as in the wrappers), the resets, and the records of the episodes.
+"""
+
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from operator import add
+from typing import Any, Final
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Box, Discrete
+from gymnasium.utils.seeding import np_random
+from gymnasium.wrappers import StickyAction
+
+from configs.game_facts import STATUSES
+from configs.schema import EnvironmentConfig
+from mario_env.console import check_rom
+from mario_env.fast import cartridge, level_of, start_of_game
+from mario_env.memory import lives
+from mario_env.nes.machine import Fleet, make_rules
+from mario_env.nes.play import END_REASONS, FACTS
+from mario_env.summary import EpisodeStart, EpisodeSummary
+from mario_env.wrappers.actions import button_combinations, pressed_buttons
+from mario_env.wrappers.reward import REWARD_COMPONENTS
+
+__all__ = ["Games", "Seat"]
+
+_STATUS, _FLAG, _FRAMES, _REASON = (FACTS.index(name) for name in ("status", "flag_get", "frames", "end_reason"))
+_TERMINATED, _TRUNCATED = FACTS.index("terminated"), FACTS.index("truncated")
+_INFO_FACTS: Final = FACTS[: FACTS.index("frames")]
+_END_FACTS: Final = ("x_pos", "y_pos", "score", "coins", "time", "life", "status", "world", "stage")
+
+Observations = npt.NDArray[np.uint8]
+
+
+class Seat(gymnasium.Env[Any, Any]):
+    """One of the games, as far as it is an environment of its own: its random numbers, its state, its screen.
+
+    Attributes:
+        memory: the RAM.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 60}  # noqa: RUF012
+
+    def __init__(self, games: "Games", index: int, seed: int | None) -> None:
+        self.render_mode = "rgb_array"
+        self.observation_space, self.action_space = games.observation_space, Discrete(games.actions)
+        self._np_random, self._np_random_seed = np_random(seed)
+        self.action_space.seed(seed)
+        self._games, self._index = games, index
+
+    @property
+    def memory(self) -> bytes:
+        """The RAM (2048 bytes) after the last reset or decision."""
+        memory: bytes = self._games.fleet.machines["ram"][self._index].tobytes()
+        return memory
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start a new episode. The observation is in the games' array."""
+        super().reset(seed=seed)
+        return None, self._games.start(self._index, self.np_random, options or {})
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Games are stepped together."""
+        raise NotImplementedError("a game of several is stepped with all of them")
+
+    def render(self) -> Any:
+        """The current screen, RGB, uint8 of shape (240, 256, 3)."""
+        frames = int(self._games.fleet.facts[self._index, _FRAMES])
+        return self._games.fleet.screen(self._index, max(0, frames - 1) & 1)
+
+
+class _Record:
+    """What is noted of a running episode."""
+
+    def __init__(self, noop_frames: int) -> None:
+        self.start = EpisodeStart(noop_frames=noop_frames)
+        self.actions = bytearray()
+        self.components = [0.0] * len(REWARD_COMPONENTS)
+        self.started = time.perf_counter()
+
+
+class Games:
+    """`count` games that `config` describes; game i is seeded with seed + i.
+
+    Args:
+        config: the environment's section of the configuration.
+        count: how many.
+        seed: of the first game.
+        threads: how many threads play them; by default one for each core, as far as there are games.
+
+    Raises:
+        RomUnavailableError: the installed gym-super-mario-bros has no such ROM.
+    """
+
+    def __init__(self, config: EnvironmentConfig, count: int, *, seed: int | None = None, threads: int | None = None) -> None:
+        check_rom(config)
+        self._pressed = pressed_buttons(button_combinations(config))
+        self.actions = len(self._pressed)
+        self.observation_space = Box(0, 255, (4, 84, 84), np.uint8)
+        self.fleet = Fleet(cartridge(config.rom), _rules(config), count, crop_status_bar=config.crop_status_bar)
+        self._start = start_of_game(config.rom, level_of(config))
+        self.fleet.restore(0, self._start)
+        self.fleet.begin(0)
+        self._beginning = self.fleet.episode(0)
+        self._most_noops = config.noop_frames
+        self.seats = [Seat(self, i, None if seed is None else seed + i) for i in range(count)]
+        self._envs: list[gymnasium.Env[Any, Any]] = list(self.seats)
+        if config.sticky_actions:
+            self._envs = [StickyAction(seat, config.sticky_actions) for seat in self.seats]
+        self._sticky = bool(config.sticky_actions)
+        self._records = [_Record(0) for _ in range(count)]
+        self._parts = max(1, min(count, threads or os.cpu_count() or 1))
+        self._threads = ThreadPoolExecutor(self._parts - 1, "mario") if self._parts > 1 else None
+
+    def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Start a new episode of one game; the observation is in `fleet.observations`."""
+        return self._envs[index].reset(seed=seed, options=options)[1]
+
+    def start(self, index: int, generator: np.random.Generator, options: dict[str, Any]) -> dict[str, Any]:
+        """Restore the start of the game and idle; as NoopStart does it."""
+        count = options.get("noop_frames")
+        if count is None:
+            count = int(generator.integers(1, self._most_noops + 1)) if self._most_noops else 0
+        count = self._idle(index, count)
+        self._records[index] = _Record(count)
+        if count:
+            self.fleet.begin(index)
+        else:
+            self.fleet.resume(index, self._beginning)
+        return {"noop_frames": count, **_facts(self.fleet.facts[index].tolist())}
+
+    def _idle(self, index: int, count: int) -> int:
+        """Idle for so many frames, or, where idling kills, half as long as it takes to die; returns the frames."""
+        self.fleet.restore(index, self._start)
+        alive = lives(self.seats[index].memory)
+        for frame in range(count):
+            if self.fleet.step(index, 0) or lives(self.seats[index].memory) < alive:
+                return self._idle(index, frame // 2)
+        return count
+
+    def step(self, actions: Iterable[Any]) -> tuple[Observations, list[float], list[bool], list[bool], list[dict[str, Any]]]:
+        """Play one decision in every game.
+
+        Returns:
+            Observations (`fleet.observations`), rewards, terminated, truncated, infos; nothing is reset.
+
+        Raises:
+            ValueError: an action is not between 0 and the number of actions.
+        """
+        taken = [int(action) for action in actions]
+        if self._sticky:
+            taken = [int(env.action(action)) for env, action in zip(self._envs, taken, strict=True)]  # type: ignore[attr-defined]
+        try:
+            pressed = [self._pressed[action] for action in taken]
+        except KeyError as error:
+            raise ValueError(f"there is no action {error}: the actions are 0 to {self.actions - 1}") from None
+        self.fleet.decide(pressed, self._threads, self._parts)
+        rewards, terminated, truncated, infos = [], [], [], []
+        rows = zip(self._records, taken, self.fleet.facts.tolist(), self.fleet.components.tolist(), strict=True)
+        for record, action, facts, components in rows:
+            info = _facts(facts)
+            named = dict(zip(REWARD_COMPONENTS, components, strict=True))
+            info["reward_components"], info["frames"] = named, facts[_FRAMES]
+            record.actions.append(action)
+            record.components = list(map(add, record.components, components))
+            rewards.append(sum(components))
+            terminated.append(facts[_TERMINATED] != 0)
+            truncated.append(facts[_TRUNCATED] != 0)
+            if facts[_REASON]:
+                info["end_reason"] = END_REASONS[facts[_REASON]]
+            if terminated[-1] or truncated[-1]:
+                _summarise(record, info)
+            infos.append(info)
+        return self.fleet.observations, rewards, terminated, truncated, infos
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads, self._parts = None, 1
+
+
+def _rules(config: EnvironmentConfig) -> npt.NDArray[np.void]:
+    reward = config.reward
+    return make_rules(
+        level_of(config),
+        frame_skip=config.frame_skip,
+        life_loss_ends_episode=config.life_loss_ends_episode,
+        stall_after=config.stall_after,
+        max_steps=config.max_steps,
+        progress_limit=reward.progress_limit,
+        weights=tuple(getattr(reward, name) for name in REWARD_COMPONENTS),
+        scale=reward.scale,
+    )
+
+
+def _facts(facts: list[int]) -> dict[str, Any]:
+    info: dict[str, Any] = dict(zip(_INFO_FACTS, facts, strict=False))
+    info["status"], info["flag_get"] = STATUSES[facts[_STATUS]], facts[_FLAG] != 0
+    return info
+
+
+def _summarise(record: _Record, info: dict[str, Any]) -> None:
+    """Put an episode's summary into its last info; as EpisodeRecorder does it."""
+    info.setdefault("end_reason", "step_limit")
+    summary = EpisodeSummary(
+        reward=sum(record.components),
+        steps=len(record.actions),
+        frames=info["frame_count"],
+        duration_seconds=time.perf_counter() - record.started,
+        distance_traveled=info["distance"],
+        **{name: info[name] for name in _END_FACTS},
+        level_completed=info["levels_completed"] > 0,
+        end_reason=info["end_reason"],
+        reward_components=dict(zip(REWARD_COMPONENTS, record.components, strict=True)),
+        start=record.start,
+        actions=bytes(record.actions),
+    )
+    info["episode_summary"] = summary
+    info["episode"] = {"r": summary.reward, "l": summary.steps, "t": round(summary.duration_seconds, 6)}

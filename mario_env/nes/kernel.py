@@ -1,0 +1,115 @@
+"""The one function through which Python enters compiled code.
+
+One, because numba compiles all that a function calls anew for each function that Python can call. It is kept in numba's cache
+(`NUMBA_CACHE_DIR`, or `__pycache__`). Numba renews a cached function when its own file changes, not when a file changes that
+it calls into: so a hash of this folder's sources is part of its key.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import from_dtype, njit, types
+from numba.core import event
+
+from mario_env.nes import cpu, game, observation, play
+from mario_env.nes.state import CARTRIDGE, MACHINE
+
+__all__ = ["DECIDE", "EXECUTE", "OBSERVE", "START", "STEP", "kernel"]
+
+START, STEP, DECIDE, OBSERVE, EXECUTE = range(5)  # commands
+
+_kernel: Any = None
+_NOT_COMPILED = ("__init__.py", "machine.py", "rom.py")
+
+
+def _hash_of_sources() -> str:
+    sources = sorted(path for path in Path(__file__).parent.glob("*.py") if path.name not in _NOT_COMPILED)
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+
+
+_STAMP = _hash_of_sources()  # of what was imported, not of what the files become while this runs
+
+
+def _make(stamp: str) -> Any:
+    @njit(nogil=True, cache=True, error_model="numpy")
+    def serve(
+        command: int, first: int, last: int, machines: Any, saved: Any, cartridge: Any, rules: Any, tables: Any, words: Any,
+        pixels: Any, frames: Any, episodes: Any, gray_words: Any, gray: Any, sums: Any, buttons: Any, facts: Any,
+        components: Any, before: Any, observations: Any,
+    ) -> int:  # fmt: skip
+        """Do something with the machines from `first` up to `last`."""
+        if len(stamp) == 0:
+            return 0
+        c, r, t, over = cartridge[0], rules[0], tables[0], 0
+        for i in range(first, last):
+            m = machines[i]
+            if command == START:
+                game.start(m, c, words[i, 0], pixels[i, 0], r.one_level, r.world, r.stage, r.area)
+            elif command == STEP:
+                over = int(game.step(m, c, words[i, 0], pixels[i, 0], frames[i], buttons[i], True, r.one_level))
+            elif command == EXECUTE:
+                cpu.run(m, c, words[i, 0], pixels[i, 0], m.clock + 1)
+            elif command == OBSERVE:
+                play.begin(m, episodes[i], facts[i])
+                newest = observations[i, 3]
+                observation.observe(words[i, 0], words[i, 0], t, gray_words[i], gray[i], sums[i], newest)
+                for k in range(3):
+                    observations[i, k] = newest
+            elif command == DECIDE:
+                frame = play.decide(
+                    machines, saved, i, c, words[i], pixels[i], frames[i], episodes[i], r, buttons[i], facts[i], components[i]
+                )
+                other = frame & 1 if frame == 0 else (frame - 1) & 1  # an episode's only frame is its own maximum
+                observations[i, :3] = before[i, 1:]
+                observation.observe(
+                    words[i, other], words[i, frame & 1], t, gray_words[i], gray[i], sums[i], observations[i, 3]
+                )
+        return over
+
+    return serve
+
+
+def _signature() -> tuple[Any, ...]:
+    def array(kind: Any, dimensions: int) -> Any:
+        return types.Array(kind if isinstance(kind, types.Type) else from_dtype(np.dtype(kind)), dimensions, "C")
+
+    return (
+        types.int64, types.int64, types.int64, array(MACHINE, 1), array(MACHINE, 1), array(CARTRIDGE, 1),
+        array(play.RULES, 1), array(observation.RESIZE, 1), array(np.uint64, 3), array(np.uint8, 3), array(np.uint8, 2),
+        array(play.EPISODE, 1), array(np.uint64, 2), array(np.uint8, 2), array(np.uint16, 2), array(np.int64, 1),
+        array(np.int64, 2), array(np.float64, 2), array(np.uint8, 4), array(np.uint8, 4),
+    )  # fmt: skip
+
+
+class _Announcement(event.Listener):
+    """Says once that compilation has begun."""
+
+    said = False
+
+    def on_start(self, _: Any) -> None:
+        if not self.said:
+            self.said = True
+            sys.stderr.write("Compiling the emulator: once on this machine, for about a minute ...\n")
+            sys.stderr.flush()
+
+    def on_end(self, _: Any) -> None:
+        pass
+
+
+def kernel() -> Any:
+    """The compiled function, from the cache or compiled now (which is announced on standard error)."""
+    global _kernel
+    if _kernel is None:
+        function = _make(_STAMP)
+        listener = _Announcement()
+        event.register("numba:compile", listener)  # type: ignore[no-untyped-call]
+        try:
+            function.compile(_signature())
+        finally:
+            event.unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
+        function.disable_compile()
+        _kernel = function
+    return _kernel

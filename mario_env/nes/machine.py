@@ -1,0 +1,174 @@
+"""Machines for Python code: a fleet of them with one cartridge and one set of rules."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mario_env.nes.decode import decode_program, decoding_tables
+from mario_env.nes.kernel import DECIDE, EXECUTE, OBSERVE, START, STEP, kernel
+from mario_env.nes.observation import RING_LINES, SIZE, resize_tables
+from mario_env.nes.picture import PALETTE_RGB, unfold
+from mario_env.nes.play import EPISODE, FACTS, RULES
+from mario_env.nes.rom import Rom
+from mario_env.nes.state import CARTRIDGE, MACHINE, SCREEN_WORDS
+
+__all__ = ["Fleet", "Snapshot", "insert_cartridge"]
+
+# gym-super-mario-bros: worlds in which the second stage begins with a walk into a pipe, an area of its own
+_WORLDS_WITH_ENTRANCE: Final = (1, 2, 4, 7)
+
+Records = npt.NDArray[np.void]
+Snapshot = tuple[npt.NDArray[np.void], npt.NDArray[np.uint64]]
+Episode = tuple[npt.NDArray[np.void], npt.NDArray[np.int64], npt.NDArray[np.uint8]]
+
+
+def insert_cartridge(rom: Rom) -> npt.NDArray[np.void]:
+    """Decode a ROM for the emulator: one CARTRIDGE record, which any number of machines may share."""
+    cartridge = np.zeros(1, CARTRIDGE)
+    card: Any = cartridge[0]
+    card["code"] = decode_program(rom.prg)
+    card["prg"] = np.frombuffer(rom.prg, np.uint8)
+    card["chr"] = np.frombuffer(rom.chr, np.uint8)
+    bits = np.unpackbits(card["chr"].reshape(-1, 2, 8, 1), axis=3)  # tile, plane, row, pixel
+    masks = np.ascontiguousarray(bits * np.uint8(0xFF))
+    card["plane0"] = np.ascontiguousarray(masks[:, 0]).view("<u8").reshape(-1)
+    card["plane1"] = np.ascontiguousarray(masks[:, 1]).view("<u8").reshape(-1)
+    card["reversed"] = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
+    card["mirror_shift"] = 10 if rom.vertical_mirroring else 11
+    card["handlers"], card["kinds"] = decoding_tables()
+    return cartridge
+
+
+def make_rules(
+    level: tuple[int, int] | None,
+    *,
+    frame_skip: int = 1,
+    life_loss_ends_episode: bool = False,
+    stall_after: int | None = None,
+    max_steps: int | None = None,
+    progress_limit: int = 0,
+    weights: tuple[float, ...] = (0.0,) * 5,
+    scale: float = 1.0,
+) -> npt.NDArray[np.void]:
+    """One RULES record. `level` is (world, stage), or None for the full game; `weights` and `scale` are the reward's."""
+    rules = np.zeros(1, RULES)
+    world, stage = level or (1, 1)
+    area = stage + 1 if world in _WORLDS_WITH_ENTRANCE and stage >= 2 else stage
+    rules[0] = (
+        level is not None, world, stage, area, frame_skip, life_loss_ends_episode, stall_after or 0, max_steps or 0,
+        progress_limit, weights,
+        scale,
+    )  # fmt: skip
+    return rules
+
+
+class Fleet:
+    """`count` machines that play the same level by the same rules.
+
+    Attributes:
+        machines: a MACHINE record each; `machines["ram"][i]` is machine i's RAM, and may be written to.
+        facts: the facts of each machine after the last decision, in the order of FACTS.
+        components: the weighted components of each machine's reward.
+        observations: uint8 (count, 4, 84, 84), one of two arrays by turns.
+    """
+
+    def __init__(self, cartridge: Records, rules: Records, count: int, *, crop_status_bar: bool) -> None:
+        self.count = count
+        self.kernel = kernel()
+        self._cartridge, self._rules, self._tables = cartridge, rules, resize_tables(crop_status_bar)
+        self.machines, self._saved = np.zeros(count, MACHINE), np.zeros(count, MACHINE)
+        self._words = np.zeros((count, 2, SCREEN_WORDS), np.uint64)
+        self._pixels = self._words.view(np.uint8)
+        self.frame_ram = np.zeros((count, 0x800), np.uint8)
+        self._episodes = np.zeros(count, EPISODE)
+        self._gray_words = np.zeros((count, RING_LINES * 32), np.uint64)
+        self._gray = self._gray_words.view(np.uint8)
+        self._sums = np.zeros((count, 512), np.uint16)
+        self._buttons = np.zeros(count, np.int64)
+        self.facts = np.zeros((count, len(FACTS)), np.int64)
+        self.components = np.zeros((count, 5))
+        self.observations = np.zeros((count, 4, SIZE, SIZE), np.uint8)
+        self._before = np.zeros_like(self.observations)
+
+    def _call(self, command: int, first: int, last: int, before: npt.NDArray[np.uint8]) -> int:
+        return int(
+            self.kernel(
+                command, first, last, self.machines, self._saved, self._cartridge, self._rules, self._tables, self._words,
+                self._pixels, self.frame_ram, self._episodes, self._gray_words, self._gray, self._sums, self._buttons,
+                self.facts, self.components, before, self.observations,
+            )
+        )  # fmt: skip
+
+    def call_for_nothing(self) -> None:
+        """Enter and leave compiled code; for benchmarks."""
+        self._call(START, 0, 0, self.observations)
+
+    def start(self, index: int) -> None:
+        """Reset a machine and play to where the player can move."""
+        self._call(START, index, index + 1, self.observations)
+
+    def step(self, index: int, buttons: int) -> bool:
+        """Play one frame, draw it, and skip what follows; whether the game is over."""
+        self._buttons[index] = buttons
+        return self._call(STEP, index, index + 1, self.observations) != 0
+
+    def execute(self, index: int) -> None:
+        """Execute one instruction, and nothing else."""
+        self._call(EXECUTE, index, index + 1, self.observations)
+
+    def begin(self, index: int) -> None:
+        """Start an episode: facts and observation are those of the machine's present state."""
+        self._call(OBSERVE, index, index + 1, self.observations)
+
+    def decide(self, buttons: Sequence[int], threads: ThreadPoolExecutor | None = None, parts: int = 1) -> None:
+        """Play one decision on every machine, in so many parts at once."""
+        before = self.observations
+        self.observations, self._before = self._before, before
+        self._buttons[:] = buttons
+        if threads is None or parts == 1:
+            self._call(DECIDE, 0, self.count, before)
+            return
+        bounds = [self.count * part // parts for part in range(parts + 1)]
+        others: list[Future[int]] = [
+            threads.submit(self._call, DECIDE, first, last, before) for first, last in pairwise(bounds[1:])
+        ]
+        self._call(DECIDE, 0, bounds[1], before)
+        for other in others:
+            other.result()
+
+    def snapshot(self, index: int) -> Snapshot:
+        """A copy of a machine and of its screen, as :meth:`step` or :meth:`start` left it."""
+        return self.machines[index : index + 1].copy(), self._words[index, 0].copy()
+
+    def save(self, index: int) -> Records:
+        """A copy of a machine alone, without its screen: all that its future depends on."""
+        return self.machines[index : index + 1].copy()
+
+    def put_back(self, index: int, saved: Records) -> None:
+        """Make a machine what it was when it was saved."""
+        self.machines[index] = saved[0]
+
+    def restore(self, index: int, snapshot: Snapshot) -> None:
+        """Make a machine what it was."""
+        self.machines[index] = snapshot[0][0]
+        self._words[index, 0] = snapshot[1]
+
+    def episode(self, index: int) -> Episode:
+        """A copy of what :meth:`begin` computed."""
+        return self._episodes[index : index + 1].copy(), self.facts[index].copy(), self.observations[index].copy()
+
+    def resume(self, index: int, episode: Episode) -> None:
+        """Begin an episode whose machine is as it was when the episode was copied."""
+        self._episodes[index] = episode[0][0]
+        self.facts[index], self.observations[index] = episode[1], episode[2]
+
+    def screen(self, index: int, buffer: int = 0) -> npt.NDArray[np.uint8]:
+        """A machine's screen, RGB, shape (240, 256, 3).
+
+        The frames of a decision are drawn into two buffers by turns, the first of them (and single frames) into buffer 0.
+        """
+        return np.take(PALETTE_RGB, unfold(self._words[index, buffer]), axis=0)

@@ -1,0 +1,202 @@
+"""From two screens to an observation: maximum, luma, crop and area resize to 84 by 84, as OpenCV computes them.
+
+Maximum and luma of two pixels are one look-up in a table of 64 x 64 colours, which is made with OpenCV itself. The resize
+is exact in integers: 256 columns become 84 with weights in 21sts, 240 rows (208 without the status bar) with weights in 7ths
+(21sts). OpenCV adds floats: where the exact result lies halfway between two integers its rounding decides, and is repeated.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from numba import int64, uint64
+
+from mario_env.nes.compiling import inlined, leaf
+from mario_env.nes.picture import PALETTE_RGB
+
+SIZE: Final = 84
+STATUS_BAR_ROWS: Final = 32
+WIDTH, HEIGHT = 256, 240
+TAPS: Final = 4  # no output pixel is covered by more rows or columns
+REMAINDER: Final = (1 << 40) - 1
+NOTHING: Final = np.float32(0.0)
+BYTE: Final = np.uint64(0xFF)
+RING_LINES: Final = 32
+RING: Final = RING_LINES - 1
+
+RESIZE: Final = np.dtype(
+    [
+        ("luma", np.uint8, 64 * 64),
+        ("first_row", np.int64),
+        ("rows", np.int64, SIZE),  # the first of the four rows an output row is made of
+        ("row_weights", np.uint16, (SIZE, TAPS)),
+        ("row_floats", np.float32, (SIZE, TAPS)),
+        ("columns", np.int64, SIZE),
+        ("column_weights", np.uint32, (SIZE, TAPS)),
+        ("column_floats", np.float32, (SIZE, TAPS)),
+        ("total", np.int64),  # the sum of an output pixel's weights
+        ("reciprocal", np.int64),  # 2**40 / total, rounded up
+    ],
+    align=True,
+)
+
+
+class _Axis(NamedTuple):
+    first: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.int64]
+    floats: npt.NDArray[np.float32]
+    total: int
+
+
+def _axis(source: int) -> _Axis:
+    """What each of 84 output pixels takes from `source` pixels: the first, integer weights, and OpenCV's (resize.cpp)."""
+    divisor = int(np.gcd(source, SIZE))
+    unit, total = SIZE // divisor, source // divisor  # an output pixel is `total` units wide, an input pixel `unit`
+    first, weights = np.zeros(SIZE, np.int64), np.zeros((SIZE, TAPS), np.int64)
+    floats = np.zeros((SIZE, TAPS), np.float32)
+    scale = source / SIZE
+    for i in range(SIZE):
+        start, end = i * total, (i + 1) * total
+        first[i] = min(start // unit, source - TAPS)
+        for tap in range(TAPS):
+            left = (int(first[i]) + tap) * unit
+            weights[i, tap] = max(0, min(end, left + unit) - max(start, left))
+            low, high = max(i * scale, int(first[i]) + tap), min((i + 1) * scale, int(first[i]) + tap + 1)
+            if weights[i, tap]:
+                floats[i, tap] = 1.0 / scale if weights[i, tap] == unit else (high - low) / scale
+    return _Axis(first, weights, floats, total)
+
+
+def resize_tables(crop_status_bar: bool) -> npt.NDArray[np.void]:
+    """One RESIZE record."""
+    tables = np.zeros(1, RESIZE)
+    table: Any = tables[0]
+    pairs = np.maximum(PALETTE_RGB[:, None], PALETTE_RGB[None, :])
+    table["luma"] = cv2.cvtColor(np.ascontiguousarray(pairs), cv2.COLOR_RGB2GRAY).reshape(-1)
+    table["first_row"] = STATUS_BAR_ROWS if crop_status_bar else 0
+    rows, columns = _axis(HEIGHT - int(table["first_row"])), _axis(WIDTH)
+    table["rows"] = rows.first + table["first_row"]
+    table["row_weights"], table["row_floats"] = rows.weights, rows.floats
+    table["columns"], table["column_weights"], table["column_floats"] = columns.first, columns.weights, columns.floats
+    table["total"] = rows.total * columns.total
+    table["reciprocal"] = -(-(1 << 40) // int(table["total"]))
+    return tables
+
+
+@leaf
+def observe(previous: Any, last: Any, r: Any, gray_words: Any, gray: Any, sums: Any, output: Any) -> None:
+    """Write the observation of two screens' words.
+
+    `gray_words` and `gray` are the same scratch memory: a ring of 32 lines of 256 bytes, which stays in the fastest cache.
+    `sums` has 2 x 256 uint16, `output` shape (84, 84).
+    """
+    y, halves = 0, 1
+    for band in range(r.first_row >> 3, HEIGHT >> 3):
+        _pool(previous, last, r, band, gray_words)
+        while y < SIZE and r.rows[y] + TAPS <= 8 * band + 8:
+            row = (y & 1) * WIDTH
+            _weigh_rows(gray, r.rows[y], r.row_weights[y], sums, row)
+            if halves == 0 and _is_repeated(sums):  # a third of the rows, typically; halves may be rounded differently
+                for x in range(SIZE):
+                    output[y, x] = output[y - 1, x]
+            else:
+                halves = _weigh_columns(gray, r, y, sums, row, output)
+            y += 1
+
+
+@leaf
+def _is_repeated(sums: Any) -> bool:
+    """Whether both rows of sums are the same."""
+    different = 0
+    for x in range(WIDTH):
+        different |= sums[x] ^ sums[WIDTH + x]
+    return different == 0
+
+
+@leaf
+def _weigh_rows(gray: Any, top: int, weights: Any, sums: Any, row: int) -> None:
+    """Four rows with their weights, as one row of sums."""
+    w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
+    first, second = (top & RING) * WIDTH, (top + 1 & RING) * WIDTH
+    third, fourth = (top + 2 & RING) * WIDTH, (top + 3 & RING) * WIDTH
+    for x in range(WIDTH):
+        upper = gray[first + x] * w0 + gray[second + x] * w1
+        sums[(row & WIDTH) + x] = upper + gray[third + x] * w2 + gray[fourth + x] * w3
+
+
+@leaf
+def _weigh_columns(gray: Any, r: Any, y: int, sums: Any, row: int, output: Any) -> int:
+    """A row of the observation; returns how many of its pixels lie halfway between two integers.
+
+    The two inner columns of four are covered entirely, so they have the same weight.
+    """
+    columns, weights = r.columns, r.column_weights
+    half, reciprocal = r.total >> 1, r.reciprocal
+    inner, halves = int64(weights[0, 1]), 0
+    for x in range(SIZE):
+        left = (columns[x] & 0xFF) + (row & WIDTH)
+        value = int64(sums[left]) * int64(weights[x, 0]) + int64(sums[left + 3]) * int64(weights[x, 3]) + half
+        value += (int64(sums[left + 1]) + int64(sums[left + 2])) * inner
+        scaled = value * reciprocal
+        rounded = scaled >> 40
+        if scaled & REMAINDER < reciprocal:
+            rounded = _as_opencv_rounds(r, gray, y, x)
+            halves += 1
+        output[y, x] = rounded
+    return halves
+
+
+@leaf
+def _pool(previous: Any, last: Any, r: Any, band: int, gray_words: Any) -> None:
+    """The luma of the pixelwise maximum in eight lines, a row of blocks."""
+    luma = r.luma
+    first = band * 256 & 0x1F00
+    seen_a, seen_b, seen = ~last[first], uint64(0), uint64(0)
+    for column in range(32):
+        at, out = first | column << 3, (band * 8 & RING) << 5 | column
+        different = uint64(0)
+        for row in range(8):
+            different |= (last[at + row] ^ seen_a) | (previous[at + row] ^ seen_b)
+        if different == 0:  # an even area is looked up once
+            for row in range(8):
+                gray_words[out + row * 32] = seen
+            continue
+        for row in range(8):
+            a, b = last[at + row], previous[at + row]
+            if a != seen_a or b != seen_b:
+                seen_a, seen_b, seen = a, b, _look_up(luma, a, b)
+            gray_words[out + row * 32] = seen
+
+
+@inlined
+def _look_up(luma: Any, a: Any, b: Any) -> Any:
+    """Eight pairs of colours."""
+    gray = uint64(0)
+    for i in range(8):
+        shift = uint64(8 * i)
+        pair = int64((a >> shift) & BYTE) << 6 | int64((b >> shift) & BYTE)
+        gray |= uint64(luma[pair & 0xFFF]) << shift
+    return gray
+
+
+@leaf
+def _as_opencv_rounds(r: Any, gray: Any, y: int, x: int) -> int:
+    """An output pixel as OpenCV adds it up, in single precision and in its order; half of an integer goes to the even one."""
+    total = NOTHING
+    for i in range(TAPS):
+        beta = r.row_floats[y, i]
+        if beta == 0.0:
+            continue
+        line = NOTHING
+        at = (r.rows[y] + i & RING) * WIDTH + r.columns[x]
+        for j in range(TAPS):
+            alpha = r.column_floats[x, j]
+            if alpha != 0.0:
+                line += np.float32(gray[at + j]) * alpha
+        total += beta * line
+    low = int(total)
+    rest = total - np.float32(low)
+    if rest > 0.5 or (rest == 0.5 and low & 1):
+        low += 1
+    return low

@@ -1,0 +1,204 @@
+"""Decisions of an agent, many machines in one call: frames, facts, reward, ends and observation without leaving compiled code.
+
+What is computed is defined by the wrappers of `mario_env`: FrameSkip, MemoryFacts, MemoryReward, LifeLossTermination,
+StallTruncation, TimeLimit, Grayscale, CropStatusBar, ResizeObservation. The tests compare the two.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numba import int64
+
+from mario_env.nes import game
+from mario_env.nes.compiling import leaf
+
+FACTS: Final = (
+    "x_pos", "y_pos", "score", "coins", "time", "life", "status", "world", "stage", "flag_get",
+    "frame_count", "progress", "distance", "deaths", "time_ups", "levels_completed",
+    "frames", "end_reason", "terminated", "truncated",
+)  # fmt: skip
+END_REASONS: Final = ("", "died", "timed_out", "game_over", "completed", "life_lost", "stalled")
+NONE, DIED, TIMED_OUT, GAME_OVER, COMPLETED, LIFE_LOST, STALLED = range(7)
+LEVELS: Final = 0x500  # more than 4 x 255 + 255
+FASTEST: Final = 8  # pixels a frame; see mario_env.wrappers.facts
+
+EPISODE: Final = np.dtype(
+    [
+        ("frame_count", np.int64),
+        ("progress", np.int64),
+        ("distance", np.int64),
+        ("deaths", np.int64),
+        ("time_ups", np.int64),
+        ("levels_completed", np.int64),
+        ("x", np.int64),
+        ("level", np.int64),
+        ("furthest", np.int32, LEVELS),  # of each level; -1: not visited
+        # after the last decision
+        ("paid_progress", np.int64),
+        ("paid_deaths", np.int64),
+        ("paid_completed", np.int64),
+        ("paid_time", np.int64),
+        ("paid_score", np.int64),
+        ("steps", np.int64),
+        ("idle", np.int64),
+        ("reached_distance", np.int64),
+        ("reached_completed", np.int64),
+    ],
+    align=True,
+)
+
+RULES: Final = np.dtype(
+    [
+        ("one_level", np.bool_),
+        ("world", np.int64),
+        ("stage", np.int64),
+        ("area", np.int64),
+        ("frame_skip", np.int64),
+        ("life_loss_ends_episode", np.bool_),
+        ("stall_after", np.int64),  # 0: never
+        ("max_steps", np.int64),  # 0: never
+        ("progress_limit", np.int64),
+        ("weights", np.float64, 5),  # progress, clock, score, death, completion
+        ("scale", np.float64),
+    ],
+    align=True,
+)
+
+
+@leaf
+def begin(m: Any, e: Any, facts: Any) -> None:
+    """Start an episode's counts from the machine's present state."""
+    e.frame_count, e.progress, e.distance, e.deaths, e.time_ups, e.levels_completed = 0, 0, 0, 0, 0, 0
+    for i in range(LEVELS):
+        e.furthest[i] = -1
+    e.steps, e.idle, e.reached_distance, e.reached_completed = 0, 0, 0, 0
+    e.paid_progress, e.paid_deaths, e.paid_completed = 0, 0, 0
+    _arrive(e, m.ram)
+    _report(e, m.ram, facts)
+    e.paid_time, e.paid_score = facts[4], facts[2]
+    facts[16], facts[17], facts[18], facts[19] = 0, NONE, 0, 0
+
+
+@leaf
+def _report(e: Any, ram: Any, facts: Any) -> None:
+    """Write the facts of some RAM and the episode's counts, in the order of FACTS."""
+    facts[0], facts[1] = game.x_position(ram), game.y_position(ram)
+    facts[2], facts[3] = game.digits(ram, game.SCORE, 6), game.digits(ram, game.COINS, 2)
+    facts[4], facts[5] = game.digits(ram, game.CLOCK, 3), game.lives(ram)
+    facts[6] = min(int64(ram[game.PLAYER_STATUS]), 2)
+    facts[7], facts[8] = int64(ram[game.WORLD]) + 1, int64(ram[game.STAGE]) + 1
+    facts[9] = int64(game.is_flag_reached(ram))
+    facts[10], facts[11], facts[12] = e.frame_count, e.progress, e.distance
+    facts[13], facts[14], facts[15] = e.deaths, e.time_ups, e.levels_completed
+
+
+@leaf
+def _reach(e: Any, level: int, x: int) -> None:
+    """Note a position; the way to a level's furthest counts from where the level was first seen."""
+    furthest = int64(e.furthest[level])
+    if furthest < 0:
+        e.furthest[level] = x
+    elif x > furthest:
+        e.distance += x - furthest
+        e.furthest[level] = x
+
+
+@leaf
+def _arrive(e: Any, ram: Any) -> None:
+    e.x, e.level = game.x_position(ram), game.level(ram)
+    _reach(e, e.level, e.x)
+
+
+@leaf
+def _count(e: Any, frame: Any, ram: Any, one_level: bool) -> int:
+    """Count what happened in a frame (`frame`: the RAM at its end, `ram`: after what was skipped); why the episode ends."""
+    e.frame_count += 1
+    x, level = game.x_position(frame), game.level(frame)
+    if level == e.level and abs(x - e.x) <= FASTEST:
+        e.progress += max(0, x - int64(e.furthest[level]))
+    _reach(e, level, x)
+    reason = _end_reason(e, frame, ram, one_level)
+    _arrive(e, ram)
+    return reason
+
+
+@leaf
+def _end_reason(e: Any, frame: Any, ram: Any, one_level: bool) -> int:
+    if game.is_dying(frame):
+        time_up = frame[game.TIMER_EXPIRED] != 0
+        e.deaths += 1
+        e.time_ups += int64(time_up)
+        if one_level:
+            return TIMED_OUT if time_up else DIED
+        return GAME_OVER if ram[game.LIVES] == 0xFF else NONE
+    done = game.is_flag_reached(frame) if one_level else game.is_last_princess_saved(frame)
+    if done or game.level(ram) > e.level:
+        e.levels_completed += 1
+        return COMPLETED if done or one_level else NONE
+    return NONE
+
+
+@leaf
+def decide(
+    machines: Any, saved: Any, index: int, c: Any, words: Any, pixels: Any, frame: Any, e: Any, rules: Any, buttons: int,
+    facts: Any, components: Any,
+) -> int:  # fmt: skip
+    """Play one decision; returns the number of its last frame. That frame's screen is `words[number & 1]`."""
+    m, skip, reason, count, lives = machines[index], rules.frame_skip, NONE, 0, -1
+    saved[index] = machines[index]
+    frames = e.frame_count
+    for count in range(skip):
+        draw = count >= skip - 2
+        game.step(m, c, words[count & 1], pixels[count & 1], frame, buttons, draw, rules.one_level)
+        reason = _count(e, frame, m.ram, rules.one_level)
+        if reason == NONE and rules.life_loss_ends_episode and e.deaths:
+            reason, lives = TIMED_OUT if e.time_ups else LIFE_LOST, game.lives(m.ram)
+        if reason != NONE:
+            break
+    if count < skip - 1:  # it ended early, unforeseen: play it again, to draw the last two frames
+        machines[index] = saved[index]
+        for i in range(count + 1):
+            game.step(m, c, words[i & 1], pixels[i & 1], frame, buttons, i >= count - 1, rules.one_level)
+    if reason != NONE:
+        _report(e, frame, facts)
+    else:
+        _report(e, m.ram, facts)
+    if lives >= 0:
+        facts[5] = lives
+    elif reason in (DIED, TIMED_OUT, GAME_OVER):
+        facts[5] = max(0, facts[5] - 1)  # the game takes the life only after the frame
+    facts[16], facts[17] = e.frame_count - frames, reason
+    _pay(e, rules, facts, components)
+    _end(e, rules, facts)
+    return count
+
+
+@leaf
+def _pay(e: Any, rules: Any, facts: Any, components: Any) -> None:
+    """The weighted components of the reward: what happened since the last decision."""
+    deaths, completed = e.deaths - e.paid_deaths, e.levels_completed - e.paid_completed
+    weights = rules.weights
+    components[0] = weights[0] * min(e.progress - e.paid_progress, rules.progress_limit)
+    components[1] = weights[1] * (0 if deaths or completed else min(0, facts[4] - e.paid_time))
+    components[2] = weights[2] * (facts[2] - e.paid_score)
+    components[3] = weights[3] * deaths
+    components[4] = weights[4] * completed
+    for i in range(5):
+        components[i] = rules.scale * components[i] + 0.0  # adding 0 turns -0.0 into 0.0
+    e.paid_progress, e.paid_deaths, e.paid_completed = e.progress, e.deaths, e.levels_completed
+    e.paid_time, e.paid_score = facts[4], facts[2]
+
+
+@leaf
+def _end(e: Any, rules: Any, facts: Any) -> None:
+    """Whether the episode ends, by the game or by the experiment's choice."""
+    terminated, truncated = facts[17] != NONE, False
+    e.idle = e.idle + 1 if e.distance == e.reached_distance and e.levels_completed == e.reached_completed else 0
+    e.reached_distance, e.reached_completed = e.distance, e.levels_completed
+    if rules.stall_after and e.idle >= rules.stall_after and not terminated:
+        truncated = True
+        facts[17] = STALLED
+    e.steps += 1
+    if rules.max_steps and e.steps >= rules.max_steps:
+        truncated = True
+    facts[18], facts[19] = int64(terminated), int64(truncated)

@@ -1,0 +1,83 @@
+"""The PPU's memory, and its address register `v`: yyy NN YYYYY XXXXX (fine y, nametable, coarse y, coarse x)."""
+
+from typing import Any
+
+from mario_env.nes.compiling import inlined, leaf
+
+
+@inlined
+def nametable_index(c: Any, address: int) -> int:
+    """Where an address from 0x2000 to 0x2FFF lies in the 2 KiB of nametables."""
+    return (address >> c.mirror_shift & 1) << 10 | (address & 0x3FF)
+
+
+@leaf
+def _mirrored(c: Any, address: int) -> int:
+    """nes-py: from 0x3000 on, everything is the fourth nametable."""
+    return nametable_index(c, address if address < 0x3000 else 0x2C00 | (address & 0x3FF))
+
+
+@leaf
+def read_vram(m: Any, c: Any, address: int) -> int:
+    """Read what the PPU has at an address."""
+    if address < 0x2000:
+        return int(c.chr[address])
+    if address < 0x3EFF:
+        return int(m.nametables[_mirrored(c, address)])
+    if address < 0x3FFF:
+        return int(m.palette[address & 0x1F])
+    return 0
+
+
+@leaf
+def write_vram(m: Any, c: Any, address: int, value: int) -> None:
+    """Write to an address of the PPU; the characters are ROM."""
+    if 0x2000 <= address < 0x3EFF:
+        m.nametables[_mirrored(c, address)] = value
+    elif 0x3EFF <= address < 0x3FFF:
+        m.palette[0 if address == 0x3F10 else address & 0x1F] = value
+
+
+@inlined
+def step_columns(v: int, columns: int) -> int:
+    """Move `v` by tiles to the right (to the left if negative), through the horizontal nametables."""
+    x = ((v >> 10 & 1) << 5 | (v & 0x1F)) + columns
+    return (v & ~0x41F) | (x >> 5 & 1) << 10 | (x & 0x1F)
+
+
+@inlined
+def start_of_line(v: int, fine_x: int, x: int) -> int:
+    """What `v` would have been at the left edge, when it is `v` at pixel x."""
+    return step_columns(v, -((fine_x + x) >> 3))
+
+
+@inlined
+def next_row(v: int) -> int:
+    """Move `v` one line down: row 29 is a nametable's last one, row 31 wraps within it."""
+    if v & 0x7000 != 0x7000:
+        return v + 0x1000
+    v &= 0xFFFF & ~0x7000
+    row = v >> 5 & 0x1F
+    if row == 29:
+        row = 0
+        v ^= 0x800
+    elif row == 31:
+        row = 0
+    else:
+        row += 1
+    return (v & ~0x3E0) | row << 5
+
+
+@inlined
+def after_lines(v: int, t: int, lines: int) -> int:
+    """`v` after so many whole lines with background and sprites on, each of which copies the horizontal bits of `t`."""
+    if lines == 0:
+        return v
+    row = (v >> 5 & 0x1F) << 3 | (v >> 12 & 7)
+    if row + lines < 240:
+        row += lines
+        v = (v & 0x8C1F) | (row & 7) << 12 | row >> 3 << 5
+    else:
+        for _ in range(lines):
+            v = next_row(v)
+    return (v & ~0x41F) | (t & 0x41F)
