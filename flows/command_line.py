@@ -193,14 +193,15 @@ def main() -> None:
     settings.create_home()
     settings.apply()
     try:
-        app(standalone_mode=False)
-    except typer.Exit as exit_:
-        sys.exit(exit_.exit_code)
+        # In this mode the code of `typer.Exit` is returned, not raised.
+        code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         sys.exit(_INTERRUPTED)
     except Exception as error:
         _explain(error)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 def _explain(error: Exception) -> None:
