@@ -45,14 +45,15 @@ def serve(settings: Settings, ports: Ports) -> None:
     with ExitStack() as stack:
         _stop_on_sigterm()
         environment = os.environ | {"PREFECT_API_URL": local_api_url(ports.prefect)}
-        server = stack.enter_context(_process("prefect", _prefect_server(ports.prefect), environment, logs))
+        server = stack.enter_context(_process("prefect", _prefect_server(ports.prefect), environment, logs, patience=5.0))
         uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
         mlflow = None
         if not uri.startswith("http"):
             mlflow = stack.enter_context(RunningServer.start(uri, settings.home, port=ports.mlflow, log=logs / "mlflow.log"))
         _wait_for_prefect(ports.prefect, server, logs / "prefect.log")
         _deploy(environment, logs / "deploy.log")
-        worker = stack.enter_context(_process("worker", _worker(), environment, logs))
+        # The worker passes the signal on to the flow run it has, which writes a checkpoint: that takes its time.
+        worker = stack.enter_context(_process("worker", _worker(), environment, logs, patience=30.0))
         _announce(ports, mlflow.url if mlflow else uri)
         _wait({"prefect": server, "worker": worker} | ({"mlflow": mlflow.process} if mlflow else {}), logs)
 
@@ -71,9 +72,13 @@ def _prefect(arguments: Sequence[str]) -> list[str]:
 
 @contextmanager
 def _process(
-    name: str, arguments: Sequence[str], environment: dict[str, str], logs: Path
+    name: str, arguments: Sequence[str], environment: dict[str, str], logs: Path, *, patience: float
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A `prefect` command in a process group of its own, stopped at the end with all it started."""
+    """A `prefect` command in a process group of its own, stopped at the end with all it started.
+
+    Prefect's server waits for its clients' connections to close, the worker for its flow run: after `patience` seconds both are
+    killed.
+    """
     with (logs / f"{name}.log").open("ab") as sink:
         process = subprocess.Popen(
             _prefect(arguments),
@@ -87,15 +92,14 @@ def _process(
     try:
         yield process
     finally:
-        _stop(process)
+        _stop(process, patience)
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    # The worker passes SIGTERM on to the flow run it has, which writes a checkpoint: that takes its time.
-    for number, patience in ((signal.SIGTERM, 30.0), (signal.SIGKILL, 10.0)):
+def _stop(process: "subprocess.Popen[bytes]", patience: float) -> None:
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 10.0)):
         try:
             os.killpg(process.pid, number)
-            process.wait(patience)
+            process.wait(seconds)
         except ProcessLookupError:
             return
         except subprocess.TimeoutExpired:

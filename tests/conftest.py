@@ -22,19 +22,6 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist what to keep on one worker.
-
-    A file, with its fixtures; all that uses the one run of the pipeline; all that compiles the emulator, which takes a minute.
-    """
-    sharing = {item.path for item in items if "pipeline" in getattr(item, "fixturenames", ())}
-    emulator = PROJECT / "tests" / "mario_env" / "nes"
-    for item in items:
-        group = "pipeline" if item.path in sharing else "emulator" if item.path.is_relative_to(emulator) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test writes into the person's `.mario`, or reads the person's servers."""

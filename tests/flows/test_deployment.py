@@ -57,7 +57,7 @@ def servers(home: Path, pipeline: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{prefect}/api"
     finally:
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
         assert process.returncode == 0, output
     for port in (prefect, mlflow):
         with socket.socket() as probe:

@@ -1,6 +1,7 @@
 """The 6502, opcode by opcode: against expected results, against the plain model, and against Python's integers."""
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ def fleet(prg: bytes = PRG) -> Fleet:
     return Fleet(insert_cartridge(Rom(prg, bytes(0x2000), True)), make_rules(None), 1, crop_status_bar=False)
 
 
-FLEET = fleet()
+@cache
+def shared_fleet() -> Fleet:
+    """One machine for all tests, compiled when the first of them runs: not when they are collected, by every worker."""
+    return fleet()
 
 
 def run(games: Fleet, state: State) -> tuple[dict[str, Any], int]:
@@ -103,21 +107,23 @@ EXPECTED = [
 def test_expected_results(code: str, before: dict[str, Any], after: dict[str, Any], cycles: int) -> None:
     registers = {name: value for name, value in before.items() if name not in ("ram", "status")}
     memory = dict(before.get("ram", {})) | {CODE_IN_RAM + i: byte for i, byte in enumerate(bytes.fromhex(code))}
-    FLEET.machines[0]["status"] = before.get("status", 0x34)
-    result, took = run(FLEET, State(pc=CODE_IN_RAM, memory=memory, **registers))
+    games = shared_fleet()
+    games.machines[0]["status"] = before.get("status", 0x34)
+    result, took = run(games, State(pc=CODE_IN_RAM, memory=memory, **registers))
     result["pc"] -= CODE_IN_RAM
     for name, value in after.items():
         if name == "ram":
-            assert {address: FLEET.machines[0]["ram"][address] for address in value} == value
+            assert {address: games.machines[0]["ram"][address] for address in value} == value
         else:
             assert result[name] == value, name
     assert took == cycles
 
 
 def test_brk_pushes_as_nes_py_does() -> None:
-    FLEET.machines[0]["status"] = 0x14
-    result, took = run(FLEET, State(pc=CODE_IN_RAM, sp=0xFF, c=True, memory={CODE_IN_RAM: 0}))
-    assert bytes(FLEET.machines[0]["ram"][0x1FD:0x200]) == bytes((0xB4, 0x02, 0x04))
+    games = shared_fleet()
+    games.machines[0]["status"] = 0x14
+    result, took = run(games, State(pc=CODE_IN_RAM, sp=0xFF, c=True, memory={CODE_IN_RAM: 0}))
+    assert bytes(games.machines[0]["ram"][0x1FD:0x200]) == bytes((0xB4, 0x02, 0x04))
     assert (result["pc"], result["sp"], took) == (PRG[0x7FFE] | PRG[0x7FFF] << 8, 0xFC, 14)
 
 
@@ -169,7 +175,7 @@ def test_every_opcode_like_the_plain_model(code: int, registers: dict[str, Any],
     memory |= {0x8000 + i: byte for i, byte in enumerate(PRG)}
     memory |= {CODE_IN_RAM: code, CODE_IN_RAM + 1: low, CODE_IN_RAM + 2: high}
     if _points_to_memory(State(pc=CODE_IN_RAM, memory=memory, **registers), code):
-        _compare(FLEET, code, registers, memory, CODE_IN_RAM)
+        _compare(shared_fleet(), code, registers, memory, CODE_IN_RAM)
 
 
 def test_every_opcode_in_rom_like_the_plain_model() -> None:
@@ -192,7 +198,7 @@ def test_every_opcode_in_rom_like_the_plain_model() -> None:
 @settings(max_examples=300, deadline=None)
 def test_arithmetic_like_integers(a: int, value: int, carry: bool) -> None:
     def immediate(code: int) -> dict[str, Any]:
-        return run(FLEET, State(pc=CODE_IN_RAM, a=a, c=carry, memory={CODE_IN_RAM: code, CODE_IN_RAM + 1: value}))[0]
+        return run(shared_fleet(), State(pc=CODE_IN_RAM, a=a, c=carry, memory={CODE_IN_RAM: code, CODE_IN_RAM + 1: value}))[0]
 
     def signed(byte: int) -> int:
         return byte - 256 if byte >= 128 else byte
