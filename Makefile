@@ -26,7 +26,8 @@ $(READY): pyproject.toml constraints/find-python.sh $(wildcard constraints/*.txt
 	version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	case $$version in 3.11|3.12) pins=constraints/python-3.11.txt ;; *) pins=constraints/python-3.13.txt ;; esac; \
 	echo "Setting up $(VENV) with Python $$version ($$python), packages as in $$pins ..."; \
-	"$$python" -m venv --clear $(VENV); \
+	there=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true); \
+	[ "$$there" = "$$version" ] || "$$python" -m venv --clear $(VENV); \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(PIP)'; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c "$$pins" --editable . --group dev; \
 	touch $@; \
