@@ -43,7 +43,7 @@ def serve(settings: Settings, ports: Ports) -> None:
     logs = settings.create_home() / "logs"
     logs.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        _stop_on_sigterm()
+        _stop_on_signals()
         environment = os.environ | {"PREFECT_API_URL": local_api_url(ports.prefect)}
         server = stack.enter_context(_process("prefect", _prefect_server(ports.prefect), environment, logs, patience=5.0))
         uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
@@ -159,11 +159,14 @@ def _wait(processes: "dict[str, subprocess.Popen[bytes]]", logs: Path) -> None:
         logger.info("stopping")
 
 
-def _stop_on_sigterm() -> None:
+def _stop_on_signals() -> None:
+    """SIGTERM stops as Ctrl-C does; and Ctrl-C also where a shell started this in the background, with SIGINT ignored."""
+
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
 
 
 def _tail(log: Path, lines: int = 12) -> str:
