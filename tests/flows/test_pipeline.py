@@ -116,7 +116,7 @@ def test_mlflow_has_parameters_metrics_and_artifacts(stored: StoredExperiment, s
     assert {"config.yaml", "provenance.json", "evaluation.json", "report", "quality", "checkpoints"} <= top
 
 
-# MLflow's remark on an argument of `predict` that it does not check; said once a process, by whichever test loads a model first.
+# MLflow remarks that it does not check an argument of `predict`; once a process, to whichever test loads a model first.
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
 def test_the_model_is_registered_with_its_evaluation(stored: StoredExperiment, settings: Settings) -> None:
     import mlflow
