@@ -108,8 +108,8 @@ def lockstep(play: Play) -> Count:
 
 
 def _tamper(ours: FastConsole, theirs: NesPyConsole, address: int, value: int) -> None:
-    ours._fleet.machines["ram"][0, address] = value
-    theirs._game.ram[address] = value
+    for console in (ours, theirs):
+        console.write_memory(address, value)
 
 
 def _compare(what: str, play: Play, frame: int, ours: bytes, theirs: bytes) -> None:

@@ -37,7 +37,7 @@ class RewardConfig(Section):
 class EnvironmentConfig(Section):
     """The game as the agent meets it."""
 
-    emulator: Literal["nes-py", "fast"] = Field("nes-py", description="what executes the ROM: nes-py, or ours, compiled")
+    emulator: Literal["fast", "nes-py"] = Field("fast", description="what executes the ROM: ours, compiled, or nes-py")
     game: Literal["level", "full"] = Field("level", description="one life in one level, or three lives from 1-1 on")
     world: int = Field(1, ge=1, le=8, description="the level's world; the full game starts at 1-1")
     stage: int = Field(1, ge=1, le=4, description="the level's stage")
@@ -149,7 +149,7 @@ class TrainConfig(Section):
     """The training run."""
 
     total_steps: int = Field(2_000_000, ge=1, description="decisions, summed over the environments")
-    n_envs: int = Field(2, ge=1, le=256, description="environments, a process each")
+    n_envs: int = Field(2, ge=1, le=256, description="environments; with emulator: nes-py a process each")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     torch_threads: int | None = Field(None, ge=1, description="null: torch decides")
     checkpoint_every: int = Field(100_000, ge=1, description="steps between checkpoints")

@@ -92,6 +92,10 @@ class Console(gymnasium.Env[Screen, Any]):
     def render(self) -> Screen:
         """The current screen."""
 
+    @abstractmethod
+    def write_memory(self, address: int, value: int) -> None:
+        """Write a byte into the RAM, as a cheat device would: brings about in tests what is too rare to be played."""
+
 
 def check_rom(config: EnvironmentConfig) -> None:
     """Refuse a ROM that the installed gym-super-mario-bros does not carry, without making a game.
@@ -195,6 +199,10 @@ class NesPyConsole(Console):
     def render(self) -> Screen:
         """The current screen, as an array of its own."""
         return _copy_rgb(self._game.screen)
+
+    def write_memory(self, address: int, value: int) -> None:
+        """Write a byte into the RAM."""
+        self._game.ram[address] = value
 
     def close(self) -> None:
         """Free the emulator; closing twice is no error."""

@@ -68,3 +68,7 @@ class FastConsole(Console):
     def render(self) -> Screen:
         """The current screen, as an array of its own."""
         return self._fleet.screen(0)
+
+    def write_memory(self, address: int, value: int) -> None:
+        """Write a byte into the RAM."""
+        self._fleet.machines["ram"][0, address] = value

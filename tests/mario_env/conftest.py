@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ def finish() -> Callable[[str], bytes]:
         return bytes(int(action) for action in json.loads((_DATA / f"world-{level}-finish.json").read_text())["actions"])
 
     return read
+
+
+@pytest.fixture(params=["fast", "nes-py"])
+def configure(request: pytest.FixtureRequest) -> Callable[..., EnvironmentConfig]:
+    """Makes configurations of an environment; what asks for it is tested on both emulators."""
+    return partial(EnvironmentConfig, emulator=request.param)
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ def test_the_last_axe_ends_the_full_game_instead_of_hanging() -> None:
     console = NesPyConsole(FULL)
     console.reset()
     for address, value in ((0x75F, 7), (0x75C, 3), (0x770, 2)):
-        console._game.ram[address] = value
+        console.write_memory(address, value)
     _, _, terminated, _, _ = console.step(0)
     assert terminated
     assert ram.is_last_princess_saved(console.frame_memory)

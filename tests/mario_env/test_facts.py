@@ -12,13 +12,15 @@ from mario_env import make
 
 RUN, RUN_JUMP, IDLE = 3, 4, 0
 
+Configure = Callable[..., EnvironmentConfig]
+
 
 def _poke(env: gymnasium.Env[Any, Any], **values: int) -> None:
     addresses = {"world": [0x75F], "stage": [0x75C], "mode": [0x770], "y_high": [0xB5]}
     addresses |= {"page": [0x6D, 0x71A, 0x71B], "clock": [0x7F8, 0x7F9, 0x7FA]}  # the player's and the screen's; digits
     for name, value in values.items():
         for address in addresses[name]:
-            env.unwrapped._game.ram[address] = value  # type: ignore[attr-defined]
+            env.unwrapped.write_memory(address, value)  # type: ignore[attr-defined]
 
 
 def _play(env: gymnasium.Env[Any, Any], actions: Any) -> dict[str, Any]:
@@ -30,8 +32,8 @@ def _play(env: gymnasium.Env[Any, Any], actions: Any) -> dict[str, Any]:
     return info
 
 
-def _full(**more: Any) -> EnvironmentConfig:
-    return EnvironmentConfig(game="full", stall_after=None, max_steps=None, **more)
+def _full(configure: Configure, **more: Any) -> EnvironmentConfig:
+    return configure(game="full", stall_after=None, max_steps=None, **more)
 
 
 def test_reaching_the_flag_completes_a_level(episode_of_1_1: list[tuple[float, dict[str, Any]]]) -> None:
@@ -42,16 +44,16 @@ def test_reaching_the_flag_completes_a_level(episode_of_1_1: list[tuple[float, d
     assert infos[-1]["progress"] == infos[-1]["distance"] == infos[-1]["x_pos"] - 40
 
 
-def test_reaching_the_axe_completes_a_castle(finish: Callable[[str], bytes]) -> None:
-    env = make(EnvironmentConfig(world=1, stage=4))
+def test_reaching_the_axe_completes_a_castle(finish: Callable[[str], bytes], configure: Configure) -> None:
+    env = make(configure(world=1, stage=4))
     env.reset()
     actions = finish("1-4")
     assert "end_reason" not in _play(env, actions[:-1])
     _assert_completed(_play(env, actions[-1:]), 1, 4)
 
 
-def test_a_change_of_area_is_not_paid_for(finish: Callable[[str], bytes]) -> None:
-    env = make(EnvironmentConfig(world=1, stage=2))
+def test_a_change_of_area_is_not_paid_for(finish: Callable[[str], bytes], configure: Configure) -> None:
+    env = make(configure(world=1, stage=2))
     env.reset()
     jumped, before = 0, 40
     for action in finish("1-2"):
@@ -73,8 +75,8 @@ def _assert_completed(info: dict[str, Any], world: int, stage: int, pole: int | 
     assert FINISH_X[world, stage] <= pole <= info["x_pos"] <= pole + 32
 
 
-def test_a_jump_of_position_is_no_progress() -> None:
-    env = make(EnvironmentConfig(frame_skip=1))
+def test_a_jump_of_position_is_no_progress(configure: Configure) -> None:
+    env = make(configure(frame_skip=1))
     env.reset()
     _play(env, [RUN] * 20)
     _poke(env, page=4)
@@ -85,8 +87,8 @@ def test_a_jump_of_position_is_no_progress() -> None:
     assert info["reward_components"]["progress"] == 0
 
 
-def test_the_furthest_position_outlasts_a_life() -> None:
-    env = make(_full())
+def test_the_furthest_position_outlasts_a_life(configure: Configure) -> None:
+    env = make(_full(configure))
     env.reset()
     info = _play(env, [RUN] * 27)
     assert (info["deaths"], info["life"], info["x_pos"] < 100) == (1, 2, True)
@@ -97,23 +99,23 @@ def test_the_furthest_position_outlasts_a_life() -> None:
     assert info["distance"] == reached
 
 
-def test_the_last_life_ends_the_full_game() -> None:
-    env = make(_full())
+def test_the_last_life_ends_the_full_game(configure: Configure) -> None:
+    env = make(_full(configure))
     env.reset()
     info = _play(env, [RUN] * 200)
     assert (info["end_reason"], info["deaths"], info["life"], info["levels_completed"]) == ("game_over", 3, 0, 0)
     assert info["x_pos"] == 315, "where the first goomba was met, not where a life begins"
 
 
-def test_dying_ends_a_level() -> None:
-    env = make(EnvironmentConfig())
+def test_dying_ends_a_level(configure: Configure) -> None:
+    env = make(configure())
     env.reset()
     info = _play(env, [RUN] * 200)
     assert (info["end_reason"], info["deaths"], info["time_ups"], info["life"]) == ("died", 1, 0, 2)
 
 
-def test_falling_below_the_screen_is_dying() -> None:
-    env = make(EnvironmentConfig())
+def test_falling_below_the_screen_is_dying(configure: Configure) -> None:
+    env = make(configure())
     env.reset()
     _poke(env, y_high=2)
     info = _play(env, [IDLE])
@@ -121,8 +123,8 @@ def test_falling_below_the_screen_is_dying() -> None:
 
 
 @pytest.mark.parametrize(("game", "reason", "life"), [("level", "timed_out", 2), ("full", None, 2)])
-def test_the_clock_takes_a_life(game: Any, reason: str | None, life: int) -> None:
-    env = make(EnvironmentConfig(game=game))
+def test_the_clock_takes_a_life(game: Any, reason: str | None, life: int, configure: Configure) -> None:
+    env = make(configure(game=game))
     env.reset()
     _poke(env, clock=0)
     info: dict[str, Any] = {}
@@ -134,8 +136,8 @@ def test_the_clock_takes_a_life(game: Any, reason: str | None, life: int) -> Non
     assert info["time"] == (0 if game == "level" else 400)
 
 
-def test_a_completed_level_leads_on_in_the_full_game(finish: Callable[[str], bytes]) -> None:
-    env = make(_full())
+def test_a_completed_level_leads_on_in_the_full_game(finish: Callable[[str], bytes], configure: Configure) -> None:
+    env = make(_full(configure))
     env.reset()
     info = _play(env, finish("1-1"))
     assert "end_reason" not in info
@@ -149,8 +151,8 @@ def test_a_completed_level_leads_on_in_the_full_game(finish: Callable[[str], byt
 
 
 @pytest.mark.parametrize("game", ["level", "full"])
-def test_a_warp_pipe_completes_the_level_once(game: Any) -> None:
-    env = make(EnvironmentConfig(game=game))
+def test_a_warp_pipe_completes_the_level_once(game: Any, configure: Configure) -> None:
+    env = make(configure(game=game))
     env.reset()
     # In a warp zone the game sets the world's number, and the stage's to 0.
     _poke(env, world=3)
@@ -161,8 +163,8 @@ def test_a_warp_pipe_completes_the_level_once(game: Any) -> None:
     assert info["levels_completed"] == 1
 
 
-def test_the_last_princess_ends_the_full_game() -> None:
-    env = make(_full())
+def test_the_last_princess_ends_the_full_game(configure: Configure) -> None:
+    env = make(_full(configure))
     env.reset()
     _poke(env, world=7, stage=3)
     _play(env, [IDLE])
@@ -172,8 +174,8 @@ def test_the_last_princess_ends_the_full_game() -> None:
     assert (info["world"], info["stage"], info["flag_get"]) == (8, 4, True)
 
 
-def test_deaths_and_lives_agree_over_random_play() -> None:
-    env = make(_full(), seed=4)
+def test_deaths_and_lives_agree_over_random_play(configure: Configure) -> None:
+    env = make(_full(configure), seed=4)
     env.reset()
     weights = [RUN, RUN, RUN_JUMP, RUN_JUMP, RUN_JUMP, 2, IDLE]
     for step in range(600):

@@ -20,7 +20,7 @@ from configs.schema import EnvironmentConfig
 from mario_env import WorkerError, make, make_vec
 from mario_env.vector import ProcessVecEnv
 
-RANDOM = EnvironmentConfig(sticky_actions=0.25, noop_frames=30, max_steps=20)
+RANDOM = EnvironmentConfig(emulator="nes-py", sticky_actions=0.25, noop_frames=30, max_steps=20)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
         "import os, signal\n"
         "from configs.schema import EnvironmentConfig\n"
         "from mario_env import make_vec\n"
-        "envs = make_vec(EnvironmentConfig(), 2, seed=0)\n"
+        "envs = make_vec(EnvironmentConfig(emulator='nes-py'), 2, seed=0)\n"
         "print(*envs.pids, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
