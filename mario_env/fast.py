@@ -1,6 +1,7 @@
 """The fast emulator as a console: the same game as nes-py's, frame by frame, in this process."""
 
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ __all__ = ["FastConsole", "start_of_game"]
 
 @cache
 def cartridge(rom: str) -> npt.NDArray[np.void]:
-    """A variant of the ROM, decoded."""
-    return insert_cartridge(read_rom(rom_path(rom)))
+    """A variant of the ROM, decoded, for a console that does what the installed nes-py does."""
+    return insert_cartridge(read_rom(rom_path(rom)), wraps=int(version("nes-py").split(".")[0]) >= 9)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Several environments at once, a process each, behind stable-baselines3's interface."""
+"""Several environments behind stable-baselines3's interface: nes-py's in a process each, the fast emulator's in this one."""
 
 import contextlib
 import json
@@ -38,7 +38,8 @@ def make_vec(config: EnvironmentConfig, n_envs: int, *, seed: int, processes: bo
         config: the environment's section of the configuration.
         n_envs: how many.
         seed: of the first; a later `VecEnv.seed` has the same meaning.
-        processes: a process each (they ignore Ctrl-C, which is their parent's affair); otherwise all in this process.
+        processes: for nes-py: a process each (they ignore Ctrl-C, which is their parent's affair), or all in this process. The
+            games of the fast emulator are always in this process, which plays them in several threads.
 
     Raises:
         RomUnavailableError: the installed gym-super-mario-bros has no such ROM; raised before any process starts.

@@ -132,7 +132,8 @@ def _workers(config: Config, settings: Settings) -> str:
         environments.step(np.zeros(config.train.n_envs, dtype=np.int64))
     finally:
         environments.close()
-    return f"{config.train.n_envs} environments, a process each"
+    where = "a process each" if config.environment.emulator == "nes-py" else "in this process"
+    return f"{config.train.n_envs} environments, {where}"
 
 
 def _database(config: Config, settings: Settings) -> str:

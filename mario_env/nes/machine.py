@@ -26,8 +26,13 @@ Snapshot = tuple[npt.NDArray[np.void], npt.NDArray[np.uint64]]
 Episode = tuple[npt.NDArray[np.void], npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 
 
-def insert_cartridge(rom: Rom) -> npt.NDArray[np.void]:
-    """Decode a ROM for the emulator: one CARTRIDGE record, which any number of machines may share."""
+def insert_cartridge(rom: Rom, *, wraps: bool = True) -> npt.NDArray[np.void]:
+    """Decode a ROM for the emulator: one CARTRIDGE record, which any number of machines may share.
+
+    Args:
+        rom: the ROM.
+        wraps: whether the PPU's addresses wrap at 0x4000, as on the console and in nes-py 9, but not in nes-py 8.
+    """
     cartridge = np.zeros(1, CARTRIDGE)
     card: Any = cartridge[0]
     card["code"] = decode_program(rom.prg)
@@ -38,6 +43,7 @@ def insert_cartridge(rom: Rom) -> npt.NDArray[np.void]:
     card["plane0"] = np.ascontiguousarray(masks[:, 0]).view("<u8").reshape(-1)
     card["plane1"] = np.ascontiguousarray(masks[:, 1]).view("<u8").reshape(-1)
     card["reversed"] = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
+    card["wraps"] = wraps
     card["mirror_shift"] = 10 if rom.vertical_mirroring else 11
     card["handlers"], card["kinds"] = decoding_tables()
     return cartridge

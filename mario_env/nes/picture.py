@@ -13,7 +13,7 @@ import numpy.typing as npt
 from numba import int64, uint64
 
 from mario_env.nes.compiling import inlined, leaf
-from mario_env.nes.vram import after_lines, nametable_index, next_row, start_of_line
+from mario_env.nes.vram import after_lines, nametable_index, next_row, read_vram, start_of_line
 
 EVERY_BYTE: Final = np.uint64(0x0101010101010101)
 ALL_BITS: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -73,9 +73,10 @@ def has_sprite0(m: Any, line: int) -> bool:
 
 
 @inlined
-def _character(c: Any, address: int) -> int:
+def _character(m: Any, c: Any, address: int) -> int:
+    """A row of a tile's plane. The row before tile 0 lies at the end of the address space (see :func:`sprite_row`)."""
     address &= 0xFFFF
-    return int64(c.chr[address & 0x1FFF]) if address < 0x2000 else 0
+    return int64(c.chr[address & 0x1FFF]) if address < 0x2000 else read_vram(m, c, address)
 
 
 @inlined
@@ -92,7 +93,7 @@ def sprite_row(m: Any, c: Any, sprite: int, line: int) -> int:
     else:
         address = (tile >> 1) * 32 + ((row & 7) | (row & 8) << 1)
         address |= (tile & 1) << 12
-    low, high = _character(c, address), _character(c, address + 8)
+    low, high = _character(m, c, address), _character(m, c, address + 8)
     if attributes & 0x40:
         low, high = int64(c.reversed[low]), int64(c.reversed[high])
     return low | high << 8

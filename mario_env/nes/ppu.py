@@ -14,8 +14,10 @@ Where nes-py departs from a real PPU, this follows nes-py:
  * tiles are fetched when they are drawn, and there is no sprite overflow flag;
  * the sprites of a line are chosen at the end of the line before, from the OAM of that moment, and drawn with the OAM of the
    moment of drawing; line 0 takes the list of line 239;
- * a sprite-0 hit counts at x = 255; turning NMIs on during vblank fires none; nametable addresses from 0x3000 to 0x3EFE are
-   the fourth nametable; the palette has 32 bytes of which only 0x3F10 is a mirror; writes take effect at once.
+ * a sprite-0 hit counts at x = 255; turning NMIs on during vblank fires none; writes take effect at once;
+ * nes-py 8, not 9: addresses do not wrap at 0x4000, nametable addresses from 0x3000 to 0x3EFE are the fourth nametable, and
+   of the palette's 32 bytes only 0x3F10 is a mirror. A cartridge's `wraps` says which of the two is followed: the one that is
+   installed. It shows in a few pixels of line 0, when tile 0 is drawn there from the rows before its first.
 """
 
 from typing import Any
@@ -227,9 +229,9 @@ def read(m: Any, c: Any, register: int) -> int:
     if register == 4:
         return int(m.oam[m.oamaddr & 0xFF])
     if register == 7:
-        value = read_vram(m, c, m.v)
+        value, before = read_vram(m, c, m.v), m.v & 0x3FFF
         m.v = (m.v + (32 if m.ppuctrl & 4 else 1)) & 0xFFFF
-        if m.v < 0x3F00:
+        if (before if c.wraps else m.v) < 0x3F00:
             value, m.read_buffer = m.read_buffer, value
         return value
     return 0

@@ -76,6 +76,7 @@ CARTRIDGE: Final = np.dtype(
         ("plane0", np.uint64, 0x1000),  # for each row of a tile: 0xFF in each byte whose pixel has bit 0 set
         ("plane1", np.uint64, 0x1000),
         ("reversed", np.uint8, 0x100),  # bytes with their bits in reverse order
+        ("wraps", np.bool_),  # the PPU's addresses wrap at 0x4000, its palette has mirrors: nes-py 9, not 8
         ("mirror_shift", np.int64),  # the bit of an address that selects the nametable: 10 or 11
         ("handlers", np.uint8, (0x100, 3)),
         ("kinds", np.uint8, 0x100),

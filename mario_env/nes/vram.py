@@ -13,29 +13,47 @@ def nametable_index(c: Any, address: int) -> int:
 
 @leaf
 def _mirrored(c: Any, address: int) -> int:
-    """nes-py: from 0x3000 on, everything is the fourth nametable."""
+    """Where an address of the nametables lies in their 2 KiB; to nes-py 8, all from 0x3000 on is the fourth nametable."""
+    if c.wraps:
+        return nametable_index(c, address & 0xFFF)
     return nametable_index(c, address if address < 0x3000 else 0x2C00 | (address & 0x3FF))
+
+
+@leaf
+def _palette_start(c: Any) -> int:
+    return 0x3F00 if c.wraps else 0x3EFF
+
+
+@leaf
+def _palette_index(c: Any, address: int) -> int:
+    """The backdrops of the sprites' palettes are those of the background's; nes-py 8 knows of none of these mirrors."""
+    index = address & 0x1F
+    return index & 0x0F if c.wraps and index & 0x13 == 0x10 else index
 
 
 @leaf
 def read_vram(m: Any, c: Any, address: int) -> int:
     """Read what the PPU has at an address."""
+    if c.wraps:
+        address &= 0x3FFF
     if address < 0x2000:
         return int(c.chr[address])
-    if address < 0x3EFF:
+    if address < _palette_start(c):
         return int(m.nametables[_mirrored(c, address)])
-    if address < 0x3FFF:
-        return int(m.palette[address & 0x1F])
+    if address < 0x3FFF or c.wraps:
+        return int(m.palette[_palette_index(c, address)])
     return 0
 
 
 @leaf
 def write_vram(m: Any, c: Any, address: int, value: int) -> None:
     """Write to an address of the PPU; the characters are ROM."""
-    if 0x2000 <= address < 0x3EFF:
+    if c.wraps:
+        address &= 0x3FFF
+    if 0x2000 <= address < _palette_start(c):
         m.nametables[_mirrored(c, address)] = value
-    elif 0x3EFF <= address < 0x3FFF:
-        m.palette[0 if address == 0x3F10 else address & 0x1F] = value
+    elif 0x3EFF <= address < 0x3FFF or (c.wraps and address == 0x3FFF):
+        m.palette[0 if address == 0x3F10 else _palette_index(c, address)] = value
 
 
 @inlined

@@ -156,6 +156,17 @@ def test_the_rest_of_the_interface_works(two: ProcessVecEnv) -> None:
         two.get_attr("no_such_thing")
 
 
+def test_importing_prints_nothing_and_leaves_the_environment_alone() -> None:
+    # stable-baselines3 imports Gym, whose notice and whose choice of a sound driver are kept from the person
+    code = "import mario_env.vector, os; print(os.environ.get('SDL_AUDIODRIVER'))"
+    environment = {name: value for name, value in os.environ.items() if name != "SDL_AUDIODRIVER"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert (ended.stdout.strip(), ended.stderr) == ("None", "")
+
+
 def test_no_environment_is_no_vector() -> None:
     with pytest.raises(ValueError, match=r"^n_envs: at least 1 environment is needed, not 0$"):
         make_vec(RANDOM, 0, seed=0)
