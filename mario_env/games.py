@@ -6,9 +6,7 @@ random numbers (the same generators, used in the same order, as in the wrappers)
 
 import os
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from operator import add
 from typing import Any, Final
 
 import gymnasium
@@ -82,7 +80,6 @@ class _Record:
     def __init__(self, noop_frames: int) -> None:
         self.start = EpisodeStart(noop_frames=noop_frames)
         self.actions = bytearray()
-        self.components = [0.0] * len(REWARD_COMPONENTS)
         self.started = time.perf_counter()
 
 
@@ -145,7 +142,7 @@ class Games:
                 return self._idle(index, frame // 2)
         return count
 
-    def step(self, actions: Iterable[Any]) -> tuple[Observations, list[float], list[bool], list[bool], list[dict[str, Any]]]:
+    def step(self, actions: npt.ArrayLike) -> tuple[Observations, list[float], list[bool], list[bool], list[dict[str, Any]]]:
         """Play one decision in every game.
 
         Returns:
@@ -154,7 +151,7 @@ class Games:
         Raises:
             ValueError: an action is not between 0 and the number of actions.
         """
-        taken = [int(action) for action in actions]
+        taken = np.asarray(actions).tolist()
         if self._sticky:
             taken = [int(env.action(action)) for env, action in zip(self._envs, taken, strict=True)]  # type: ignore[attr-defined]
         try:
@@ -162,22 +159,20 @@ class Games:
         except KeyError as error:
             raise ValueError(f"there is no action {error}: the actions are 0 to {self.actions - 1}") from None
         self.fleet.decide(pressed, self._threads, self._parts)
-        rewards, terminated, truncated, infos = [], [], [], []
-        rows = zip(self._records, taken, self.fleet.facts.tolist(), self.fleet.components.tolist(), strict=True)
-        for record, action, facts, components in rows:
-            info = _facts(facts)
-            named = dict(zip(REWARD_COMPONENTS, components, strict=True))
-            info["reward_components"], info["frames"] = named, facts[_FRAMES]
-            record.actions.append(action)
-            record.components = list(map(add, record.components, components))
-            rewards.append(sum(components))
-            terminated.append(facts[_TERMINATED] != 0)
-            truncated.append(facts[_TRUNCATED] != 0)
+        all_facts, all_components = self.fleet.facts.tolist(), self.fleet.components.tolist()
+        infos = [_facts(facts) for facts in all_facts]
+        for info, facts, components in zip(infos, all_facts, all_components, strict=True):
+            info["reward_components"] = dict(zip(REWARD_COMPONENTS, components, strict=False))
+            info["frames"] = facts[_FRAMES]
             if facts[_REASON]:
                 info["end_reason"] = END_REASONS[facts[_REASON]]
-            if terminated[-1] or truncated[-1]:
-                _summarise(record, info)
-            infos.append(info)
+        rewards = [sum(components) for components in all_components]
+        terminated = [facts[_TERMINATED] != 0 for facts in all_facts]
+        truncated = [facts[_TRUNCATED] != 0 for facts in all_facts]
+        for index, record in enumerate(self._records):
+            record.actions.append(taken[index])
+            if terminated[index] or truncated[index]:
+                _summarise(record, infos[index], self.fleet.paid(index))
         return self.fleet.observations, rewards, terminated, truncated, infos
 
     def close(self) -> None:
@@ -207,11 +202,11 @@ def _facts(facts: list[int]) -> dict[str, Any]:
     return info
 
 
-def _summarise(record: _Record, info: dict[str, Any]) -> None:
+def _summarise(record: _Record, info: dict[str, Any], components: list[float]) -> None:
     """Put an episode's summary into its last info; as EpisodeRecorder does it."""
     info.setdefault("end_reason", "step_limit")
     summary = EpisodeSummary(
-        reward=sum(record.components),
+        reward=sum(components),
         steps=len(record.actions),
         frames=info["frame_count"],
         duration_seconds=time.perf_counter() - record.started,
@@ -219,7 +214,7 @@ def _summarise(record: _Record, info: dict[str, Any]) -> None:
         **{name: info[name] for name in _END_FACTS},
         level_completed=info["levels_completed"] > 0,
         end_reason=info["end_reason"],
-        reward_components=dict(zip(REWARD_COMPONENTS, record.components, strict=True)),
+        reward_components=dict(zip(REWARD_COMPONENTS, components, strict=True)),
         start=record.start,
         actions=bytes(record.actions),
     )

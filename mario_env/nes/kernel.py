@@ -37,7 +37,7 @@ def _make(stamp: str) -> Any:
     @njit(nogil=True, cache=True, error_model="numpy")
     def serve(
         command: int, first: int, last: int, machines: Any, saved: Any, cartridge: Any, rules: Any, tables: Any, words: Any,
-        pixels: Any, frames: Any, episodes: Any, gray_words: Any, gray: Any, sums: Any, buttons: Any, facts: Any,
+        pixels: Any, frames: Any, episodes: Any, gray_words: Any, gray: Any, sums: Any, values: Any, buttons: Any, facts: Any,
         components: Any, before: Any, observations: Any,
     ) -> int:  # fmt: skip
         """Do something with the machines from `first` up to `last`."""
@@ -55,7 +55,7 @@ def _make(stamp: str) -> Any:
             elif command == OBSERVE:
                 play.begin(m, episodes[i], facts[i])
                 newest = observations[i, 3]
-                observation.observe(words[i, 0], words[i, 0], t, gray_words[i], gray[i], sums[i], newest)
+                observation.observe(words[i, 0], words[i, 0], t, gray_words[i], gray[i], sums[i], values[i], newest)
                 for k in range(3):
                     observations[i, k] = newest
             elif command == DECIDE:
@@ -65,7 +65,7 @@ def _make(stamp: str) -> Any:
                 other = frame & 1 if frame == 0 else (frame - 1) & 1  # an episode's only frame is its own maximum
                 observations[i, :3] = before[i, 1:]
                 observation.observe(
-                    words[i, other], words[i, frame & 1], t, gray_words[i], gray[i], sums[i], observations[i, 3]
+                    words[i, other], words[i, frame & 1], t, gray_words[i], gray[i], sums[i], values[i], observations[i, 3]
                 )
         return over
 
@@ -79,8 +79,8 @@ def _signature() -> tuple[Any, ...]:
     return (
         types.int64, types.int64, types.int64, array(MACHINE, 1), array(MACHINE, 1), array(CARTRIDGE, 1),
         array(play.RULES, 1), array(observation.RESIZE, 1), array(np.uint64, 3), array(np.uint8, 3), array(np.uint8, 2),
-        array(play.EPISODE, 1), array(np.uint64, 2), array(np.uint8, 2), array(np.uint16, 2), array(np.int64, 1),
-        array(np.int64, 2), array(np.float64, 2), array(np.uint8, 4), array(np.uint8, 4),
+        array(play.EPISODE, 1), array(np.uint64, 2), array(np.uint8, 2), array(np.uint16, 2), array(np.int32, 2),
+        array(np.int64, 1), array(np.int64, 2), array(np.float64, 2), array(np.uint8, 4), array(np.uint8, 4),
     )  # fmt: skip
 
 
@@ -100,7 +100,11 @@ class _Announcement(event.Listener):
 
 
 def kernel() -> Any:
-    """The compiled function, from the cache or compiled now (which is announced on standard error)."""
+    """The compiled function, from the cache or compiled now (which is announced on standard error).
+
+    It takes arrays of exactly the types of `_signature`, and does not look: numba's own entrance finds out the types of all
+    arguments at each call, which takes a microsecond.
+    """
     global _kernel
     if _kernel is None:
         function = _make(_STAMP)
@@ -111,5 +115,6 @@ def kernel() -> Any:
         finally:
             event.unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
         function.disable_compile()
-        _kernel = function
+        (compiled,) = function.overloads.values()
+        _kernel = compiled.entry_point
     return _kernel

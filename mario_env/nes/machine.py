@@ -22,7 +22,7 @@ __all__ = ["Fleet", "Snapshot", "insert_cartridge"]
 _WORLDS_WITH_ENTRANCE: Final = (1, 2, 4, 7)
 
 Records = npt.NDArray[np.void]
-Snapshot = tuple[npt.NDArray[np.void], npt.NDArray[np.uint64]]
+Snapshot = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]
 Episode = tuple[npt.NDArray[np.void], npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 
 
@@ -87,13 +87,14 @@ class Fleet:
         self.kernel = kernel()
         self._cartridge, self._rules, self._tables = cartridge, rules, resize_tables(crop_status_bar)
         self.machines, self._saved = np.zeros(count, MACHINE), np.zeros(count, MACHINE)
+        self._bytes = self.machines.view(np.uint8).reshape(count, -1)  # NumPy copies records field by field, bytes at once
         self._words = np.zeros((count, 2, SCREEN_WORDS), np.uint64)
         self._pixels = self._words.view(np.uint8)
         self.frame_ram = np.zeros((count, 0x800), np.uint8)
         self._episodes = np.zeros(count, EPISODE)
         self._gray_words = np.zeros((count, RING_LINES * 32), np.uint64)
         self._gray = self._gray_words.view(np.uint8)
-        self._sums = np.zeros((count, 512), np.uint16)
+        self._sums, self._values = np.zeros((count, 512), np.uint16), np.zeros((count, SIZE), np.int32)
         self._buttons = np.zeros(count, np.int64)
         self.facts = np.zeros((count, len(FACTS)), np.int64)
         self.components = np.zeros((count, 5))
@@ -104,8 +105,8 @@ class Fleet:
         return int(
             self.kernel(
                 command, first, last, self.machines, self._saved, self._cartridge, self._rules, self._tables, self._words,
-                self._pixels, self.frame_ram, self._episodes, self._gray_words, self._gray, self._sums, self._buttons,
-                self.facts, self.components, before, self.observations,
+                self._pixels, self.frame_ram, self._episodes, self._gray_words, self._gray, self._sums, self._values,
+                self._buttons, self.facts, self.components, before, self.observations,
             )
         )  # fmt: skip
 
@@ -148,24 +149,28 @@ class Fleet:
 
     def snapshot(self, index: int) -> Snapshot:
         """A copy of a machine and of its screen, as :meth:`step` or :meth:`start` left it."""
-        return self.machines[index : index + 1].copy(), self._words[index, 0].copy()
+        return self._bytes[index].copy(), self._words[index, 0].copy()
 
-    def save(self, index: int) -> Records:
+    def save(self, index: int) -> npt.NDArray[np.uint8]:
         """A copy of a machine alone, without its screen: all that its future depends on."""
-        return self.machines[index : index + 1].copy()
+        return self._bytes[index].copy()
 
-    def put_back(self, index: int, saved: Records) -> None:
+    def put_back(self, index: int, saved: npt.NDArray[np.uint8]) -> None:
         """Make a machine what it was when it was saved."""
-        self.machines[index] = saved[0]
+        self._bytes[index] = saved
 
     def restore(self, index: int, snapshot: Snapshot) -> None:
         """Make a machine what it was."""
-        self.machines[index] = snapshot[0][0]
-        self._words[index, 0] = snapshot[1]
+        self._bytes[index], self._words[index, 0] = snapshot
 
     def episode(self, index: int) -> Episode:
         """A copy of what :meth:`begin` computed."""
         return self._episodes[index : index + 1].copy(), self.facts[index].copy(), self.observations[index].copy()
+
+    def paid(self, index: int) -> list[float]:
+        """The sums of the reward's components over a machine's episode so far."""
+        sums: list[float] = self._episodes["paid"][index].tolist()
+        return sums
 
     def resume(self, index: int, episode: Episode) -> None:
         """Begin an episode whose machine is as it was when the episode was copied."""

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from numba import int64, uint64
+from numba import int32, int64, uint64
 
 from mario_env.nes.compiling import inlined, leaf
 from mario_env.nes.picture import PALETTE_RGB
@@ -19,8 +19,13 @@ SIZE: Final = 84
 STATUS_BAR_ROWS: Final = 32
 WIDTH, HEIGHT = 256, 240
 TAPS: Final = 4  # no output pixel is covered by more rows or columns
-REMAINDER: Final = (1 << 40) - 1
-NOTHING: Final = np.float32(0.0)
+# 256 columns become 84: four groups, in each of which 64 columns become 21. Output p of a group covers column 3p from p 21sts
+# on, the next two, and p + 1 21sts of the fourth.
+GROUPS: Final = 4
+GROUP_COLUMNS: Final = 64
+GROUP_SIZE: Final = 21
+SHIFT: Final = 18  # of the reciprocal
+HALF: Final = np.float32(0.5)
 BYTE: Final = np.uint64(0xFF)
 RING_LINES: Final = 32
 RING: Final = RING_LINES - 1
@@ -33,10 +38,9 @@ RESIZE: Final = np.dtype(
         ("row_weights", np.uint16, (SIZE, TAPS)),
         ("row_floats", np.float32, (SIZE, TAPS)),
         ("columns", np.int64, SIZE),
-        ("column_weights", np.uint32, (SIZE, TAPS)),
         ("column_floats", np.float32, (SIZE, TAPS)),
-        ("total", np.int64),  # the sum of an output pixel's weights
-        ("reciprocal", np.int64),  # 2**40 / total, rounded up
+        ("parts", np.int64),  # the sum of an output pixel's weights is so many times 256
+        ("reciprocal", np.int64),  # 2**SHIFT / parts, rounded up
     ],
     align=True,
 )
@@ -78,18 +82,18 @@ def resize_tables(crop_status_bar: bool) -> npt.NDArray[np.void]:
     rows, columns = _axis(HEIGHT - int(table["first_row"])), _axis(WIDTH)
     table["rows"] = rows.first + table["first_row"]
     table["row_weights"], table["row_floats"] = rows.weights, rows.floats
-    table["columns"], table["column_weights"], table["column_floats"] = columns.first, columns.weights, columns.floats
-    table["total"] = rows.total * columns.total
-    table["reciprocal"] = -(-(1 << 40) // int(table["total"]))
+    table["columns"], table["column_floats"] = columns.first, columns.floats
+    table["parts"] = rows.total * columns.total >> 8
+    table["reciprocal"] = -(-(1 << SHIFT) // int(table["parts"]))
     return tables
 
 
 @leaf
-def observe(previous: Any, last: Any, r: Any, gray_words: Any, gray: Any, sums: Any, output: Any) -> None:
+def observe(previous: Any, last: Any, r: Any, gray_words: Any, gray: Any, sums: Any, values: Any, output: Any) -> None:
     """Write the observation of two screens' words.
 
     `gray_words` and `gray` are the same scratch memory: a ring of 32 lines of 256 bytes, which stays in the fastest cache.
-    `sums` has 2 x 256 uint16, `output` shape (84, 84).
+    `sums` has 2 x 256 uint16, `values` 84 int32, `output` shape (84, 84).
     """
     y, halves = 0, 1
     for band in range(r.first_row >> 3, HEIGHT >> 3):
@@ -101,7 +105,7 @@ def observe(previous: Any, last: Any, r: Any, gray_words: Any, gray: Any, sums: 
                 for x in range(SIZE):
                     output[y, x] = output[y - 1, x]
             else:
-                halves = _weigh_columns(gray, r, y, sums, row, output)
+                halves = _weigh_columns(gray, r, y, sums, row, values, output)
             y += 1
 
 
@@ -126,25 +130,32 @@ def _weigh_rows(gray: Any, top: int, weights: Any, sums: Any, row: int) -> None:
 
 
 @leaf
-def _weigh_columns(gray: Any, r: Any, y: int, sums: Any, row: int, output: Any) -> int:
+def _weigh_columns(gray: Any, r: Any, y: int, sums: Any, row: int, values: Any, output: Any) -> int:
     """A row of the observation; returns how many of its pixels lie halfway between two integers.
 
-    The two inner columns of four are covered entirely, so they have the same weight.
+    Without a branch and in 32 bits, so that the loops become vector instructions; the halves, rare, get a loop of their own.
     """
-    columns, weights = r.columns, r.column_weights
-    half, reciprocal = r.total >> 1, r.reciprocal
-    inner, halves = int64(weights[0, 1]), 0
+    parts, reciprocal = int32(r.parts), int32(r.reciprocal)
+    half = parts << int32(7)
+    for group in range(GROUPS):
+        first = (row & WIDTH) + GROUP_COLUMNS * group
+        for p in range(GROUP_SIZE):
+            x = first + 3 * p
+            outer = int32(sums[x]) * int32(GROUP_SIZE - p) + int32(sums[x + 3]) * int32(p + 1)
+            inner = (int32(sums[x + 1]) + int32(sums[x + 2])) * int32(GROUP_SIZE)
+            values[group * GROUP_SIZE + p] = outer + inner + half
+    halves = int32(0)
     for x in range(SIZE):
-        left = (columns[x] & 0xFF) + (row & WIDTH)
-        value = int64(sums[left]) * int64(weights[x, 0]) + int64(sums[left + 3]) * int64(weights[x, 3]) + half
-        value += (int64(sums[left + 1]) + int64(sums[left + 2])) * inner
-        scaled = value * reciprocal
-        rounded = scaled >> 40
-        if scaled & REMAINDER < reciprocal:
-            rounded = _as_opencv_rounds(r, gray, y, x)
-            halves += 1
+        high = values[x] >> int32(8)
+        rounded = high * reciprocal >> int32(SHIFT)
+        halves += int32(values[x] & int32(0xFF) == 0) & int32(rounded * parts == high)
         output[y, x] = rounded
-    return halves
+    if halves:
+        for x in range(SIZE):
+            high = values[x] >> int32(8)
+            if values[x] & int32(0xFF) == 0 and (high * reciprocal >> int32(SHIFT)) * parts == high:
+                output[y, x] = _as_opencv_rounds(r, gray, y, x)
+    return int64(halves)
 
 
 @leaf
@@ -180,23 +191,27 @@ def _look_up(luma: Any, a: Any, b: Any) -> Any:
     return gray
 
 
+@inlined
+def _weigh_line(gray: Any, at: int, w: Any) -> Any:
+    """Four pixels of a line with their weights, in single precision."""
+    left = np.float32(gray[at]) * w[0] + np.float32(gray[at + 1]) * w[1]
+    return left + np.float32(gray[at + 2]) * w[2] + np.float32(gray[at + 3]) * w[3]
+
+
 @leaf
 def _as_opencv_rounds(r: Any, gray: Any, y: int, x: int) -> int:
-    """An output pixel as OpenCV adds it up, in single precision and in its order; half of an integer goes to the even one."""
-    total = NOTHING
-    for i in range(TAPS):
-        beta = r.row_floats[y, i]
-        if beta == 0.0:
-            continue
-        line = NOTHING
-        at = (r.rows[y] + i & RING) * WIDTH + r.columns[x]
-        for j in range(TAPS):
-            alpha = r.column_floats[x, j]
-            if alpha != 0.0:
-                line += np.float32(gray[at + j]) * alpha
-        total += beta * line
+    """An output pixel as OpenCV adds it up, in single precision and in its order; half of an integer goes to the even one.
+
+    OpenCV leaves out what has no weight; adding it makes no difference, since a product with 0 is 0.
+    """
+    top, column = r.rows[y], r.columns[x] & 0xFF
+    a, b = r.column_floats[x], r.row_floats[y]
+    first, second = (top & RING) * WIDTH + column, (top + 1 & RING) * WIDTH + column
+    third, fourth = (top + 2 & RING) * WIDTH + column, (top + 3 & RING) * WIDTH + column
+    total = _weigh_line(gray, first, a) * b[0] + _weigh_line(gray, second, a) * b[1]
+    total = total + _weigh_line(gray, third, a) * b[2] + _weigh_line(gray, fourth, a) * b[3]
     low = int(total)
     rest = total - np.float32(low)
-    if rest > 0.5 or (rest == 0.5 and low & 1):
+    if rest > HALF or (rest == HALF and low & 1):
         low += 1
     return low

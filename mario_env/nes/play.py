@@ -39,6 +39,7 @@ EPISODE: Final = np.dtype(
         ("paid_completed", np.int64),
         ("paid_time", np.int64),
         ("paid_score", np.int64),
+        ("paid", np.float64, 5),  # the sums of the reward's components
         ("steps", np.int64),
         ("idle", np.int64),
         ("reached_distance", np.int64),
@@ -73,6 +74,8 @@ def begin(m: Any, e: Any, facts: Any) -> None:
         e.furthest[i] = -1
     e.steps, e.idle, e.reached_distance, e.reached_completed = 0, 0, 0, 0
     e.paid_progress, e.paid_deaths, e.paid_completed = 0, 0, 0
+    for i in range(5):
+        e.paid[i] = 0.0
     _arrive(e, m.ram)
     _report(e, m.ram, facts)
     e.paid_time, e.paid_score = facts[4], facts[2]
@@ -185,6 +188,7 @@ def _pay(e: Any, rules: Any, facts: Any, components: Any) -> None:
     components[4] = weights[4] * completed
     for i in range(5):
         components[i] = rules.scale * components[i] + 0.0  # adding 0 turns -0.0 into 0.0
+        e.paid[i] += components[i]
     e.paid_progress, e.paid_deaths, e.paid_completed = e.progress, e.deaths, e.levels_completed
     e.paid_time, e.paid_score = facts[4], facts[2]
 
