@@ -182,14 +182,17 @@ def _stretch(number: int, style: str, rom: Rom, seed: int, frames: int, picture_
 
 
 def plays(frames: int, seed: int, stretch: int, picture_every: int) -> list[Play]:
-    """Stretches of play that sum up to so many frames or a few more: each level in turn, each time in another style."""
+    """Stretches of play that sum up to so many frames or a few more: each level in turn, each time in another style.
+
+    After as many laps as there are styles times variants, each level was played in each style on each variant.
+    """
     roms, planned = available_roms(), 0
     result: list[Play] = []
     while planned < frames:
-        i = len(result)
-        style = STYLES[(i + i // GAMES) % len(STYLES)]
+        number, lap = len(result) % GAMES, len(result) // GAMES
+        style, rom = STYLES[(number + lap) % len(STYLES)], roms[(number + lap + lap // len(STYLES)) % len(roms)]
         length = min(stretch, frames - planned)
-        result.append(_stretch(i % GAMES, style, roms[(i + i // GAMES) % len(roms)], seed + i, length, picture_every))
+        result.append(_stretch(number, style, rom, seed + len(result), length, picture_every))
         planned += result[-1].frames
     return result
 
@@ -205,7 +208,10 @@ def plays_of_level(number: int, frames: int, seed: int, picture_every: int) -> l
     for i, style in enumerate(styles):
         rest = max(0, frames - sum(play.frames for play in result))
         length = rest // (len(styles) - i) if i > 1 else 0  # the first two are as long as they must be
-        result.append(_stretch(number, style, roms[(number + i) % len(roms)], seed + i, length, picture_every))
+        rom = (
+            roms[(number + i) % len(roms)] if i > 0 else "vanilla"
+        )  # where the stored plays were found; elsewhere they may fail
+        result.append(_stretch(number, style, rom, seed + i, length, picture_every))
     return result
 
 
