@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -140,14 +141,20 @@ def lockstep(play: Play) -> Count:
 
 
 def _compare_state(play: Play, count: Count, ours: Console, theirs: Console) -> None:
-    _compare("RAM before what is skipped", play, count.frames, ours.frame_memory, theirs.frame_memory)
-    _compare("RAM", play, count.frames, ours.memory, theirs.memory)
+    """Compare what both show after a frame."""
+    compare_bytes("RAM before what is skipped", play, count.frames, ours.frame_memory, theirs.frame_memory)
+    compare_bytes("RAM", play, count.frames, ours.memory, theirs.memory)
     if count.frames % play.picture_every == 0:
-        _compare("picture", play, count.frames, ours.render().tobytes(), theirs.render().tobytes())
+        compare_bytes("picture", play, count.frames, ours.render().tobytes(), theirs.render().tobytes())
         count.pictures += 1
 
 
-def _compare(what: str, play: Play, frame: int, ours: bytes, theirs: bytes) -> None:
+def compare_bytes(what: str, play: Play, frame: int, ours: bytes, theirs: bytes) -> None:
+    """Compare RAM, or a "picture" (RGB).
+
+    Raises:
+        MismatchError: they differ; it says in what, where, and in which play.
+    """
     if ours != theirs:
         differing = [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]
         first = differing[0]
@@ -208,9 +215,8 @@ def plays_of_level(number: int, frames: int, seed: int, picture_every: int) -> l
     for i, style in enumerate(styles):
         rest = max(0, frames - sum(play.frames for play in result))
         length = rest // (len(styles) - i) if i > 1 else 0  # the first two are as long as they must be
-        rom = (
-            roms[(number + i) % len(roms)] if i > 0 else "vanilla"
-        )  # where the stored plays were found; elsewhere they may fail
+        # The stored plays were found on vanilla; on the other variants a few of them fail.
+        rom = roms[(number + i) % len(roms)] if i > 0 else "vanilla"
         result.append(_stretch(number, style, rom, seed + i, length, picture_every))
     return result
 
@@ -232,17 +238,19 @@ class State:
         if self.file is None or not self.file.exists():
             return
         for line in self.file.read_text().splitlines():
-            if line.endswith("}"):  # else the run was ended while it wrote
+            try:
                 stored = json.loads(line)
-                if stored["versions"] == self.versions:
-                    yield Play(**stored["play"]), Count(**stored["count"])
+            except json.JSONDecodeError:
+                continue  # empty, or the run was ended while it wrote
+            if stored["versions"] == self.versions:
+                yield Play(**stored["play"]), Count(**stored["count"])
 
     def note(self, play: Play, count: Count) -> None:
         """Add a stretch that was found equal."""
         if self.file is not None:
             line = {"versions": self.versions, "play": dataclasses.asdict(play), "count": dataclasses.asdict(count)}
             with self.file.open("a") as lines:
-                lines.write(json.dumps(line) + "\n")
+                lines.write("\n" + json.dumps(line))  # a line that was cut short stays alone
 
 
 def compare(todo: list[Play], state: State, processes: int) -> Count:
@@ -255,7 +263,7 @@ def compare(todo: list[Play], state: State, processes: int) -> Count:
     for play in todo:
         total.add(state.known.get(play, Count()))
     kernel()  # compiled once, before there are several processes
-    with ProcessPoolExecutor(processes) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         running = {pool.submit(lockstep, play): play for play in todo if play not in state.known}
         try:
             for done in as_completed(running):
