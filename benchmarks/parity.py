@@ -1,32 +1,41 @@
 """Plays the fast emulator and nes-py in lockstep and compares everything a player or an agent can see.
 
-    python -m benchmarks.parity --frames 5000000 --processes 2
+    python -m benchmarks.parity --frames 5000000 --processes 2 --state parity.jsonl [--json parity.json]
 
 After every frame: all 2 KiB of RAM, at its end and after what is skipped, and whether the game is over; every picture, or one
-of so many. Levels, ROM variants and styles of play take turns. A mismatch ends the run with exit code 1 and prints what is
-needed to see it again.
+of so many. Levels, styles of play and ROM variants take turns. A mismatch ends the run with exit code 1 and prints what is
+needed to see it again: `benchmarks.parity.lockstep` of the stretch of play that it names. With `--state`, a run that was ended
+goes on where it was.
 """
 
 import argparse
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Final, Literal
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final, Literal
 
-import numpy as np
-
+from benchmarks.pilot import STYLES, Pilot, frames_needed
 from configs.schema import EnvironmentConfig
-from mario_env.console import NesPyConsole, check_rom
+from mario_env import memory as ram
+from mario_env import nes
+from mario_env.console import SCREEN_SHAPE, Console, NesPyConsole, check_rom
 from mario_env.errors import RomUnavailableError
 from mario_env.fast import FastConsole
+from mario_env.nes.kernel import kernel
 
 Rom = Literal["vanilla", "downsample", "pixel", "rectangle"]
 ROMS: Final[tuple[Rom, ...]] = ("vanilla", "pixel", "rectangle", "downsample")
-STYLES: Final = ("mash", "run", "pipes", "idle", "anything", "tampered")
-# What "tampered" play writes into both machines' RAM now and then: growing, fire, the star, coins, a clock that runs out.
-TAMPERING: Final = ((0x0756, 1), (0x0756, 2), (0x079F, 35), (0x07EE, 9), (0x07F8, 0), (0x07F9, 0), (0x07FA, 1), (0x0754, 0))
-A, B, SELECT, START, UP, DOWN, LEFT, RIGHT = (1 << bit for bit in range(8))
+GAMES: Final = 33  # 32 levels and the full game
+_ENGINE, _Y_HIGH, _STATUS, _OPERATION_MODE = 0x000E, 0x00B5, 0x0756, 0x0770
+_CLIMBS_VINE, _ENTERS_PIPE, _VICTORY = 1, (2, 3), 2
 
 
 class MismatchError(AssertionError):
@@ -35,7 +44,17 @@ class MismatchError(AssertionError):
 
 @dataclass(frozen=True)
 class Play:
-    """A stretch of play."""
+    """A stretch of play.
+
+    Attributes:
+        game: one level, or the full game.
+        world, stage: the level; 1 and 1 in the full game.
+        rom: the variant of the ROM.
+        style: see `benchmarks.pilot.STYLES`.
+        seed: of the buttons.
+        frames: how many.
+        picture_every: the pictures of one frame of so many are compared.
+    """
 
     game: Literal["level", "full"]
     world: int
@@ -49,27 +68,42 @@ class Play:
 
 @dataclass
 class Count:
-    """What was compared."""
+    """What was compared, and what happened in it."""
 
     frames: int = 0
     pictures: int = 0
-    games: int = 0
+    games: int = 0  # that ended
+    deaths_by_enemies: int = 0  # or fire
+    falls: int = 0  # into pits or lava
+    time_ups: int = 0
+    flags: int = 0
+    axes: int = 0
+    pipes: int = 0
+    vines: int = 0
+    growths: int = 0
+    hits: int = 0  # that shrank him
 
+    def add(self, other: "Count") -> None:
+        """Add what another stretch of play counted."""
+        for field in dataclasses.fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
-def buttons_of(style: str, generator: np.random.Generator, held: int) -> int:
-    """The buttons of the next frame: most are held for a while, as players do."""
-    if generator.random() > (0.02 if style == "idle" else 0.1):
-        return held
-    match style:
-        case "run" | "tampered":
-            return RIGHT | B | (A if generator.random() < 0.6 else 0)
-        case "pipes":
-            return int(generator.choice([RIGHT, RIGHT | A, RIGHT | A | B, DOWN, DOWN, DOWN | RIGHT, LEFT, UP, 0]))
-        case "idle":
-            return int(generator.choice([0, 0, 0, 0, A, LEFT, DOWN]))
-        case "anything":
-            return int(generator.integers(256)) & ~START
-    return int(generator.choice([0, RIGHT, RIGHT | A, RIGHT | B, RIGHT | A | B, A, LEFT, LEFT | A, LEFT | B, DOWN, UP]))
+    def observe(self, before: bytes, frame: bytes) -> None:
+        """Count what happened in a frame: the RAM before it, and at its end, before anything is skipped."""
+        if ram.is_dying(frame):
+            time_up = ram.is_time_up(frame)
+            self.time_ups += time_up
+            self.falls += not time_up and frame[_Y_HIGH] > 1
+            self.deaths_by_enemies += not time_up and frame[_Y_HIGH] <= 1
+            return
+        if ram.is_flag_reached(frame):
+            axe = frame[_OPERATION_MODE] == _VICTORY
+            self.axes += axe
+            self.flags += not axe
+        self.pipes += frame[_ENGINE] in _ENTERS_PIPE
+        self.vines += frame[_ENGINE] == _CLIMBS_VINE
+        self.growths += frame[_STATUS] > before[_STATUS]
+        self.hits += frame[_STATUS] < before[_STATUS]
 
 
 def lockstep(play: Play) -> Count:
@@ -80,50 +114,62 @@ def lockstep(play: Play) -> Count:
     """
     config = EnvironmentConfig(game=play.game, world=play.world, stage=play.stage, rom=play.rom)
     ours, theirs = FastConsole(config), NesPyConsole(config)
-    generator, held, count = np.random.default_rng(play.seed), 0, Count()
-    screen, expected = ours.reset()[0], theirs.reset()[0]
-    over = their_over = False
+    pilot = Pilot(play.style, None if play.game == "full" else (play.world, play.stage), play.seed)
+    count, over = Count(), False
     try:
+        ours.reset(), theirs.reset()
+        pilot.begin()
         while True:
-            _compare("RAM", play, count.frames, ours.memory, theirs.memory)
-            _compare("RAM before the skip", play, count.frames, ours.frame_memory, theirs.frame_memory)
-            if over != their_over:
-                raise MismatchError(f"{play}: frame {count.frames}: over is {over}, nes-py says {their_over}")
-            if count.frames % play.picture_every == 0:
-                _compare("picture", play, count.frames, screen.tobytes(), expected.tobytes())
-                count.pictures += 1
+            _compare_state(play, count, ours, theirs)
             if count.frames >= play.frames:
                 return count
             if over:
-                screen, expected = ours.reset()[0], theirs.reset()[0]
+                ours.reset(), theirs.reset()
+                pilot.begin()
                 count.games += 1
-            held = buttons_of(play.style, generator, held)
-            screen, _, over, _, _ = ours.step(held)
-            expected, _, their_over, _, _ = theirs.step(held)
+            for address, value in pilot.tamper():
+                ours.write_memory(address, value)
+                theirs.write_memory(address, value)
+            before, buttons = ours.memory, pilot.buttons()
+            over, their_over = ours.advance(buttons), theirs.advance(buttons)
             count.frames += 1
-            if play.style == "tampered" and not over and generator.random() < 0.02:
-                _tamper(ours, theirs, *TAMPERING[int(generator.integers(len(TAMPERING)))])
+            if over != their_over:
+                raise MismatchError(f"{play}: frame {count.frames}: over is {over}, nes-py says {their_over}")
+            count.observe(before, ours.frame_memory)
     finally:
         theirs.close()
 
 
-def _tamper(ours: FastConsole, theirs: NesPyConsole, address: int, value: int) -> None:
-    for console in (ours, theirs):
-        console.write_memory(address, value)
+def _compare_state(play: Play, count: Count, ours: Console, theirs: Console) -> None:
+    """Compare what both show after a frame."""
+    compare_bytes("RAM before what is skipped", play, count.frames, ours.frame_memory, theirs.frame_memory)
+    compare_bytes("RAM", play, count.frames, ours.memory, theirs.memory)
+    if count.frames % play.picture_every == 0:
+        compare_bytes("picture", play, count.frames, ours.render().tobytes(), theirs.render().tobytes())
+        count.pictures += 1
 
 
-def _compare(what: str, play: Play, frame: int, ours: bytes, theirs: bytes) -> None:
+def compare_bytes(what: str, play: Play, frame: int, ours: bytes, theirs: bytes) -> None:
+    """Compare RAM, or a "picture" (RGB).
+
+    Raises:
+        MismatchError: they differ; it says in what, where, and in which play.
+    """
     if ours != theirs:
         differing = [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]
         first = differing[0]
+        where = f"0x{first:04X}"
+        if what == "picture":
+            pixel, channel = divmod(first, SCREEN_SHAPE[2])
+            where = f"row {pixel // SCREEN_SHAPE[1]}, column {pixel % SCREEN_SHAPE[1]}, {'RGB'[channel]}"
         raise MismatchError(
-            f"{play}: frame {frame}: {what} differs in {len(differing)} bytes, first at 0x{first:04X}: "
+            f"{play}: frame {frame}: {what} differs in {len(differing)} bytes, first at {where}: "
             f"{ours[first]}, nes-py has {theirs[first]}"
         )
 
 
-def plays(frames: int, seed: int, stretch: int, picture_every: int) -> list[Play]:
-    """Stretches of play that sum up to so many frames: every level, then the full game, in every style and variant in turn."""
+def available_roms() -> list[Rom]:
+    """The variants that the installed gym-super-mario-bros has."""
     available = []
     for rom in ROMS:
         try:
@@ -131,13 +177,108 @@ def plays(frames: int, seed: int, stretch: int, picture_every: int) -> list[Play
         except RomUnavailableError:
             continue
         available.append(rom)
+    return available
+
+
+def _stretch(number: int, style: str, rom: Rom, seed: int, frames: int, picture_every: int) -> Play:
+    """Play of a level (32: the full game); longer than asked for where the style has to see something to its end."""
+    level = None if number == GAMES - 1 else (number // 4 + 1, number % 4 + 1)
+    world, stage = level or (1, 1)
+    frames = max(frames, frames_needed(style, level))
+    return Play("level" if level else "full", world, stage, rom, style, seed, frames, picture_every)
+
+
+def plays(frames: int, seed: int, stretch: int, picture_every: int) -> list[Play]:
+    """Stretches of play that sum up to so many frames or a few more: each level in turn, each time in another style.
+
+    After as many laps as there are styles times variants, each level was played in each style on each variant.
+    """
+    roms, planned = available_roms(), 0
     result: list[Play] = []
-    for i in range(-(-frames // stretch)):
-        level, style, rom = i % 33, STYLES[i // 2 % len(STYLES)], available[i // 33 % len(available)]
-        game: Literal["level", "full"] = "full" if level == 32 else "level"
-        world, stage = (1, 1) if level == 32 else (level // 4 + 1, level % 4 + 1)
-        result.append(Play(game, world, stage, rom, style, seed + i, min(stretch, frames - i * stretch), picture_every))
+    while planned < frames:
+        number, lap = len(result) % GAMES, len(result) // GAMES
+        style, rom = STYLES[(number + lap) % len(STYLES)], roms[(number + lap + lap // len(STYLES)) % len(roms)]
+        length = min(stretch, frames - planned)
+        result.append(_stretch(number, style, rom, seed + len(result), length, picture_every))
+        planned += result[-1].frames
     return result
+
+
+def plays_of_level(number: int, frames: int, seed: int, picture_every: int) -> list[Play]:
+    """Play of one level (32: the full game) in every style and ROM variant; about so many frames.
+
+    Waiting for the clock is left out: it takes ten thousand frames. (In "still" play there is little left of it.)
+    """
+    roms = available_roms()
+    styles = ["finish", "still", *(style for style in STYLES if style not in ("finish", "still", "wait"))]
+    result: list[Play] = []
+    for i, style in enumerate(styles):
+        rest = max(0, frames - sum(play.frames for play in result))
+        length = rest // (len(styles) - i) if i > 1 else 0  # the first two are as long as they must be
+        # The stored plays were found on vanilla; on the other variants a few of them fail.
+        rom = roms[(number + i) % len(roms)] if i > 0 else "vanilla"
+        result.append(_stretch(number, style, rom, seed + i, length, picture_every))
+    return result
+
+
+class State:
+    """Which stretches of play were found equal: one line of JSON each, so that a run can go on after it was ended.
+
+    A line counts for the same emulator and the same nes-py only.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        sources = sorted(Path(nes.__path__[0]).glob("*.py"))
+        digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+        self.versions = {"emulator": digest, "nes-py": importlib.metadata.version("nes-py")}
+        self.file = file
+        self.known = dict(self._read())
+
+    def _read(self) -> Iterator[tuple[Play, Count]]:
+        if self.file is None or not self.file.exists():
+            return
+        for line in self.file.read_text().splitlines():
+            try:
+                stored = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # empty, or the run was ended while it wrote
+            if stored["versions"] == self.versions:
+                yield Play(**stored["play"]), Count(**stored["count"])
+
+    def note(self, play: Play, count: Count) -> None:
+        """Add a stretch that was found equal."""
+        if self.file is not None:
+            line = {"versions": self.versions, "play": dataclasses.asdict(play), "count": dataclasses.asdict(count)}
+            with self.file.open("a") as lines:
+                lines.write("\n" + json.dumps(line))  # a line that was cut short stays alone
+
+
+def compare(todo: list[Play], state: State, processes: int) -> Count:
+    """Play them all, those that `state` knows excepted; tells how far it is every 100 000 frames.
+
+    Raises:
+        MismatchError: see :func:`lockstep`.
+    """
+    total, told, frames, started = Count(), 0, sum(play.frames for play in todo), time.perf_counter()
+    for play in todo:
+        total.add(state.known.get(play, Count()))
+    kernel()  # compiled once, before there are several processes
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        running = {pool.submit(lockstep, play): play for play in todo if play not in state.known}
+        try:
+            for done in as_completed(running):
+                state.note(running[done], done.result())
+                total.add(done.result())
+                if total.frames // 100_000 > told:
+                    told = total.frames // 100_000
+                    sys.stdout.write(
+                        f"equal so far: {total.frames} of {frames} frames, {time.perf_counter() - started:.0f} s\n"
+                    )
+                    sys.stdout.flush()
+        except MismatchError:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return total
 
 
 def main() -> int:
@@ -148,24 +289,24 @@ def main() -> int:
     parser.add_argument("--picture-every", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--state", type=Path, help="lists what is done; with the same arguments, a run goes on from there")
+    parser.add_argument("--json", type=Path, help="receives the counts")
     arguments = parser.parse_args()
     todo = plays(arguments.frames, arguments.seed, arguments.stretch, arguments.picture_every)
-    total, started = Count(), time.perf_counter()
-    with ProcessPoolExecutor(arguments.processes) as pool:
-        try:
-            for count in pool.map(lockstep, todo):
-                total.frames += count.frames
-                total.pictures += count.pictures
-                total.games += count.games
-        except MismatchError as mismatch:
-            pool.shutdown(cancel_futures=True)
-            sys.stdout.write(f"DIFFERENT: {mismatch}\n")
-            return 1
-    seconds = time.perf_counter() - started
-    sys.stdout.write(
-        f"equal: {total.frames} frames, {total.pictures} pictures, {total.games} games ended, "
-        f"{len({(p.world, p.stage) for p in todo})} levels, {len({p.rom for p in todo})} ROM variants, {seconds:.0f} s\n"
-    )
+    started = time.perf_counter()
+    try:
+        total = compare(todo, State(arguments.state), arguments.processes)
+    except MismatchError as mismatch:
+        sys.stdout.write(f"DIFFERENT: {mismatch}\n")
+        return 1
+    report: dict[str, Any] = dataclasses.asdict(total)
+    report["levels"] = len({(play.game, play.world, play.stage) for play in todo if play.game == "level"})
+    report["styles"] = sorted({play.style for play in todo})
+    report["rom_variants"] = sorted({play.rom for play in todo})
+    report["seconds"] = round(time.perf_counter() - started)
+    sys.stdout.write("equal: " + ", ".join(f"{name} {value}" for name, value in report.items()) + "\n")
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     return 0
 
 

@@ -88,6 +88,15 @@ class Console(gymnasium.Env[Screen, Any]):
         self.observation_space = Box(0, 255, SCREEN_SHAPE, np.uint8)
         self.action_space = Discrete(256)
 
+    def step(self, action: Any) -> tuple[Screen, float, bool, bool, dict[str, Any]]:
+        """Play one frame with these buttons pressed, then skip what no player can influence."""
+        terminated = self.advance(int(action))
+        return self.render(), 0.0, terminated, False, {}
+
+    @abstractmethod
+    def advance(self, buttons: int) -> bool:
+        """Play one frame as :meth:`step` does, without copying the screen; whether it terminated."""
+
     @abstractmethod
     def render(self) -> Screen:
         """The current screen."""
@@ -189,12 +198,12 @@ class NesPyConsole(Console):
         self.memory = self.frame_memory = self._game.ram.tobytes()
         return self.render(), {}
 
-    def step(self, action: int) -> tuple[Screen, float, bool, bool, dict[str, Any]]:
-        """Play one frame with these buttons pressed, then skip what no player can influence."""
-        _, _, terminated, _, _ = self._env.step(action)
+    def advance(self, buttons: int) -> bool:
+        """Play one frame with these buttons pressed, then skip what no player can influence; whether it terminated."""
+        _, _, terminated, _, _ = self._env.step(buttons)
         self.frame_memory = self._game.frame_memory
         self.memory = self._game.ram.tobytes()
-        return self.render(), 0.0, terminated, False, {}
+        return bool(terminated)
 
     def render(self) -> Screen:
         """The current screen, as an array of its own."""

@@ -59,12 +59,12 @@ class FastConsole(Console):
         self.memory = self.frame_memory = self._fleet.machines["ram"][0].tobytes()
         return self.render(), {}
 
-    def step(self, action: int) -> tuple[Screen, float, bool, bool, dict[str, Any]]:
-        """Play one frame with these buttons pressed, then skip what no player can influence."""
-        terminated = self._fleet.step(0, int(action))
+    def advance(self, buttons: int) -> bool:
+        """Play one frame with these buttons pressed, then skip what no player can influence; whether it terminated."""
+        terminated = self._fleet.step(0, buttons)
         self.frame_memory = self._fleet.frame_ram[0].tobytes()
         self.memory = self._fleet.machines["ram"][0].tobytes()
-        return self.render(), 0.0, terminated, False, {}
+        return terminated
 
     def render(self) -> Screen:
         """The current screen, as an array of its own."""

@@ -1,28 +1,21 @@
 """What several tests of the environment need."""
 
-import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.finishes import read_plays
 from configs.schema import EnvironmentConfig
 from mario_env import make
-
-_DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="session")
 def finish() -> Callable[[str], bytes]:
-    """Actions that reach the goal of a level ("1-1", "1-2" or "1-4") at the default settings: SIMPLE_MOVEMENT, frame skip 4, no
-    idling. They were found by a random search with snapshots, and are kept as one digit an action."""
-
-    def read(level: str) -> bytes:
-        return bytes(int(action) for action in json.loads((_DATA / f"world-{level}-finish.json").read_text())["actions"])
-
-    return read
+    """Actions that reach the goal of a level ("1-1" to "8-4") at the default settings: SIMPLE_MOVEMENT (8-4: COMPLEX_MOVEMENT),
+    frame skip 4, no idling. See `benchmarks.finishes`, which found them."""
+    return read_plays().__getitem__
 
 
 @pytest.fixture(params=["fast", "nes-py"])

@@ -1,12 +1,9 @@
 """Games played together are, in everything an agent gets, the environments that `make` builds on nes-py."""
 
-import dataclasses
-from typing import Any
-
-import gymnasium
 import numpy as np
 import pytest
 
+from benchmarks.decisions import SideBySide
 from configs.schema import EnvironmentConfig, RewardConfig
 from mario_env.factory import make
 from mario_env.fast_vector import FastVecEnv, FastVectorEnv
@@ -25,60 +22,17 @@ CONFIGS = {
 }
 
 
-def without_duration(info: dict[str, Any]) -> dict[str, Any]:
-    """An info without what depends on the clock on the wall."""
-    info = {name: value for name, value in info.items() if name not in ("episode", "terminal_observation", "episode_summary")}
-    return info
-
-
-def summary_of(info: dict[str, Any]) -> dict[str, Any] | None:
-    if "episode_summary" not in info:
-        return None
-    return dataclasses.asdict(info["episode_summary"]) | {"duration_seconds": 0.0}
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_games_are_the_environments_on_nes_py(name: str) -> None:
-    config, count, seed = CONFIGS[name], 2, 3
-    references = [make(config.model_copy(update={"emulator": "nes-py"}), seed=seed + i) for i in range(count)]
-    games = FastVecEnv(config, count, seed=seed)
-    games.seed(seed)
-    observations = games.reset()
-    for i, reference in enumerate(references):
-        expected, info = reference.reset(seed=seed + i)
-        np.testing.assert_array_equal(observations[i], expected)
-        assert games.reset_infos[i] == info
-    generator, actions = np.random.default_rng(seed), np.zeros(count, np.int64)
+    count, seed = 2, 3
+    both = SideBySide(CONFIGS[name], count, seed=seed)
+    generator, actions, ended = np.random.default_rng(seed), [0] * count, 0
     for _ in range(250):
         if generator.random() < 0.3:
-            actions = generator.integers(0, games.action_space.n, count)  # type: ignore[attr-defined]
-        observations, rewards, dones, infos = games.step(actions)
-        for i, reference in enumerate(references):
-            _compare_step(reference, int(actions[i]), observations[i], rewards[i], dones[i], infos[i], games.reset_infos[i])
-    for reference in references:
-        reference.close()
-    games.close()
-
-
-def _compare_step(
-    reference: gymnasium.Env[Any, Any],
-    action: int,
-    observation: Any,
-    reward: float,
-    done: bool,
-    info: dict[str, Any],
-    reset_info: dict[str, Any],
-) -> None:
-    expected, expected_reward, terminated, truncated, expected_info = reference.step(action)
-    expected_info["TimeLimit.truncated"] = truncated and not terminated
-    np.testing.assert_array_equal(info["terminal_observation"] if done else observation, expected)
-    assert (reward, done) == (expected_reward, terminated or truncated)
-    assert without_duration(info) == without_duration(expected_info)
-    assert summary_of(info) == summary_of(expected_info)
-    if done:
-        first, first_info = reference.reset()
-        np.testing.assert_array_equal(observation, first)
-        assert reset_info == first_info
+            actions = generator.integers(0, both.actions, count).tolist()
+        ended += sum(both.step(actions)[0])
+    both.close()
+    assert ended > 0, "resets are compared, too"
 
 
 def test_threads_change_nothing() -> None:

@@ -1,0 +1,92 @@
+"""Whole decisions of the fast environment and of the one that `make` builds on nes-py, side by side."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from configs.schema import EnvironmentConfig
+from mario_env.factory import make
+from mario_env.fast_vector import FastVecEnv
+
+__all__ = ["SideBySide"]
+
+_APART: Final = ("episode", "terminal_observation", "episode_summary")  # compared by themselves, or they tell the time
+
+
+class SideBySide:
+    """Games in both environments; every observation, reward, end and info is compared.
+
+    Args:
+        config: what the games are; its emulator is not heeded.
+        count: how many.
+        seed: of no-op starts and sticky actions; game i is seeded with seed + i.
+    """
+
+    def __init__(self, config: EnvironmentConfig, count: int = 1, *, seed: int = 0) -> None:
+        reference = config.model_copy(update={"emulator": "nes-py"})
+        self._theirs = [make(reference, seed=seed + i) for i in range(count)]
+        self._ours = FastVecEnv(config, count, seed=seed)
+        self.actions = self._ours.games.actions
+        self._ours.seed(seed)
+        observations: Any = self._ours.reset()
+        for i, env in enumerate(self._theirs):
+            expected, info = env.reset(seed=seed + i)
+            np.testing.assert_array_equal(observations[i], expected)
+            assert self._ours.reset_infos[i] == info
+
+    def step(self, actions: Sequence[int]) -> tuple[list[bool], list[dict[str, Any]]]:
+        """Play one decision in every game, and reset those that it ends; which these are, and the infos.
+
+        Raises:
+            AssertionError: the environments differ.
+        """
+        played: tuple[Any, Any, Any, Any] = self._ours.step(np.array(actions))
+        observations, rewards, dones, infos = played
+        for i, env in enumerate(self._theirs):
+            expected, reward, terminated, truncated, info = env.step(int(actions[i]))
+            info["TimeLimit.truncated"] = truncated and not terminated
+            done = terminated or truncated
+            np.testing.assert_array_equal(infos[i]["terminal_observation"] if done else observations[i], expected)
+            assert (rewards[i], dones[i]) == (reward, done)
+            assert _without(infos[i]) == _without(info)
+            assert _summary(infos[i]) == _summary(info)
+            if done:
+                first, first_info = env.reset()
+                np.testing.assert_array_equal(observations[i], first)
+                assert self._ours.reset_infos[i] == first_info
+        return dones.tolist(), infos
+
+    def play(self, actions: Iterable[int]) -> list[dict[str, Any]]:
+        """Play the only game until an end or until there are no more actions; the infos."""
+        infos = []
+        for action in actions:
+            (done,), (info,) = self.step([action])
+            infos.append(info)
+            if done:
+                break
+        return infos
+
+    def write_memory(self, values: dict[int, int]) -> None:
+        """Write bytes into the RAM of every game: values by address."""
+        for address, value in values.items():
+            self._ours.games.fleet.machines["ram"][:, address] = value
+            for env in self._theirs:
+                env.unwrapped.write_memory(address, value)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """Free the emulators."""
+        for env in self._theirs:
+            env.close()
+        self._ours.close()
+
+
+def _without(info: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in info.items() if name not in _APART}
+
+
+def _summary(info: dict[str, Any]) -> dict[str, Any] | None:
+    if "episode_summary" not in info:
+        return None
+    return dataclasses.asdict(info["episode_summary"]) | {"duration_seconds": 0.0}
