@@ -155,7 +155,7 @@ def _weigh_columns(gray: Any, r: Any, y: int, sums: Any, row: int, values: Any, 
             high = values[x] >> int32(8)
             if values[x] & int32(0xFF) == 0 and (high * reciprocal >> int32(SHIFT)) * parts == high:
                 output[y, x] = _as_opencv_rounds(r, gray, y, x)
-    return int64(halves)
+    return int(halves)
 
 
 @leaf
