@@ -32,7 +32,8 @@ def stored_plays(level: Level | None) -> tuple[bytes, ...]:
 def frames_needed(style: str, level: Level | None) -> int:
     """How many frames a style takes to show what it is for: the stored plays, or the end of the clock."""
     if style == "finish":
-        return sum(len(actions) for actions in stored_plays(level)) * FRAME_SKIP + 20
+        # A play that ends before the game does is followed by running, until he dies of it.
+        return sum(len(actions) * FRAME_SKIP + 600 for actions in stored_plays(level)) - 580
     return {"still": 21, "wait": 410}.get(style, 10) * _CLOCK_UNIT
 
 

@@ -50,13 +50,12 @@ def test_a_level_is_finished(level: str, start: Start, finish: Callable[[str], b
     assert last["episode_summary"].level_completed
 
 
-@pytest.mark.parametrize("level", ["1-1 pipe", "5-2 pipe", "3-1 hit"])
+@pytest.mark.parametrize("level", ["1-1 pipe", "1-2 pipe", "3-1 hit"])
 def test_pipes_and_hits(level: str, start: Start, finish: Callable[[str], bytes]) -> None:
-    infos = start(level).play(finish(level))
+    infos = start(level).play([*finish(level), *[IDLE] * 20])
     jumps = [abs(after["x_pos"] - before["x_pos"]) > 40 for before, after in pairwise(infos)]
     statuses = [info["status"] for info in infos]
     assert sum(jumps) >= 2 if "pipe" in level else ("tall" in statuses and statuses[-1] == "small")
-    assert "end_reason" not in infos[-1]
 
 
 def test_the_full_game_goes_on_over_flags_and_an_axe(start: Start, finish: Callable[[str], bytes]) -> None:
