@@ -161,6 +161,13 @@ class EpisodeStore:
         hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
         raise StoreError(f"there is no experiment {id_or_name!r} in {self.masked_url}{hint}")
 
+    def find_experiment(self, name: str) -> int | None:
+        """The id of the latest experiment of exactly this name; None if there is none."""
+        query = select(EXPERIMENTS.c.id).where(EXPERIMENTS.c.name == name).order_by(EXPERIMENTS.c.id.desc()).limit(1)
+        with self.transaction("looking up an experiment") as connection:
+            number: int | None = connection.execute(query).scalar()
+        return number
+
     def experiments(self) -> pd.DataFrame:
         """Every experiment, a row each, oldest first."""
         return self._frame(select(EXPERIMENTS).order_by(EXPERIMENTS.c.id), "reading the experiments")

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from pathlib import Path
 
 from configs import PROJECT, Settings
 from flows.prefect_plugin import local_api_url
-from tracking import RunningServer, resolve_tracking_uri
+from tracking import RunningServer, TrackingError, end_process_group, resolve_tracking_uri, wait_for_server
 
 logger = logging.getLogger(__name__)
 
 WORK_POOL = "mario"
-_START_SECONDS = 90.0
 
 
 class ServerError(RuntimeError):
@@ -92,34 +90,14 @@ def _process(
     try:
         yield process
     finally:
-        _stop(process, patience)
-
-
-def _stop(process: "subprocess.Popen[bytes]", patience: float) -> None:
-    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 10.0)):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(seconds)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+        end_process_group(process, patience)
 
 
 def _wait_for_prefect(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ServerError(f"Prefect's server ended at once (is port {port} taken?); see {log}:\n{_tail(log)}")
-        try:
-            with opener.open(f"{local_api_url(port)}/health", timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            pass
-        time.sleep(0.2)
-    raise ServerError(f"Prefect's server did not answer within {_START_SECONDS:.0f} s; see {log}:\n{_tail(log)}")
+    try:
+        wait_for_server(local_api_url(port), name="Prefect", process=process)
+    except TrackingError as error:
+        raise ServerError(f"{error} (is port {port} taken?); see {log}:\n{_tail(log)}") from None
 
 
 def _deploy(environment: dict[str, str], log: Path) -> None:

@@ -85,10 +85,9 @@ def start_experiment(config: Config, name: str, settings: Settings, flow_run_id:
     """
     # Two first runs of one name at once must not make two experiments.
     with open_store(settings) as store, store.name_lock(name):
-        known = store.experiments()
-        ids = known.loc[known["name"] == name, "id"]
-        if len(ids):
-            return _continue(config, name, settings, store, int(ids.iloc[-1]), flow_run_id)
+        known = store.find_experiment(name)
+        if known is not None:
+            return _continue(config, name, settings, store, known, flow_run_id)
         return _begin(config, name, settings, store, flow_run_id)
 
 

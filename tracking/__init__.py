@@ -9,7 +9,7 @@ from tracking.location import mask, resolve_tracking_uri
 from tracking.models import ModelVersion
 from tracking.references import registered_names, resolve_model
 from tracking.run import TrackedRun
-from tracking.server import RunningServer, ServerCommand, server_command, wait_for_server
+from tracking.server import RunningServer, ServerCommand, end_process_group, server_command, wait_for_server
 
 __all__ = [
     "DeliveryReport",
@@ -20,6 +20,7 @@ __all__ = [
     "ServerCommand",
     "TrackedRun",
     "TrackingError",
+    "end_process_group",
     "mask",
     "registered_names",
     "resolve_model",

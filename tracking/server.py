@@ -129,16 +129,7 @@ class RunningServer:
 
     def stop(self, timeout: float = 10.0) -> None:
         """Ends the server and the workers it started."""
-        for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if hasattr(os, "killpg"):
-                    os.killpg(self.process.pid, number)
-                else:
-                    self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout)
-                if number == signal.SIGTERM and not _group_alive(self.process.pid):
-                    return
+        end_process_group(self.process, timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -147,8 +138,24 @@ class RunningServer:
         self.stop()
 
 
-def wait_for_server(url: str, *, process: "subprocess.Popen[bytes] | None" = None, timeout: float = 90.0) -> None:
-    """Waits until the server at `url` says that it is well.
+def end_process_group(process: "subprocess.Popen[bytes]", patience: float) -> None:
+    """Ends a process that leads a group of its own, and all of the group; after `patience` seconds it is killed."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, number)
+            else:
+                process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            if number == signal.SIGTERM and not _group_alive(process.pid):
+                return
+
+
+def wait_for_server(
+    url: str, *, name: str = "MLflow", process: "subprocess.Popen[bytes] | None" = None, timeout: float = 90.0
+) -> None:
+    """Waits until the server at `url` says, at ``/health``, that it is well.
 
     Raises:
         TrackingError: `process` has ended, or `timeout` seconds have passed.
@@ -158,7 +165,7 @@ def wait_for_server(url: str, *, process: "subprocess.Popen[bytes] | None" = Non
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         if process is not None and process.poll() is not None:
-            raise TrackingError(f"the MLflow server ended at once (exit code {process.returncode})")
+            raise TrackingError(f"the {name} server ended at once (exit code {process.returncode})")
         try:
             with opener.open(f"{url}/health", timeout=2) as answer:
                 if answer.status == 200:
@@ -166,7 +173,7 @@ def wait_for_server(url: str, *, process: "subprocess.Popen[bytes] | None" = Non
         except OSError:
             pass
         time.sleep(0.2)
-    raise TrackingError(f"the MLflow server at {mask(url)} did not answer within {timeout:.0f} s")
+    raise TrackingError(f"the {name} server at {mask(url)} did not answer within {timeout:.0f} s")
 
 
 def free_port() -> int:

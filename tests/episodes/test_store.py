@@ -47,6 +47,15 @@ def test_an_experiment_is_updated(store: EpisodeStore, experiment: int) -> None:
     assert frame.loc[experiment, "status"] == "completed"
 
 
+def test_an_experiment_is_found_by_exactly_its_name(store: EpisodeStore, experiment: int) -> None:
+    record = store.experiment(experiment).record
+    assert store.find_experiment(record.name) == experiment
+    later = store.create_experiment(record)
+    assert store.find_experiment(record.name) == later > experiment
+    assert store.find_experiment(record.name[:-1]) is None
+    assert store.find_experiment(str(experiment)) is None
+
+
 def test_updates_of_what_is_not_there_are_errors(store: EpisodeStore, experiment: int) -> None:
     with pytest.raises(RowError, match="experiments has no column state; it has id, name"):
         store.update_experiment(experiment, state="completed")
