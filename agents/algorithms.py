@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.errors import AgentError, DeviceError
+from agents.errors import DeviceError
 from agents.exact_length import ExactDQN, ExactPPO, ExactQRDQN
+from agents.frame_replay import FrameReplayBuffer
 from agents.networks import extractor_arguments
 from agents.schedules import schedule
 from configs.schema import Config, PPOConfig
@@ -34,13 +34,11 @@ _REPLAY = (
     "tau",
     "train_freq",
     "gradient_steps",
-    "n_steps",
     "target_update_interval",
     "exploration_fraction",
     "exploration_initial_eps",
     "exploration_final_eps",
     "max_grad_norm",
-    "optimize_memory_usage",
 )
 _PPO = (
     "n_steps",
@@ -65,7 +63,6 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
 
     Raises:
         DeviceError: `device` is "cuda" and there is none.
-        AgentError: the combination of settings is impossible in the library.
     """
     arguments = _arguments(config)
     with _library_warnings_logged():
@@ -119,8 +116,8 @@ def replay_bytes(config: Config, observation_space: gym.spaces.Box) -> int:
     """Bytes of memory the replay buffer takes once it is full; 0 for PPO."""
     if isinstance(config.agent, PPOConfig):
         return 0
-    frames = int(np.prod(observation_space.shape)) * (1 if config.agent.optimize_memory_usage else 2)
-    return config.agent.buffer_size * (frames + 20)  # action int64, reward, done, timeout float32
+    any_action = gym.spaces.Discrete(2)
+    return FrameReplayBuffer.bytes_for(config.agent.buffer_size, config.train.n_envs, observation_space, any_action)
 
 
 def _arguments(config: Config) -> dict[str, Any]:
@@ -131,11 +128,10 @@ def _arguments(config: Config) -> dict[str, Any]:
     if isinstance(agent, PPOConfig):
         arguments["clip_range"] = schedule(agent.clip_range)
         arguments["clip_range_vf"] = None if agent.clip_range_vf is None else schedule(agent.clip_range_vf)
-    elif agent.optimize_memory_usage:
-        if agent.n_steps > 1:
-            raise AgentError("agent.optimize_memory_usage: stable-baselines3 has no such replay buffer for agent.n_steps > 1")
-        # The library refuses both at once (its issue 934): truncated episodes then count as terminated ones.
-        arguments["replay_buffer_kwargs"] = {"handle_timeout_termination": False}
+    else:
+        arguments["replay_buffer_class"] = FrameReplayBuffer
+        # Told to the buffer alone: of `n_steps` for the algorithm the library warns that it ignores it.
+        arguments["replay_buffer_kwargs"] = {"n_steps": agent.n_steps, "gamma": agent.gamma}
     return arguments
 
 

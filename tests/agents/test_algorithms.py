@@ -12,8 +12,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 from toy_game import BrightSide, toy_config, toy_vec
 
-from agents import AgentError, DeviceError, build, replay_bytes, resolve_device
+from agents import DeviceError, build, replay_bytes, resolve_device
 from agents.algorithms import build_policy
+from agents.frame_replay import FrameReplayBuffer
 from agents.networks import SmallCNN
 from agents.schedules import Linear, schedule
 from configs.schema import LinearSchedule
@@ -25,7 +26,6 @@ REPLAY_VALUES = {
     "batch_size": 13,
     "tau": 0.5,
     "gradient_steps": 3,
-    "n_steps": 3,
     "target_update_interval": 123,
     "exploration_fraction": 0.25,
     "exploration_initial_eps": 0.9,
@@ -132,26 +132,37 @@ def test_advice_of_the_library_goes_to_the_log(caplog: pytest.LogCaptureFixture)
     assert "mini-batch size of 32" in caplog.text
 
 
-def test_the_memory_saving_buffer_of_the_library_works_and_refuses_n_step_returns() -> None:
-    model = build(toy_config("dqn", agent={"optimize_memory_usage": True}), toy_vec(), device="cpu")
-    assert isinstance(model, DQN)
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_replay_keeps_frames_once_and_knows_of_n_step_returns(
+    algorithm: str, n_steps: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = toy_config(algorithm, agent={"n_steps": n_steps, "gamma": 0.7, "learning_starts": 40})
+    with caplog.at_level(logging.WARNING):
+        model = build(config, toy_vec(), device="cpu")
+    buffer = model.replay_buffer  # type: ignore[attr-defined]
+    assert isinstance(buffer, FrameReplayBuffer)
+    assert (buffer.n_steps, buffer.gamma) == (n_steps, 0.7)
+    assert not caplog.text
+
     model.learn(200)
 
-    with pytest.raises(AgentError, match=r"agent\.optimize_memory_usage.*agent\.n_steps"):
-        build(toy_config("dqn", agent={"optimize_memory_usage": True, "n_steps": 3}), toy_vec(), device="cpu")
+    assert model._n_updates == (200 - 40) // 4
+    discounts = buffer.sample(500).discounts
+    assert (discounts is None) == (n_steps == 1)
+    if discounts is not None:
+        # Episodes of eight steps: at some ends fewer rewards are summed.
+        assert {round(float(value), 3) for value in discounts} == {0.7, 0.49, 0.343}
 
 
-def test_replay_memory_is_foretold() -> None:
-    env = toy_vec(n_envs=1)
-    model = build(toy_config("dqn", agent={"buffer_size": 100}), env, device="cpu")
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_replay_memory_is_foretold(n_envs: int) -> None:
+    config = toy_config("dqn", agent={"buffer_size": 100}, n_envs=n_envs)
+    model = build(config, toy_vec(n_envs), device="cpu")
     assert isinstance(model, DQN)
-    assert model.replay_buffer is not None
-    buffer = model.replay_buffer
-    arrays = (buffer.observations, buffer.next_observations, buffer.actions, buffer.rewards, buffer.dones, buffer.timeouts)
+    assert isinstance(model.replay_buffer, FrameReplayBuffer)
 
-    assert replay_bytes(toy_config("dqn", agent={"buffer_size": 100}), BrightSide.observation_space) == sum(
-        array.nbytes for array in arrays
-    )
+    assert replay_bytes(config, BrightSide.observation_space) == model.replay_buffer.nbytes
     assert replay_bytes(toy_config("ppo"), BrightSide.observation_space) == 0
 
 
