@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
@@ -70,9 +71,19 @@ def test_quantiles_and_their_optimiser_are_the_same_with_and_without_an_environm
 
     assert trained.n_quantiles == alone.n_quantiles == 11
     assert trained.optimizer.defaults["eps"] == alone.optimizer.defaults["eps"] == 0.01 / 20
+    assert trained.optimizer.defaults["fused"] is alone.optimizer.defaults["fused"] is True
     assert {name: tuple(value.shape) for name, value in trained.state_dict().items()} == {
         name: tuple(value.shape) for name, value in alone.state_dict().items()
     }
+
+
+@pytest.mark.parametrize(("algorithm", "library"), [("dqn", DQN), ("ppo", PPO)])
+def test_adams_epsilon_is_the_librarys(algorithm: str, library: type[DQN] | type[PPO]) -> None:
+    ours = build(toy_config(algorithm), toy_vec(), device="cpu").policy.optimizer
+    theirs = library("CnnPolicy", toy_vec(), device="cpu", **({"buffer_size": 10} if library is DQN else {})).policy.optimizer
+
+    assert type(ours) is type(theirs)
+    assert {**ours.defaults, "lr": 0, "fused": None} == {**theirs.defaults, "lr": 0}
 
 
 def test_linear_schedules_run_over_the_whole_training() -> None:
@@ -153,6 +164,43 @@ def test_replay_keeps_frames_once_and_knows_of_n_step_returns(
     if discounts is not None:
         # Episodes of eight steps: at some ends fewer rewards are summed.
         assert {round(float(value), 3) for value in discounts} == {0.7, 0.49, 0.343}
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
+def test_on_a_cpu_convolutions_are_fed_in_the_layout_they_work_in(algorithm: str) -> None:
+    config = toy_config(algorithm, agent={"learning_starts": 100})
+    model = build(config, toy_vec(), device="cpu")
+    model.learn(100)
+    inputs: list[torch.Tensor] = []
+    for module in model.policy.modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels == 4:
+            module.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+
+    model.train(gradient_steps=1, batch_size=32)  # type: ignore[attr-defined]
+
+    assert len(inputs) == 2  # the target network and the network
+    assert all(given.is_contiguous(memory_format=torch.channels_last) for given in inputs)
+    assert all(given.shape == (32, 4, 36, 36) and given.dtype == torch.float32 for given in inputs)
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
+def test_updates_are_the_librarys_but_for_rounding(algorithm: str) -> None:
+    """Layout and optimiser are ours, the arithmetic must not be: against the library's own replay buffer and Adam."""
+    config = toy_config(algorithm, agent={"learning_rate": 1e-4, "gamma": 0.9})
+    models = []
+    for ours in (True, False):
+        model = build(config, toy_vec(), device="cpu")
+        if not ours:
+            for group in model.policy.optimizer.param_groups:
+                group["fused"] = None
+            if hasattr(model, "replay_buffer"):
+                model.replay_buffer = ReplayBuffer(1_000, model.observation_space, model.action_space, "cpu", 2)
+        model.learn(264)
+        assert model._n_updates > 5
+        models.append(model.policy.state_dict())
+
+    for name, weights in models[0].items():
+        torch.testing.assert_close(weights, models[1][name], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_envs", [1, 3])
