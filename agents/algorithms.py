@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -18,6 +19,7 @@ from agents.errors import DeviceError
 from agents.exact_length import ExactDQN, ExactPPO, ExactQRDQN
 from agents.frame_replay import FrameReplayBuffer
 from agents.networks import extractor_arguments
+from agents.rollout import ChannelsLastRolloutBuffer
 from agents.schedules import schedule
 from configs.schema import Config, PPOConfig
 
@@ -138,6 +140,7 @@ def _arguments(config: Config, device: str) -> dict[str, Any]:
     arguments["learning_rate"] = schedule(agent.learning_rate)
     if isinstance(agent, PPOConfig):
         arguments["clip_range"] = schedule(agent.clip_range)
+        arguments["rollout_buffer_class"] = ChannelsLastRolloutBuffer if device == "cpu" else RolloutBuffer
         arguments["clip_range_vf"] = None if agent.clip_range_vf is None else schedule(agent.clip_range_vf)
     else:
         arguments["replay_buffer_class"] = FrameReplayBuffer

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 MODEL, CONFIG, STATE, REPLAY = "model.zip", "config.json", "state.json", "replay_buffer.npz"
 
 # Kept out of the zip: pictures of the moment, which a training that goes on replaces by resetting its environments, and the
-# class of the replay buffer, which is not needed to use the model and would tie it to this project.
+# classes of the buffers, which are not needed to use the model and would tie it to this project.
 _LEFT_OUT = [
     "_last_obs",
     "_last_original_obs",
@@ -35,6 +35,7 @@ _LEFT_OUT = [
     "ep_success_buffer",
     "replay_buffer_class",
     "replay_buffer_kwargs",
+    "rollout_buffer_class",
 ]
 
 

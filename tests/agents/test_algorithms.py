@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import DQN, PPO
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
@@ -166,21 +166,24 @@ def test_replay_keeps_frames_once_and_knows_of_n_step_returns(
         assert {round(float(value), 3) for value in discounts} == {0.7, 0.49, 0.343}
 
 
-@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
 def test_on_a_cpu_convolutions_are_fed_in_the_layout_they_work_in(algorithm: str) -> None:
-    config = toy_config(algorithm, agent={"learning_starts": 100})
-    model = build(config, toy_vec(), device="cpu")
-    model.learn(100)
+    model = build(toy_config(algorithm), toy_vec(), device="cpu")
+    model.learn(128)
     inputs: list[torch.Tensor] = []
     for module in model.policy.modules():
         if isinstance(module, nn.Conv2d) and module.in_channels == 4:
             module.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
 
-    model.train(gradient_steps=1, batch_size=32)  # type: ignore[attr-defined]
+    if isinstance(model, PPO):
+        model.train()
+    else:
+        model.train(gradient_steps=1, batch_size=64)  # type: ignore[attr-defined]
 
-    assert len(inputs) == 2  # the target network and the network
+    # The target network's and the network's, or four epochs of two batches.
+    assert len(inputs) == (8 if algorithm == "ppo" else 2)
     assert all(given.is_contiguous(memory_format=torch.channels_last) for given in inputs)
-    assert all(given.shape == (32, 4, 36, 36) and given.dtype == torch.float32 for given in inputs)
+    assert all(given.shape == (64, 4, 36, 36) and given.dtype == torch.float32 for given in inputs)
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
@@ -195,6 +198,8 @@ def test_updates_are_the_librarys_but_for_rounding(algorithm: str) -> None:
                 group["fused"] = None
             if hasattr(model, "replay_buffer"):
                 model.replay_buffer = ReplayBuffer(1_000, model.observation_space, model.action_space, "cpu", 2)
+            if hasattr(model, "rollout_buffer"):
+                model.rollout_buffer.__class__ = RolloutBuffer
         model.learn(264)
         assert model._n_updates > 5
         models.append(model.policy.state_dict())

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import DQN
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer, RolloutBuffer
 from toy_game import toy_config, toy_vec
 
 from agents import Checkpoint, CheckpointError, NonFiniteError, Progress, TrainingResult, build, latest_checkpoint, train
@@ -80,14 +80,17 @@ def test_n_step_returns_do_not_reach_across_a_resumption(tmp_path: Path) -> None
     np.testing.assert_allclose(discounts[:, 0], [0.9**3, 0.9**3, 0.9**2, 0.9, 0.9**3, 0.9**3], rtol=1e-6)
 
 
-def test_the_library_loads_the_model_without_our_replay_memory(tmp_path: Path) -> None:
-    config = toy_config("dqn", agent={"n_steps": 3, "network": {"features": "nature", "features_dim": 32}})
+@pytest.mark.parametrize(("library", "buffer"), [(DQN, ReplayBuffer), (PPO, RolloutBuffer)])
+def test_the_library_loads_the_model_without_our_buffers(
+    library: type[DQN] | type[PPO], buffer: type[BaseBuffer], tmp_path: Path
+) -> None:
+    config = toy_config(library.__name__.lower(), agent={"network": {"features": "nature", "features_dim": 32}})
     model = build(config, toy_vec(), device="cpu")
     checkpoint = save_checkpoint(tmp_path, config, model, Tally())
 
-    loaded = DQN.load(checkpoint.path / "model.zip", env=toy_vec(), device="cpu")
+    loaded = library.load(checkpoint.path / "model.zip", env=toy_vec(), device="cpu")
 
-    assert type(loaded.replay_buffer) is ReplayBuffer
+    assert type(loaded.replay_buffer if isinstance(loaded, DQN) else loaded.rollout_buffer) is buffer
     before, after = model.policy.state_dict(), loaded.policy.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
