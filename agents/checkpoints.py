@@ -16,17 +16,27 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 
 from agents.errors import CheckpointError
+from agents.frame_replay import FrameReplayBuffer
 from agents.manifests import Manifest, drop_file, now, read_manifest, remove_incomplete, verify, write_folder
 from agents.progress import Tally
 from agents.replay import load_replay, save_replay
-from configs import Config, config_hash, to_dict
+from configs import Config, ConfigError, config_hash, from_dict, to_dict
 
 _log = logging.getLogger(__name__)
 
 MODEL, CONFIG, STATE, REPLAY = "model.zip", "config.json", "state.json", "replay_buffer.npz"
 
-# Kept out of the zip: pictures of the moment, which a training that goes on replaces by resetting its environments.
-_MOMENTARY = ["_last_obs", "_last_original_obs", "ep_info_buffer", "ep_success_buffer"]
+# Kept out of the zip: pictures of the moment, which a training that goes on replaces by resetting its environments, and the
+# classes of the buffers, which are not needed to use the model and would tie it to this project.
+_LEFT_OUT = [
+    "_last_obs",
+    "_last_original_obs",
+    "ep_info_buffer",
+    "ep_success_buffer",
+    "replay_buffer_class",
+    "replay_buffer_kwargs",
+    "rollout_buffer_class",
+]
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,7 @@ def write_model(folder: Path, config: Config, model: BaseAlgorithm) -> None:
     """Put ``model.zip`` (stable-baselines3's format) and ``config.json`` into `folder`."""
     # By way of memory: given a path, the library leaves the file open when the disk is full.
     archive = io.BytesIO()
-    model.save(archive, exclude=_MOMENTARY)
+    model.save(archive, exclude=_LEFT_OUT)
     (folder / MODEL).write_bytes(archive.getbuffer())
     (folder / CONFIG).write_text(json.dumps(to_dict(config), indent=1), encoding="utf-8")
 
@@ -82,7 +92,7 @@ def save_checkpoint(directory: Path, config: Config, model: BaseAlgorithm, tally
         write_model(aside, config, model)
         (aside / STATE).write_text(json.dumps(_state(model, tally), indent=1, allow_nan=False), encoding="utf-8")
         if isinstance(model, OffPolicyAlgorithm) and config.train.checkpoint_replay_buffer:
-            assert model.replay_buffer is not None
+            assert isinstance(model.replay_buffer, FrameReplayBuffer)
             save_replay(model.replay_buffer, aside / REPLAY)
         return describe("checkpoint", config, model)
 
@@ -132,7 +142,7 @@ def restore(checkpoint: Checkpoint, config: Config, model: BaseAlgorithm) -> tup
 
 
 def _restore_replay(checkpoint: Checkpoint, model: OffPolicyAlgorithm) -> bool:
-    assert model.replay_buffer is not None
+    assert isinstance(model.replay_buffer, FrameReplayBuffer)
     if REPLAY not in checkpoint.manifest.files:
         return False
     try:
@@ -140,6 +150,8 @@ def _restore_replay(checkpoint: Checkpoint, model: OffPolicyAlgorithm) -> bool:
     except CheckpointError as error:
         _log.warning("the replay buffer is filled anew: %s", error)
         return False
+    # The environments start anew: what is added now does not continue the newest transitions.
+    model.replay_buffer.end_episodes()
     return True
 
 
@@ -155,7 +167,11 @@ def _state(model: BaseAlgorithm, tally: Tally) -> dict[str, Any]:
 
 
 def _require_same(checkpoint: Checkpoint, config: Config) -> None:
-    saved = json.loads((checkpoint.path / CONFIG).read_text(encoding="utf-8"))
+    path = checkpoint.path / CONFIG
+    try:
+        saved = to_dict(from_dict(json.loads(path.read_text(encoding="utf-8")), source=str(path)))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
     current = to_dict(config)
     differing = [
         key for section in ("agent", "environment") for key in _differences(section, saved.get(section), current[section])

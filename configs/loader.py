@@ -23,6 +23,9 @@ PRESETS = Path(__file__).parent / "presets"
 # What a document may say beside the sections of the schema.
 _EXTENDS = "extends"
 
+# Keys of earlier versions that no longer mean anything: stored configurations may still have them.
+_RETIRED = (("agent", "optimize_memory_usage"),)
+
 
 def preset_names() -> list[str]:
     """Names of the presets that come with the project, sorted."""
@@ -54,12 +57,12 @@ def load(preset: str, overrides: Iterable[str] = ()) -> Config:
 
 
 def from_dict(values: Mapping[str, Any], source: str) -> Config:
-    """Build a configuration that was stored as JSON (in Postgres, beside a model).
+    """Build a configuration that was stored as JSON (in Postgres, beside a model), by this version or an earlier one.
 
     Raises:
         ConfigError: it does not fit this version's schema; the message names `source`.
     """
-    document = Document(Path(source), dict(values), {})
+    document = Document(Path(source), _without_retired(values), {})
     try:
         return Config.model_validate(document.values)
     except ValidationError as error:
@@ -76,6 +79,15 @@ def config_hash(config: Config) -> str:
     values = to_dict(config)
     del values["name"], values["description"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _without_retired(values: Mapping[str, Any]) -> dict[str, Any]:
+    kept = dict(values)
+    for section, key in _RETIRED:
+        present = kept.get(section)
+        if isinstance(present, Mapping) and key in present:
+            kept[section] = {name: value for name, value in present.items() if name != key}
+    return kept
 
 
 def _preset_path(preset: str) -> Path:

@@ -108,7 +108,6 @@ class _ReplayAgent(_AgentBase):
     exploration_initial_eps: float = Field(1.0, ge=0, le=1)
     exploration_final_eps: float = Field(0.02, ge=0, le=1)
     max_grad_norm: float = Field(10.0, gt=0)
-    optimize_memory_usage: bool = False
 
 
 class DQNConfig(_ReplayAgent):

@@ -79,9 +79,7 @@ def _space(config: Config, settings: Settings) -> str:
     replay = replay_bytes(config, Box(0, 255, OBSERVATION_SHAPE, np.uint8))
     on_disk = _MODEL_BYTES * (config.train.keep_checkpoints + 2) + _SPARE_BYTES
     if config.train.checkpoint_replay_buffer:
-        # Every picture is stored once, of the eight that two stacks of four hold in memory; games compress better, noise does
-        # not. A new copy is complete before the old one goes.
-        on_disk += 2 * replay // 4
+        on_disk += 2 * replay  # as large as in memory, and a new copy is complete before the old one goes
     free = shutil.disk_usage(settings.create_home()).free
     available = psutil.virtual_memory().available
     if on_disk > free:

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 from toy_game import BrightSide, toy_config, toy_vec
 
-from agents import AgentError, DeviceError, build, replay_bytes, resolve_device
+from agents import DeviceError, build, replay_bytes, resolve_device
 from agents.algorithms import build_policy
+from agents.frame_replay import FrameReplayBuffer
 from agents.networks import SmallCNN
 from agents.schedules import Linear, schedule
 from configs.schema import LinearSchedule
@@ -25,7 +27,6 @@ REPLAY_VALUES = {
     "batch_size": 13,
     "tau": 0.5,
     "gradient_steps": 3,
-    "n_steps": 3,
     "target_update_interval": 123,
     "exploration_fraction": 0.25,
     "exploration_initial_eps": 0.9,
@@ -70,9 +71,19 @@ def test_quantiles_and_their_optimiser_are_the_same_with_and_without_an_environm
 
     assert trained.n_quantiles == alone.n_quantiles == 11
     assert trained.optimizer.defaults["eps"] == alone.optimizer.defaults["eps"] == 0.01 / 20
+    assert trained.optimizer.defaults["fused"] is alone.optimizer.defaults["fused"] is True
     assert {name: tuple(value.shape) for name, value in trained.state_dict().items()} == {
         name: tuple(value.shape) for name, value in alone.state_dict().items()
     }
+
+
+@pytest.mark.parametrize(("algorithm", "library"), [("dqn", DQN), ("ppo", PPO)])
+def test_adams_epsilon_is_the_librarys(algorithm: str, library: type[DQN] | type[PPO]) -> None:
+    ours = build(toy_config(algorithm), toy_vec(), device="cpu").policy.optimizer
+    theirs = library("CnnPolicy", toy_vec(), device="cpu", **({"buffer_size": 10} if library is DQN else {})).policy.optimizer
+
+    assert type(ours) is type(theirs)
+    assert {**ours.defaults, "lr": 0, "fused": None} == {**theirs.defaults, "lr": 0}
 
 
 def test_linear_schedules_run_over_the_whole_training() -> None:
@@ -132,26 +143,79 @@ def test_advice_of_the_library_goes_to_the_log(caplog: pytest.LogCaptureFixture)
     assert "mini-batch size of 32" in caplog.text
 
 
-def test_the_memory_saving_buffer_of_the_library_works_and_refuses_n_step_returns() -> None:
-    model = build(toy_config("dqn", agent={"optimize_memory_usage": True}), toy_vec(), device="cpu")
-    assert isinstance(model, DQN)
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_replay_keeps_frames_once_and_knows_of_n_step_returns(
+    algorithm: str, n_steps: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = toy_config(algorithm, agent={"n_steps": n_steps, "gamma": 0.7, "learning_starts": 40})
+    with caplog.at_level(logging.WARNING):
+        model = build(config, toy_vec(), device="cpu")
+    buffer = model.replay_buffer  # type: ignore[attr-defined]
+    assert isinstance(buffer, FrameReplayBuffer)
+    assert (buffer.n_steps, buffer.gamma) == (n_steps, 0.7)
+    assert not caplog.text
+
     model.learn(200)
 
-    with pytest.raises(AgentError, match=r"agent\.optimize_memory_usage.*agent\.n_steps"):
-        build(toy_config("dqn", agent={"optimize_memory_usage": True, "n_steps": 3}), toy_vec(), device="cpu")
+    assert model._n_updates == (200 - 40) // 4
+    discounts = buffer.sample(500).discounts
+    assert (discounts is None) == (n_steps == 1)
+    if discounts is not None:
+        # Episodes of eight steps: at some ends fewer rewards are summed.
+        assert {round(float(value), 3) for value in discounts} == {0.7, 0.49, 0.343}
 
 
-def test_replay_memory_is_foretold() -> None:
-    env = toy_vec(n_envs=1)
-    model = build(toy_config("dqn", agent={"buffer_size": 100}), env, device="cpu")
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
+def test_on_a_cpu_convolutions_are_fed_in_the_layout_they_work_in(algorithm: str) -> None:
+    model = build(toy_config(algorithm), toy_vec(), device="cpu")
+    model.learn(128)
+    inputs: list[torch.Tensor] = []
+    for module in model.policy.modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels == 4:
+            module.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+
+    if isinstance(model, PPO):
+        model.train()
+    else:
+        model.train(gradient_steps=1, batch_size=64)  # type: ignore[attr-defined]
+
+    # The target network's and the network's, or four epochs of two batches.
+    assert len(inputs) == (8 if algorithm == "ppo" else 2)
+    assert all(given.is_contiguous(memory_format=torch.channels_last) for given in inputs)
+    assert all(given.shape == (64, 4, 36, 36) and given.dtype == torch.float32 for given in inputs)
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
+def test_updates_are_the_librarys_but_for_rounding(algorithm: str) -> None:
+    """Layout and optimiser are ours, the arithmetic must not be: against the library's own replay buffer and Adam."""
+    config = toy_config(algorithm, agent={"learning_rate": 1e-4, "gamma": 0.9})
+    models = []
+    for ours in (True, False):
+        model = build(config, toy_vec(), device="cpu")
+        if not ours:
+            for group in model.policy.optimizer.param_groups:
+                group["fused"] = None
+            if hasattr(model, "replay_buffer"):
+                model.replay_buffer = ReplayBuffer(1_000, model.observation_space, model.action_space, "cpu", 2)
+            if hasattr(model, "rollout_buffer"):
+                model.rollout_buffer.__class__ = RolloutBuffer
+        model.learn(264)
+        assert model._n_updates > 5
+        models.append(model.policy.state_dict())
+
+    for name, weights in models[0].items():
+        torch.testing.assert_close(weights, models[1][name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_replay_memory_is_foretold(n_envs: int) -> None:
+    config = toy_config("dqn", agent={"buffer_size": 100}, n_envs=n_envs)
+    model = build(config, toy_vec(n_envs), device="cpu")
     assert isinstance(model, DQN)
-    assert model.replay_buffer is not None
-    buffer = model.replay_buffer
-    arrays = (buffer.observations, buffer.next_observations, buffer.actions, buffer.rewards, buffer.dones, buffer.timeouts)
+    assert isinstance(model.replay_buffer, FrameReplayBuffer)
 
-    assert replay_bytes(toy_config("dqn", agent={"buffer_size": 100}), BrightSide.observation_space) == sum(
-        array.nbytes for array in arrays
-    )
+    assert replay_bytes(config, BrightSide.observation_space) == model.replay_buffer.nbytes
     assert replay_bytes(toy_config("ppo"), BrightSide.observation_space) == 0
 
 

@@ -7,13 +7,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from stable_baselines3 import DQN
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer, RolloutBuffer
 from toy_game import toy_config, toy_vec
 
 from agents import Checkpoint, CheckpointError, NonFiniteError, Progress, TrainingResult, build, latest_checkpoint, train
 from agents.checkpoints import restore, save_checkpoint
+from agents.frame_replay import FrameReplayBuffer
 from agents.manifests import verify, write_folder
 from agents.progress import Tally
 from configs import Config
@@ -56,7 +59,40 @@ def test_saving_and_loading_changes_nothing(algorithm: str, tmp_path: Path) -> N
         assert again.replay_buffer is not None
         assert model.replay_buffer is not None
         assert again.replay_buffer.pos == model.replay_buffer.pos
-        assert (again.replay_buffer.observations == model.replay_buffer.observations).all()
+        used = model.replay_buffer.size()
+        assert (again.replay_buffer.observations[:used] == model.replay_buffer.observations[:used]).all()
+
+
+def test_n_step_returns_do_not_reach_across_a_resumption(tmp_path: Path) -> None:
+    config = toy_config("dqn", agent={"n_steps": 3, "gamma": 0.9})
+    model = build(config, toy_vec(), device="cpu")
+    model.learn(2 * 20)  # episodes last eight steps: the third is in its midst
+    checkpoint = save_checkpoint(tmp_path, config, model, Tally())
+    again = build(config, toy_vec(), device="cpu")
+    restore(checkpoint, config, again)
+
+    again.learn(2 * 5, reset_num_timesteps=False)
+
+    assert isinstance(again, DQN)
+    assert isinstance(again.replay_buffer, FrameReplayBuffer)
+    discounts = again.replay_buffer._get_samples(np.arange(16, 22)).discounts
+    assert discounts is not None
+    np.testing.assert_allclose(discounts[:, 0], [0.9**3, 0.9**3, 0.9**2, 0.9, 0.9**3, 0.9**3], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("library", "buffer"), [(DQN, ReplayBuffer), (PPO, RolloutBuffer)])
+def test_the_library_loads_the_model_without_our_buffers(
+    library: type[DQN] | type[PPO], buffer: type[BaseBuffer], tmp_path: Path
+) -> None:
+    config = toy_config(library.__name__.lower(), agent={"network": {"features": "nature", "features_dim": 32}})
+    model = build(config, toy_vec(), device="cpu")
+    checkpoint = save_checkpoint(tmp_path, config, model, Tally())
+
+    loaded = library.load(checkpoint.path / "model.zip", env=toy_vec(), device="cpu")
+
+    assert type(loaded.replay_buffer if isinstance(loaded, DQN) else loaded.rollout_buffer) is buffer
+    before, after = model.policy.state_dict(), loaded.policy.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_a_resumed_training_ends_where_it_should(tmp_path: Path) -> None:

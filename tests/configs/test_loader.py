@@ -28,6 +28,16 @@ def test_every_preset_loads_under_its_name_and_survives_storage(name: str) -> No
     assert from_dict(to_dict(config), "stored") == config
 
 
+def test_a_stored_configuration_may_have_keys_that_have_been_retired() -> None:
+    stored = to_dict(load("dqn"))
+    stored["agent"]["optimize_memory_usage"] = False
+
+    assert from_dict(stored, "stored") == load("dqn")
+    assert stored["agent"]["optimize_memory_usage"] is False
+    with pytest.raises(ConfigError, match="optimize_memory_usage"):
+        load("dqn", ["agent.optimize_memory_usage=true"])
+
+
 def test_baseline_is_the_predecessors_environment() -> None:
     config = load("baseline")
     assert (config.environment.game, config.environment.frame_skip, config.environment.actions) == ("full", 1, "simple")

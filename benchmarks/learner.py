@@ -1,0 +1,269 @@
+"""How fast learning is, without playing: each algorithm's updates by layout, batch and threads, in one run.
+
+    python -m benchmarks.learner [--json FILE] [--algorithms dqn,qrdqn,ppo] [--batches 32,64,128,256,512] [--threads 1,2]
+                                 [--network nature] [--rounds 3]
+
+Updates are the library's own, of whole algorithms as the project builds them: sampling, networks, gradients, optimiser. Layouts
+are those of the samples: `default` (n, channels, height, width), and `channels_last`, which is used on a CPU. `plain` is the
+default layout with Adam's steps not fused.
+
+They take turns, and the best round of each counts, since whatever else runs on the machine can only slow it down. With one
+thread time is the processor's, with several the clock's: on a busy machine believe the first. GFLOP/s count multiplications and
+additions of convolutions and layers, forwards and backwards; `share_of_peak` is of what a product of two large float32 matrices
+reached in the same run. The first table is of drawing samples from the replay memory, against the library's.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import nn
+
+from agents import build
+from agents.frame_replay import FrameReplayBuffer
+from agents.threads import torch_threads
+from configs import from_dict
+from mario_env import OBSERVATION_SHAPE
+
+SPACE: Final = gym.spaces.Box(0, 255, OBSERVATION_SHAPE, np.uint8)
+ACTIONS: Final = gym.spaces.Discrete(7)
+STORED: Final = 4_096
+LAYOUTS: Final = ("plain", "default", "channels_last")
+MATRIX: Final = 1_024
+
+
+class Noise(gym.Env[Any, Any]):
+    """An environment whose episodes never end: a new random picture at each step."""
+
+    observation_space, action_space = SPACE, ACTIONS
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start with noise."""
+        super().reset(seed=seed)
+        self._stack = self.np_random.integers(256, size=OBSERVATION_SHAPE, dtype=np.uint8)
+        return self._stack, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One more picture."""
+        picture = self.np_random.integers(256, size=(1, *OBSERVATION_SHAPE[1:]), dtype=np.uint8)
+        self._stack = np.concatenate([self._stack[1:], picture])
+        return self._stack, float(self.np_random.normal()), False, False, {}
+
+
+@dataclass
+class Candidate:
+    """An algorithm in one layout: `work` does `updates` updates of `batch` samples each."""
+
+    algorithm: str
+    layout: str
+    batch: int
+    updates: int
+    flops: float
+    work: Callable[[], None]
+    seconds: float = float("inf")
+
+    def turn(self, clock: Callable[[], float]) -> None:
+        """Work once and remember the time of an update when it is the shortest."""
+        started = clock()
+        self.work()
+        self.seconds = min(self.seconds, (clock() - started) / self.updates)
+
+
+def candidate(algorithm: str, layout: str, batch: int, network: str) -> Candidate:
+    """Build it with its memory filled, and warm."""
+    agent: dict[str, Any] = {"algorithm": algorithm, "batch_size": batch, "network": {"features": network}}
+    if algorithm == "ppo":
+        agent.update(n_steps=2 * batch, n_epochs=1)
+    else:
+        agent.update(buffer_size=STORED)
+    config = from_dict({"name": "learner", "agent": agent, "train": {"n_envs": 1}}, "benchmark")
+    model = build(config, DummyVecEnv([Noise]), device="cpu")
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    if layout == "plain":
+        model.policy.optimizer.param_groups[0]["fused"] = None
+    flops = batch * flops_of_a_sample(model)
+    if isinstance(model, PPO):
+        work, updates = ppo_work(model, layout), 2
+    else:
+        work, updates = replay_work(model, layout, batch), max(128 // batch, 1)
+    work()
+    return Candidate(algorithm, layout, batch, updates, flops, work)
+
+
+def replay_work(model: Any, layout: str, batch: int) -> Callable[[], None]:
+    """A few updates of DQN or QR-DQN."""
+    model.replay_buffer.channels_last = layout == "channels_last"
+    fill(model.replay_buffer, STORED)
+    return lambda: model.train(gradient_steps=max(128 // batch, 1), batch_size=batch)
+
+
+def ppo_work(model: PPO, layout: str) -> Callable[[], None]:
+    """One epoch of PPO, of two batches."""
+    if layout != "channels_last":
+        model.rollout_buffer.__class__ = RolloutBuffer
+    _, callback = model._setup_learn(model.n_steps)
+    assert model.env is not None
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+    return model.train
+
+
+def fill(buffer: ReplayBuffer, count: int) -> None:
+    """Play `count` steps of noise."""
+    env = Noise()
+    observation, _ = env.reset(seed=0)
+    for step in range(count):
+        following, reward, _, _, _ = env.step(0)
+        done = np.array([step % 200 == 199])
+        buffer.add(observation[None], following[None], np.array([step % 7]), np.array([reward]), done, [{}])
+        observation = following
+
+
+def flops_of_a_sample(model: BaseAlgorithm) -> float:
+    """Multiplications and additions of one sample in an update.
+
+    Forwards, the gradients of the weights and those of the inputs (but for the first layer) take as many each; the DQN family
+    goes forwards once more, through the target network.
+    """
+    layers: list[float] = []
+
+    def count(module: nn.Module, _: Any, output: torch.Tensor) -> None:
+        weight = module.get_parameter("weight")
+        layers.append(2.0 * weight[0].numel() * output[0].numel())
+
+    counted = [module for module in model.policy.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    handles = [module.register_forward_hook(count) for module in counted]
+    if isinstance(model, PPO):
+        model.policy.evaluate_actions(torch.zeros(1, *OBSERVATION_SHAPE), torch.zeros(1))
+    else:
+        model.policy(torch.zeros(1, *OBSERVATION_SHAPE))
+    for handle in handles:
+        handle.remove()
+    forwards = 1.0 if isinstance(model, PPO) else 2.0
+    return (forwards + 2.0) * sum(layers) - layers[0]
+
+
+def peak(clock: Callable[[], float]) -> float:
+    """GFLOP/s of a product of two matrices, now."""
+    left, right = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
+    started = clock()
+    for _ in range(8):
+        left @ right
+    return 8 * 2.0 * MATRIX**3 / (clock() - started) / 1e9
+
+
+def measure(algorithms: list[str], batches: list[int], threads: int, network: str, rounds: int) -> list[dict[str, Any]]:
+    """A row for each algorithm, batch and layout."""
+    clock = time.process_time if threads == 1 else time.perf_counter
+    rows, best = [], 0.0
+    with torch_threads(threads):
+        for algorithm in algorithms:
+            for batch in batches:
+                candidates = [candidate(algorithm, layout, batch, network) for layout in LAYOUTS]
+                for _ in range(rounds):
+                    best = max(best, peak(clock))
+                    for one in candidates:
+                        one.turn(clock)
+                rows += [row(one, threads, candidates[0].seconds) for one in candidates]
+    for each in rows:
+        each["share_of_peak"] = each["gflops"] / best
+    return rows
+
+
+def row(one: Candidate, threads: int, plain: float) -> dict[str, Any]:
+    """What is reported of a candidate."""
+    return {
+        "algorithm": one.algorithm,
+        "threads": threads,
+        "batch": one.batch,
+        "layout": one.layout,
+        "updates_per_second": 1 / one.seconds,
+        "samples_per_second": one.batch / one.seconds,
+        "gflops": one.flops / one.seconds / 1e9,
+        "times_plain": plain / one.seconds,
+    }
+
+
+def measure_replay(batches: list[int], rounds: int) -> list[dict[str, Any]]:
+    """Sampling: ours in both layouts, times the library's buffer."""
+    buffers = {
+        "library": ReplayBuffer(STORED, SPACE, ACTIONS, "cpu"),
+        "default": FrameReplayBuffer(STORED, SPACE, ACTIONS, "cpu"),
+        "channels_last": FrameReplayBuffer(STORED, SPACE, ACTIONS, "cpu", channels_last=True),
+    }
+    for buffer in buffers.values():
+        fill(buffer, STORED)
+        buffer.sample(1)
+    rows = []
+    for batch in batches:
+        best = dict.fromkeys(buffers, float("inf"))
+        for _ in range(3 * rounds):
+            for name, buffer in buffers.items():
+                started = time.process_time()
+                for _ in range(max(1_024 // batch, 1)):
+                    buffer.sample(batch)
+                best[name] = min(best[name], (time.process_time() - started) / max(1_024 // batch, 1))
+        rows += [
+            {
+                "buffer": name,
+                "batch": batch,
+                "samples_per_second": batch / best[name],
+                "times_library": best["library"] / best[name],
+            }
+            for name in buffers
+        ]
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as text."""
+    names = list(rows[0])
+    lines = ["  ".join(f"{name:>18}" for name in names)]
+    for each in rows:
+        cells = (f"{value:18.2f}" if isinstance(value, float) else f"{value:>18}" for value in each.values())
+        lines.append("  ".join(cells))
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure and report as the command line says."""
+
+    def names(text: str) -> list[str]:
+        return text.split(",")
+
+    def numbers(text: str) -> list[int]:
+        return [int(part) for part in text.split(",")]
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--algorithms", type=names, default=["dqn", "qrdqn", "ppo"])
+    parser.add_argument("--batches", type=numbers, default=[32, 64, 128, 256, 512])
+    parser.add_argument("--threads", type=numbers, default=[1, 2])
+    parser.add_argument("--network", choices=["nature", "small"], default="nature")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with torch_threads(1):
+        figures = {"replay": measure_replay(arguments.batches, arguments.rounds)}
+    sys.stdout.write(f"\nreplay\n{table(figures['replay'])}")
+    for threads in arguments.threads:
+        title = f"updates, {arguments.network}, {threads} threads"
+        figures[title] = measure(arguments.algorithms, arguments.batches, threads, arguments.network, arguments.rounds)
+        sys.stdout.write(f"\n{title}\n{table(figures[title])}")
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
