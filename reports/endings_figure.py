@@ -86,13 +86,13 @@ def _picture(
 
 
 def _bars(axes: Axes, shown: Endings, title: str, single: str | None = None) -> None:
-    base = np.zeros(len(shown.edges) - 1)
+    base: npt.NDArray[np.float64] = np.zeros(len(shown.edges) - 1)
     for reason, shares in shown.shares.items():
         shade = single or END_REASON_COLOURS.get(reason, CASTLE)
         axes.bar(shown.edges[:-1] + 2, shares, width=BIN_WIDTH - 4, bottom=base, align="edge", color=shade, linewidth=0)
         base = base + shares
     dress(axes, "", "episodes")
-    axes.set_ylim(0, max(0.02, float(base.max(initial=0.0))) * 1.3)
+    axes.set_ylim(0, max(0.02, float(np.max(base, initial=0.0))) * 1.3)
     percentages(axes)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.text(
@@ -132,6 +132,6 @@ def _told(name: str, shown: Endings) -> str:
     total = shown.total()
     if not total.any():
         return f"{name} ends no episode here"
-    most = int(total.argmax())
+    most = int(np.argmax(total))
     place = f"{number(shown.edges[most])} to {number(shown.edges[most + 1])} pixels"
     return f"{name} ends most often at {place} ({percent(float(total[most]))} of its episodes)"

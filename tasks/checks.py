@@ -115,7 +115,7 @@ def _game(config: Config, settings: Settings) -> str:
     first = pictures[0]
     if first.shape != OBSERVATION_SHAPE or first.dtype != np.uint8:
         raise CheckFailedError(f"the observation is {first.shape} {first.dtype}, not {OBSERVATION_SHAPE} uint8")
-    if int(first.max()) < 64 or np.array_equal(first, pictures[-1]):
+    if int(np.max(first)) < 64 or np.array_equal(first, pictures[-1]):
         raise CheckFailedError("the picture is black or does not move: the emulator does not run the game")
     return f"{_STEPS} steps of {_level(config)}, observation {first.shape} {first.dtype}"
 

@@ -140,7 +140,7 @@ def _mix_palettes(m: Any) -> None:
 
 
 @inlined
-def _tile_word(m: Any, c: Any, v: int, column: int) -> int:
+def _tile_word(m: Any, c: Any, v: int, column: int) -> Any:
     """Eight pixels of a tile's row."""
     tile = _tile(m, c, v, column)
     row, palette = (tile & 0xFFF) | (v >> 12 & 7), tile >> 16 << 2
@@ -162,7 +162,7 @@ def _background_line(m: Any, c: Any, words: Any, line: int, v: int, left: int, r
         word = following
         if not shown or (column == 0 and not m.ppumask & 0x02):
             drawn = backdrop
-        mask = ALL_BITS
+        mask: Any = ALL_BITS
         if column == first:
             mask &= ALL_BITS << uint64(8 * (left & 7))
         if column == last and right & 7:
