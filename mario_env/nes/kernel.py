@@ -5,8 +5,14 @@ One, because numba compiles all that a function calls anew for each function tha
 it calls into: so a hash of this folder's sources is part of its key.
 """
 
+import fcntl
 import hashlib
+import os
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +26,8 @@ from mario_env.nes.state import CARTRIDGE, MACHINE
 __all__ = ["DECIDE", "EXECUTE", "OBSERVE", "START", "STEP", "kernel"]
 
 START, STEP, DECIDE, OBSERVE, EXECUTE = range(5)  # commands
+
+_CACHE_SECONDS = 5.0  # more than it takes to read the function from the cache
 
 _kernel: Any = None
 _NOT_COMPILED = ("__init__.py", "machine.py", "rom.py")
@@ -84,6 +92,11 @@ def _signature() -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def _say(message: str) -> None:
+    sys.stderr.write(message + "\n")
+    sys.stderr.flush()
+
+
 class _Announcement(event.Listener):
     """Says once that compilation has begun."""
 
@@ -92,11 +105,37 @@ class _Announcement(event.Listener):
     def on_start(self, _: Any) -> None:
         if not self.said:
             self.said = True
-            sys.stderr.write("Compiling the emulator: once on this machine, for about a minute ...\n")
-            sys.stderr.flush()
+            _say("Compiling the emulator: once on this machine, for about a minute ...")
 
     def on_end(self, _: Any) -> None:
         pass
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Of a person's processes that need the function at once, one compiles it, and the others find it in the cache."""
+    path = Path(tempfile.gettempdir()) / f"train-mario-{os.getuid()}-{_STAMP[:16]}.lock"
+    lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    try:
+        if not _locked(lock, _CACHE_SECONDS):
+            _say("Waiting for another process that compiles the emulator ...")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _locked(lock: int, seconds: float) -> bool:
+    """Take the lock if it becomes free in that time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+        time.sleep(0.05)
 
 
 def kernel() -> Any:
@@ -111,7 +150,8 @@ def kernel() -> Any:
         listener = _Announcement()
         event.register("numba:compile", listener)  # type: ignore[no-untyped-call]
         try:
-            function.compile(_signature())
+            with _one_at_a_time():
+                function.compile(_signature())
         finally:
             event.unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
         function.disable_compile()
