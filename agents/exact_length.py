@@ -21,7 +21,9 @@ def _steps_left(total: int, done: int, n_envs: int) -> int:
     return max(-(-(total - done) // n_envs), 1)
 
 
-class _ExactOffPolicy(OffPolicyAlgorithm):
+class ExactOffPolicy(OffPolicyAlgorithm):
+    """What DQN and QR-DQN share; to be inherited before them."""
+
     def collect_rollouts(
         self,
         env: VecEnv,
@@ -37,11 +39,11 @@ class _ExactOffPolicy(OffPolicyAlgorithm):
         return super().collect_rollouts(env, callback, shortened, replay_buffer, action_noise, learning_starts, log_interval)
 
 
-class ExactDQN(_ExactOffPolicy, DQN):
+class ExactDQN(ExactOffPolicy, DQN):
     """Mnih et al. 2015."""
 
 
-class ExactQRDQN(_ExactOffPolicy, QRDQN):
+class ExactQRDQN(ExactOffPolicy, QRDQN):
     """Dabney et al. 2017."""
 
 

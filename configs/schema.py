@@ -103,11 +103,19 @@ class _ReplayAgent(_AgentBase):
     train_freq: int = Field(4, ge=1, description="steps of all environments together between updates; n_envs transitions each")
     gradient_steps: int = Field(1, ge=-1)
     n_steps: int = Field(1, ge=1)
+    double: bool = Field(False, description="the network itself chooses the action its target values (van Hasselt et al. 2016)")
+    dueling: bool = Field(False, description="a stream for the state's value, one for advantages (Wang et al. 2016)")
     target_update_interval: int = Field(10_000, ge=1)
     exploration_fraction: float = Field(0.1, gt=0, le=1)
     exploration_initial_eps: float = Field(1.0, ge=0, le=1)
     exploration_final_eps: float = Field(0.02, ge=0, le=1)
     max_grad_norm: float = Field(10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _two_streams(self) -> Self:
+        if self.dueling and self.network.features_dim < 2:
+            raise ValueError("dueling: the streams share network.features_dim units out among them; it must be at least 2")
+        return self
 
 
 class DQNConfig(_ReplayAgent):
