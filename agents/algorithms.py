@@ -20,6 +20,13 @@ from agents.errors import DeviceError
 from agents.exact_length import ExactDQN, ExactPPO, ExactQRDQN
 from agents.frame_replay import FrameReplayBuffer
 from agents.networks import extractor_arguments
+from agents.prioritised_learning import (
+    PrioritisedDoubleDQN,
+    PrioritisedDoubleQRDQN,
+    PrioritisedDQN,
+    PrioritisedQRDQN,
+)
+from agents.prioritised_replay import PrioritisedReplayBuffer
 from agents.rollout import ChannelsLastRolloutBuffer
 from agents.schedules import schedule
 from agents.value_learning import DoubleDQN, DoubleQRDQN
@@ -33,13 +40,15 @@ class _Kinds(NamedTuple):
 
     plain: type[BaseAlgorithm]
     double: type[BaseAlgorithm]
+    prioritised: type[BaseAlgorithm]
+    double_prioritised: type[BaseAlgorithm]
     dueling_policy: type[BasePolicy]
 
 
 # Without a switch the updates are the libraries' own code.
 _REPLAY_KINDS: dict[str, _Kinds] = {
-    "dqn": _Kinds(ExactDQN, DoubleDQN, DuelingDQNPolicy),
-    "qrdqn": _Kinds(ExactQRDQN, DoubleQRDQN, DuelingQRDQNPolicy),
+    "dqn": _Kinds(ExactDQN, DoubleDQN, PrioritisedDQN, PrioritisedDoubleDQN, DuelingDQNPolicy),
+    "qrdqn": _Kinds(ExactQRDQN, DoubleQRDQN, PrioritisedQRDQN, PrioritisedDoubleQRDQN, DuelingQRDQNPolicy),
 }
 
 # Handed over under the very name the configuration has; everything else needs translation below.
@@ -106,6 +115,8 @@ def _algorithm_class(agent: AgentConfig) -> type[BaseAlgorithm]:
     if isinstance(agent, PPOConfig):
         return ExactPPO
     kinds = _REPLAY_KINDS[agent.algorithm]
+    if agent.prioritised is not None:
+        return kinds.double_prioritised if agent.double else kinds.prioritised
     return kinds.double if agent.double else kinds.plain
 
 
@@ -157,7 +168,8 @@ def replay_bytes(config: Config, observation_space: gym.spaces.Box) -> int:
     if isinstance(config.agent, PPOConfig):
         return 0
     any_action = gym.spaces.Discrete(2)
-    return FrameReplayBuffer.bytes_for(config.agent.buffer_size, config.train.n_envs, observation_space, any_action)
+    memory = FrameReplayBuffer if config.agent.prioritised is None else PrioritisedReplayBuffer
+    return memory.bytes_for(config.agent.buffer_size, config.train.n_envs, observation_space, any_action)
 
 
 def _arguments(config: Config, device: str) -> dict[str, Any]:
@@ -179,6 +191,9 @@ def _arguments(config: Config, device: str) -> dict[str, Any]:
             # laid out so as well they gain nothing, and acting, on observations that are not, is slower.
             "channels_last": device == "cpu",
         }
+        if agent.prioritised is not None:
+            arguments["replay_buffer_class"] = PrioritisedReplayBuffer
+            arguments["replay_buffer_kwargs"] |= agent.prioritised.model_dump()
     return arguments
 
 

@@ -13,10 +13,8 @@ from torch.nn import functional
 from agents.exact_length import ExactOffPolicy
 
 
-class _ValueLearning(OffPolicyAlgorithm):
+class ValueLearning(OffPolicyAlgorithm):
     """One loop of updates for both algorithms; the same as the libraries' but for rounding, until something is overridden."""
-
-    max_grad_norm: float
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Update `gradient_steps` times from `batch_size` samples each."""
@@ -36,7 +34,7 @@ class _ValueLearning(OffPolicyAlgorithm):
     def _descend(self, loss: torch.Tensor) -> float:
         self.policy.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)  # type: ignore[attr-defined]
         self.policy.optimizer.step()
         return loss.item()
 
@@ -50,7 +48,7 @@ class _ValueLearning(OffPolicyAlgorithm):
         return samples.rewards + (1 - samples.dones) * discounts * values
 
 
-class SampledDQN(ExactOffPolicy, _ValueLearning, DQN):
+class SampledDQN(ExactOffPolicy, ValueLearning, DQN):
     """Mnih et al. 2015, each sample with a loss of its own."""
 
     def _losses(self, samples: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:
@@ -75,7 +73,7 @@ class DoubleDQN(SampledDQN):
         return chosen
 
 
-class SampledQRDQN(ExactOffPolicy, _ValueLearning, QRDQN):  # type: ignore[misc]
+class SampledQRDQN(ExactOffPolicy, ValueLearning, QRDQN):
     """Dabney et al. 2017, each sample with a loss of its own, which also says how far off its value was."""
 
     def _losses(self, samples: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:

@@ -93,6 +93,13 @@ class _AgentBase(Section):
     network: NetworkConfig = NetworkConfig()
 
 
+class PrioritisedConfig(Section):
+    """How transitions are drawn by how wrong their value was (Schaul et al. 2016, proportional; its section 4.1's defaults)."""
+
+    alpha: float = Field(0.6, ge=0, le=1, description="how much priorities count; 0: not at all")
+    beta_start: float = Field(0.4, ge=0, le=1, description="how much of the bias is corrected at first; rises to 1 linearly")
+
+
 class _ReplayAgent(_AgentBase):
     """What the algorithms with a replay buffer share; stable-baselines3's names and defaults where none is better."""
 
@@ -105,6 +112,7 @@ class _ReplayAgent(_AgentBase):
     n_steps: int = Field(1, ge=1)
     double: bool = Field(False, description="the network itself chooses the action its target values (van Hasselt et al. 2016)")
     dueling: bool = Field(False, description="a stream for the state's value, one for advantages (Wang et al. 2016)")
+    prioritised: PrioritisedConfig | None = Field(None, description="draw what surprised most more often; null: uniformly")
     target_update_interval: int = Field(10_000, ge=1)
     exploration_fraction: float = Field(0.1, gt=0, le=1)
     exploration_initial_eps: float = Field(1.0, ge=0, le=1)
