@@ -20,6 +20,7 @@ from agents.errors import DeviceError
 from agents.exact_length import ExactDQN, ExactPPO, ExactQRDQN
 from agents.frame_replay import FrameReplayBuffer
 from agents.networks import extractor_arguments
+from agents.overlap import Meanwhile
 from agents.prioritised_learning import (
     PrioritisedDoubleDQN,
     PrioritisedDoubleQRDQN,
@@ -82,6 +83,7 @@ _PPO = (
 def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None = None) -> BaseAlgorithm:
     """The algorithm of `config.agent`, untrained, on `env` (observations uint8 (n, channels, height, width)).
 
+    With `train.overlap` `env` is wrapped, so that an update runs between its `step_async` and its `step_wait`.
     Frames are handed over as raw uint8: stable-baselines3's policies divide by 255 themselves.
 
     Args:
@@ -92,6 +94,8 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
     """
     device = resolve_device(device)
     arguments = _arguments(config, device)
+    if config.train.overlap:
+        env = Meanwhile(env)
     with _library_warnings_logged():
         return _algorithm_class(config.agent)(
             policy=_policy_class(config.agent),

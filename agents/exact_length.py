@@ -11,9 +11,10 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import RolloutReturn, TrainFreq
 from stable_baselines3.common.vec_env import VecEnv
+
+from agents.overlap import MayOverlap
 
 
 def _steps_left(total: int, done: int, n_envs: int) -> int:
@@ -21,7 +22,7 @@ def _steps_left(total: int, done: int, n_envs: int) -> int:
     return max(-(-(total - done) // n_envs), 1)
 
 
-class ExactOffPolicy(OffPolicyAlgorithm):
+class ExactOffPolicy(MayOverlap):
     """What DQN and QR-DQN share; to be inherited before them."""
 
     def collect_rollouts(

@@ -167,6 +167,7 @@ class TrainConfig(Section):
     n_envs: int = Field(2, ge=1, le=256, description="environments; with emulator: nes-py a process each")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     torch_threads: int | None = Field(None, ge=1, description="null: torch decides")
+    overlap: bool = Field(False, description="dqn, qrdqn: learn while the environments play; acts one update behind")
     checkpoint_every: int = Field(100_000, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="older ones are deleted")
     checkpoint_replay_buffer: bool = Field(True, description="save the replay buffer with the newest checkpoint")
@@ -254,5 +255,9 @@ class Config(Section):
             raise ValueError(
                 f"agent.batch_size {agent.batch_size} is larger than one rollout "
                 f"(n_steps {agent.n_steps} x n_envs {self.train.n_envs} = {agent.n_steps * self.train.n_envs})"
+            )
+        if agent.algorithm == "ppo" and self.train.overlap:
+            raise ValueError(
+                "train.overlap is for dqn and qrdqn: PPO learns from what the newest policy played, and waits for it"
             )
         return self
