@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import torch
@@ -15,17 +15,42 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.dueling import DuelingDQNPolicy, DuelingQRDQNPolicy
 from agents.errors import DeviceError
 from agents.exact_length import ExactDQN, ExactPPO, ExactQRDQN
 from agents.frame_replay import FrameReplayBuffer
 from agents.networks import extractor_arguments
+from agents.overlap import Meanwhile
+from agents.prioritised_learning import (
+    PrioritisedDoubleDQN,
+    PrioritisedDoubleQRDQN,
+    PrioritisedDQN,
+    PrioritisedQRDQN,
+)
+from agents.prioritised_replay import PrioritisedReplayBuffer
 from agents.rollout import ChannelsLastRolloutBuffer
 from agents.schedules import schedule
-from configs.schema import Config, PPOConfig
+from agents.value_learning import DoubleDQN, DoubleQRDQN
+from configs.schema import AgentConfig, Config, PPOConfig
 
 _log = logging.getLogger(__name__)
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"dqn": ExactDQN, "qrdqn": ExactQRDQN, "ppo": ExactPPO}
+
+class _Kinds(NamedTuple):
+    """The classes of an algorithm that its switches choose from."""
+
+    plain: type[BaseAlgorithm]
+    double: type[BaseAlgorithm]
+    prioritised: type[BaseAlgorithm]
+    double_prioritised: type[BaseAlgorithm]
+    dueling_policy: type[BasePolicy]
+
+
+# Without a switch the updates are the libraries' own code.
+_REPLAY_KINDS: dict[str, _Kinds] = {
+    "dqn": _Kinds(ExactDQN, DoubleDQN, PrioritisedDQN, PrioritisedDoubleDQN, DuelingDQNPolicy),
+    "qrdqn": _Kinds(ExactQRDQN, DoubleQRDQN, PrioritisedQRDQN, PrioritisedDoubleQRDQN, DuelingQRDQNPolicy),
+}
 
 # Handed over under the very name the configuration has; everything else needs translation below.
 _SHARED = ("gamma",)
@@ -58,6 +83,7 @@ _PPO = (
 def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None = None) -> BaseAlgorithm:
     """The algorithm of `config.agent`, untrained, on `env` (observations uint8 (n, channels, height, width)).
 
+    With `train.overlap` `env` is wrapped, so that an update runs between its `step_async` and its `step_wait`.
     Frames are handed over as raw uint8: stable-baselines3's policies divide by 255 themselves.
 
     Args:
@@ -68,9 +94,11 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
     """
     device = resolve_device(device)
     arguments = _arguments(config, device)
+    if config.train.overlap:
+        env = Meanwhile(env)
     with _library_warnings_logged():
-        return ALGORITHMS[config.agent.algorithm](
-            policy="CnnPolicy",
+        return _algorithm_class(config.agent)(
+            policy=_policy_class(config.agent),
             env=env,
             policy_kwargs=policy_arguments(config),
             device=device,
@@ -82,10 +110,24 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
 
 def build_policy(config: Config, observation_space: gym.spaces.Box, n_actions: int, *, device: str = "cpu") -> BasePolicy:
     """The policy alone (no replay memory, no environment), to load weights into."""
-    policy_class = ALGORITHMS[config.agent.algorithm].policy_aliases["CnnPolicy"]
     space = gym.spaces.Discrete(n_actions)
-    policy = policy_class(observation_space, space, _no_learning, **policy_arguments(config))
+    policy = _policy_class(config.agent)(observation_space, space, _no_learning, **policy_arguments(config))
     return policy.to(resolve_device(device))
+
+
+def _algorithm_class(agent: AgentConfig) -> type[BaseAlgorithm]:
+    if isinstance(agent, PPOConfig):
+        return ExactPPO
+    kinds = _REPLAY_KINDS[agent.algorithm]
+    if agent.prioritised is not None:
+        return kinds.double_prioritised if agent.double else kinds.prioritised
+    return kinds.double if agent.double else kinds.plain
+
+
+def _policy_class(agent: AgentConfig) -> type[BasePolicy]:
+    if not isinstance(agent, PPOConfig) and agent.dueling:
+        return _REPLAY_KINDS[agent.algorithm].dueling_policy
+    return _algorithm_class(agent).policy_aliases["CnnPolicy"]
 
 
 def policy_arguments(config: Config) -> dict[str, Any]:
@@ -130,7 +172,8 @@ def replay_bytes(config: Config, observation_space: gym.spaces.Box) -> int:
     if isinstance(config.agent, PPOConfig):
         return 0
     any_action = gym.spaces.Discrete(2)
-    return FrameReplayBuffer.bytes_for(config.agent.buffer_size, config.train.n_envs, observation_space, any_action)
+    memory = FrameReplayBuffer if config.agent.prioritised is None else PrioritisedReplayBuffer
+    return memory.bytes_for(config.agent.buffer_size, config.train.n_envs, observation_space, any_action)
 
 
 def _arguments(config: Config, device: str) -> dict[str, Any]:
@@ -152,6 +195,9 @@ def _arguments(config: Config, device: str) -> dict[str, Any]:
             # laid out so as well they gain nothing, and acting, on observations that are not, is slower.
             "channels_last": device == "cpu",
         }
+        if agent.prioritised is not None:
+            arguments["replay_buffer_class"] = PrioritisedReplayBuffer
+            arguments["replay_buffer_kwargs"] |= agent.prioritised.model_dump()
     return arguments
 
 

@@ -11,9 +11,10 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import RolloutReturn, TrainFreq
 from stable_baselines3.common.vec_env import VecEnv
+
+from agents.overlap import MayOverlap
 
 
 def _steps_left(total: int, done: int, n_envs: int) -> int:
@@ -21,7 +22,9 @@ def _steps_left(total: int, done: int, n_envs: int) -> int:
     return max(-(-(total - done) // n_envs), 1)
 
 
-class _ExactOffPolicy(OffPolicyAlgorithm):
+class ExactOffPolicy(MayOverlap):
+    """What DQN and QR-DQN share; to be inherited before them."""
+
     def collect_rollouts(
         self,
         env: VecEnv,
@@ -37,11 +40,11 @@ class _ExactOffPolicy(OffPolicyAlgorithm):
         return super().collect_rollouts(env, callback, shortened, replay_buffer, action_noise, learning_starts, log_interval)
 
 
-class ExactDQN(_ExactOffPolicy, DQN):
+class ExactDQN(ExactOffPolicy, DQN):
     """Mnih et al. 2015."""
 
 
-class ExactQRDQN(_ExactOffPolicy, QRDQN):
+class ExactQRDQN(ExactOffPolicy, QRDQN):
     """Dabney et al. 2017."""
 
 

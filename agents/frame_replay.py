@@ -106,11 +106,18 @@ class FrameReplayBuffer(NStepReplayBuffer):
                 stacklevel=2,
             )
 
+    def arrays(self, used: int) -> dict[str, NDArray[Any]]:
+        """All there is beside the pictures, by name, of the first `used` slots: views, to be kept and filled again."""
+        return {name: getattr(self, name)[:used] for name in ("numbers", "actions", "rewards", "dones", "timeouts")}
+
+    def arrays_were_read(self) -> None:
+        """To be called when `arrays`, `pos` and `full` have been written from outside: set right what follows from them."""
+        self.memory.recount(self.numbers[: self.size()])
+
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays once they are full."""
-        rows = (self.numbers, self.actions, self.rewards, self.dones, self.timeouts)
-        return self.memory.nbytes + sum(array.nbytes for array in rows)
+        return self.memory.nbytes + sum(array.nbytes for array in self.arrays(self.buffer_size).values())
 
     @staticmethod
     def bytes_for(buffer_size: int, n_envs: int, observation_space: spaces.Box, action_space: spaces.Space[Any]) -> int:

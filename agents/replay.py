@@ -16,7 +16,6 @@ from agents.errors import CheckpointError
 from agents.frame_replay import FrameReplayBuffer
 
 _CHUNK = 1 << 20  # bytes handed over at once
-_ROWS = ("numbers", "actions", "rewards", "dones", "timeouts")
 
 _npy: Any = np.lib.format  # typed in NumPy 2, untyped in NumPy 1
 
@@ -32,8 +31,8 @@ def save_replay(buffer: FrameReplayBuffer, path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         _write(archive, "state", state)
         _write(archive, "frames", buffer.memory.frames[: buffer.memory.used])
-        for name in _ROWS:
-            _write(archive, name, getattr(buffer, name)[:used])
+        for name, array in buffer.arrays(used).items():
+            _write(archive, name, array)
 
 
 def load_replay(buffer: FrameReplayBuffer, path: Path) -> None:
@@ -55,10 +54,10 @@ def load_replay(buffer: FrameReplayBuffer, path: Path) -> None:
             )
         buffer.reset()
         _read(archive, "frames", buffer.memory.reserve(n_pictures))
-        for name in _ROWS:
-            _read(archive, name, getattr(buffer, name)[:used])
-    buffer.memory.recount(buffer.numbers[:used])
+        for name, array in buffer.arrays(used).items():
+            _read(archive, name, array)
     buffer.pos, buffer.full = pos, bool(full)
+    buffer.arrays_were_read()
 
 
 def _layout(buffer: FrameReplayBuffer) -> tuple[int, ...]:

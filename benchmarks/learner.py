@@ -34,6 +34,7 @@ from torch import nn
 
 from agents import build
 from agents.frame_replay import FrameReplayBuffer
+from agents.prioritised_replay import PrioritisedReplayBuffer
 from agents.threads import torch_threads
 from configs import from_dict
 from mario_env import OBSERVATION_SHAPE
@@ -197,15 +198,16 @@ def row(one: Candidate, threads: int, plain: float) -> dict[str, Any]:
 
 
 def measure_replay(batches: list[int], rounds: int) -> list[dict[str, Any]]:
-    """Sampling: ours in both layouts, times the library's buffer."""
+    """Sampling, times the library's buffer and times uniform sampling: ours in both layouts, and by priorities."""
     buffers = {
         "library": ReplayBuffer(STORED, SPACE, ACTIONS, "cpu"),
         "default": FrameReplayBuffer(STORED, SPACE, ACTIONS, "cpu"),
         "channels_last": FrameReplayBuffer(STORED, SPACE, ACTIONS, "cpu", channels_last=True),
+        "prioritised": PrioritisedReplayBuffer(STORED, SPACE, ACTIONS, "cpu", channels_last=True),
     }
     for buffer in buffers.values():
         fill(buffer, STORED)
-        buffer.sample(1)
+        draw(buffer, 1)
     rows = []
     for batch in batches:
         best = dict.fromkeys(buffers, float("inf"))
@@ -213,7 +215,7 @@ def measure_replay(batches: list[int], rounds: int) -> list[dict[str, Any]]:
             for name, buffer in buffers.items():
                 started = time.process_time()
                 for _ in range(max(1_024 // batch, 1)):
-                    buffer.sample(batch)
+                    draw(buffer, batch)
                 best[name] = min(best[name], (time.process_time() - started) / max(1_024 // batch, 1))
         rows += [
             {
@@ -221,10 +223,20 @@ def measure_replay(batches: list[int], rounds: int) -> list[dict[str, Any]]:
                 "batch": batch,
                 "samples_per_second": batch / best[name],
                 "times_library": best["library"] / best[name],
+                "times_uniform": best["channels_last"] / best[name],
             }
             for name in buffers
         ]
     return rows
+
+
+def draw(buffer: ReplayBuffer, batch: int) -> None:
+    """What an update asks of its memory: a batch, and, with priorities, new ones."""
+    if isinstance(buffer, PrioritisedReplayBuffer):
+        drawn = buffer.draw(batch, beta=0.5)
+        buffer.set_errors(drawn.places, drawn.weights.numpy())
+    else:
+        buffer.sample(batch)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -93,6 +93,13 @@ class _AgentBase(Section):
     network: NetworkConfig = NetworkConfig()
 
 
+class PrioritisedConfig(Section):
+    """How transitions are drawn by how wrong their value was (Schaul et al. 2016, proportional; its section 4.1's defaults)."""
+
+    alpha: float = Field(0.6, ge=0, le=1, description="how much priorities count; 0: not at all")
+    beta_start: float = Field(0.4, ge=0, le=1, description="how much of the bias is corrected at first; rises to 1 linearly")
+
+
 class _ReplayAgent(_AgentBase):
     """What the algorithms with a replay buffer share; stable-baselines3's names and defaults where none is better."""
 
@@ -103,11 +110,20 @@ class _ReplayAgent(_AgentBase):
     train_freq: int = Field(4, ge=1, description="steps of all environments together between updates; n_envs transitions each")
     gradient_steps: int = Field(1, ge=-1)
     n_steps: int = Field(1, ge=1)
+    double: bool = Field(False, description="the network itself chooses the action its target values (van Hasselt et al. 2016)")
+    dueling: bool = Field(False, description="a stream for the state's value, one for advantages (Wang et al. 2016)")
+    prioritised: PrioritisedConfig | None = Field(None, description="draw what surprised most more often; null: uniformly")
     target_update_interval: int = Field(10_000, ge=1)
     exploration_fraction: float = Field(0.1, gt=0, le=1)
     exploration_initial_eps: float = Field(1.0, ge=0, le=1)
     exploration_final_eps: float = Field(0.02, ge=0, le=1)
     max_grad_norm: float = Field(10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _two_streams(self) -> Self:
+        if self.dueling and self.network.features_dim < 2:
+            raise ValueError("dueling: the streams share network.features_dim units out among them; it must be at least 2")
+        return self
 
 
 class DQNConfig(_ReplayAgent):
@@ -151,6 +167,7 @@ class TrainConfig(Section):
     n_envs: int = Field(2, ge=1, le=256, description="environments; with emulator: nes-py a process each")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     torch_threads: int | None = Field(None, ge=1, description="null: torch decides")
+    overlap: bool = Field(False, description="dqn, qrdqn: learn while the environments play; acts one update behind")
     checkpoint_every: int = Field(100_000, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="older ones are deleted")
     checkpoint_replay_buffer: bool = Field(True, description="save the replay buffer with the newest checkpoint")
@@ -238,5 +255,9 @@ class Config(Section):
             raise ValueError(
                 f"agent.batch_size {agent.batch_size} is larger than one rollout "
                 f"(n_steps {agent.n_steps} x n_envs {self.train.n_envs} = {agent.n_steps * self.train.n_envs})"
+            )
+        if agent.algorithm == "ppo" and self.train.overlap:
+            raise ValueError(
+                "train.overlap is for dqn and qrdqn: PPO learns from what the newest policy played, and waits for it"
             )
         return self

@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 
-def make_vec(config: "EnvironmentConfig", n_envs: int, *, seed: int, processes: bool = True) -> "VecEnv":
+def make_vec(config: "EnvironmentConfig", n_envs: int, *, seed: int, processes: bool = True, ahead: bool = False) -> "VecEnv":
     """Make several environments at once: see :func:`mario_env.vector.make_vec`.
 
     Here so that importing this package does not import stable-baselines3 and torch, which workers do without.
     """
     from mario_env import vector
 
-    return vector.make_vec(config, n_envs, seed=seed, processes=processes)
+    return vector.make_vec(config, n_envs, seed=seed, processes=processes, ahead=ahead)

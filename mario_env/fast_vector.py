@@ -25,10 +25,19 @@ class FastVecEnv(VecEnv):
         n_envs: how many.
         seed: game i is made with seed + i.
         threads: see :class:`~mario_env.games.Games`.
+        ahead: `step_async` starts playing, instead of `step_wait`; see :class:`~mario_env.games.Games`.
     """
 
-    def __init__(self, config: EnvironmentConfig, n_envs: int, *, seed: int | None = None, threads: int | None = None) -> None:
-        self.games = Games(config, n_envs, seed=seed, threads=threads)
+    def __init__(
+        self,
+        config: EnvironmentConfig,
+        n_envs: int,
+        *,
+        seed: int | None = None,
+        threads: int | None = None,
+        ahead: bool = False,
+    ) -> None:
+        self.games = Games(config, n_envs, seed=seed, threads=threads, ahead=ahead)
         super().__init__(n_envs, self.games.observation_space, Discrete(self.games.actions))
 
     def reset(self) -> npt.NDArray[np.uint8]:
@@ -41,12 +50,12 @@ class FastVecEnv(VecEnv):
         return self.games.fleet.observations.copy()
 
     def step_async(self, actions: npt.NDArray[np.int64]) -> None:
-        """Remember the actions; games are played in `step_wait`."""
-        self._actions = actions
+        """Take the actions; games are played in `step_wait`, or, `ahead`, from now on."""
+        self.games.begin(actions)
 
     def step_wait(self) -> Any:
-        """Play one decision; a game that ended is reset, its last observation is in info's `terminal_observation`."""
-        observations, rewards, terminated, truncated, infos = self.games.step(self._actions)
+        """The end of one decision; a game that ended is reset, its last observation is in info's `terminal_observation`."""
+        observations, rewards, terminated, truncated, infos = self.games.finish()
         dones = [ended or cut for ended, cut in zip(terminated, truncated, strict=True)]
         for index, info in enumerate(infos):
             info["TimeLimit.truncated"] = truncated[index] and not terminated[index]

@@ -6,7 +6,7 @@ random numbers (the same generators, used in the same order, as in the wrappers)
 
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import gymnasium
@@ -91,12 +91,22 @@ class Games:
         count: how many.
         seed: of the first game.
         threads: how many threads play them; by default one for each core, as far as there are games.
+        ahead: `begin` starts playing, in threads of the games' own, and the caller can do something else until `finish`. One
+            core is left to the caller then. What is played is the same.
 
     Raises:
         RomUnavailableError: the installed gym-super-mario-bros has no such ROM.
     """
 
-    def __init__(self, config: EnvironmentConfig, count: int, *, seed: int | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        config: EnvironmentConfig,
+        count: int,
+        *,
+        seed: int | None = None,
+        threads: int | None = None,
+        ahead: bool = False,
+    ) -> None:
         check_rom(config)
         self._pressed = pressed_buttons(button_combinations(config))
         self.actions = len(self._pressed)
@@ -113,8 +123,13 @@ class Games:
             self._envs = [StickyAction(seat, config.sticky_actions) for seat in self.seats]
         self._sticky = bool(config.sticky_actions)
         self._records = [_Record(0) for _ in range(count)]
-        self._parts = max(1, min(count, threads or os.cpu_count() or 1))
-        self._threads = ThreadPoolExecutor(self._parts - 1, "mario") if self._parts > 1 else None
+        self._ahead = ahead
+        self._parts = max(1, min(count, threads or (os.cpu_count() or 1) - ahead))
+        workers = self._parts - (not ahead)
+        self._threads = ThreadPoolExecutor(workers, "mario") if workers else None
+        self._taken: list[int] = []
+        self._pressed_now: list[int] = []
+        self._playing: Future[None] | None = None
 
     def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """Start a new episode of one game; the observation is in `fleet.observations`."""
@@ -151,14 +166,35 @@ class Games:
         Raises:
             ValueError: an action is not between 0 and the number of actions.
         """
+        self.begin(actions)
+        return self.finish()
+
+    def begin(self, actions: npt.ArrayLike) -> None:
+        """The first half of `step`: take the actions, and, `ahead`, start playing.
+
+        Until `finish` the games must be left alone.
+
+        Raises:
+            ValueError: an action is not between 0 and the number of actions.
+        """
         taken = np.asarray(actions).tolist()
         if self._sticky:
             taken = [int(env.action(action)) for env, action in zip(self._envs, taken, strict=True)]  # type: ignore[attr-defined]
         try:
-            pressed = [self._pressed[action] for action in taken]
+            self._pressed_now = [self._pressed[action] for action in taken]
         except KeyError as error:
             raise ValueError(f"there is no action {error}: the actions are 0 to {self.actions - 1}") from None
-        self.fleet.decide(pressed, self._threads, self._parts)
+        self._taken = taken
+        if self._ahead and self._threads is not None:
+            self._playing = self._threads.submit(self._play)
+
+    def finish(self) -> tuple[Observations, list[float], list[bool], list[bool], list[dict[str, Any]]]:
+        """The second half of `step`: see there."""
+        if self._playing is None:
+            self._play()
+        else:
+            self._playing.result()
+            self._playing = None
         all_facts, all_components = self.fleet.facts.tolist(), self.fleet.components.tolist()
         infos = [_facts(facts) for facts in all_facts]
         for info, facts, components in zip(infos, all_facts, all_components, strict=True):
@@ -170,13 +206,16 @@ class Games:
         terminated = [facts[_TERMINATED] != 0 for facts in all_facts]
         truncated = [facts[_TRUNCATED] != 0 for facts in all_facts]
         for index, record in enumerate(self._records):
-            record.actions.append(taken[index])
+            record.actions.append(self._taken[index])
             if terminated[index] or truncated[index]:
                 _summarise(record, infos[index], self.fleet.paid(index))
         return self.fleet.observations, rewards, terminated, truncated, infos
 
+    def _play(self) -> None:
+        self.fleet.decide(self._pressed_now, self._threads, self._parts)
+
     def close(self) -> None:
-        """End the threads."""
+        """End the threads, when they have played what was begun."""
         if self._threads is not None:
             self._threads.shutdown()
             self._threads, self._parts = None, 1

@@ -31,7 +31,7 @@ _CLOSE_SECONDS: Final = 5.0
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMEXPR_NUM_THREADS": "1"}
 
 
-def make_vec(config: EnvironmentConfig, n_envs: int, *, seed: int, processes: bool = True) -> VecEnv:
+def make_vec(config: EnvironmentConfig, n_envs: int, *, seed: int, processes: bool = True, ahead: bool = False) -> VecEnv:
     """Make `n_envs` environments that `config` describes; environment i is seeded with seed + i.
 
     Args:
@@ -40,6 +40,8 @@ def make_vec(config: EnvironmentConfig, n_envs: int, *, seed: int, processes: bo
         seed: of the first; a later `VecEnv.seed` has the same meaning.
         processes: for nes-py: a process each (they ignore Ctrl-C, which is their parent's affair), or all in this process. The
             games of the fast emulator are always in this process, which plays them in several threads.
+        ahead: of the fast emulator: games are played from `step_async` on, beside what the caller does until `step_wait`, as
+            environments in processes of their own always are. Leaves a core to the caller.
 
     Raises:
         RomUnavailableError: the installed gym-super-mario-bros has no such ROM; raised before any process starts.
@@ -52,7 +54,7 @@ def make_vec(config: EnvironmentConfig, n_envs: int, *, seed: int, processes: bo
     if config.emulator == "fast":
         from mario_env.fast_vector import FastVecEnv
 
-        games = FastVecEnv(config, n_envs, seed=seed)
+        games = FastVecEnv(config, n_envs, seed=seed, ahead=ahead)
         games.seed(seed)
         return games
     factories: list[Callable[[], gymnasium.Env[Any, Any]]]

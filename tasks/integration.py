@@ -48,7 +48,7 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
     with open_store(experiment.settings) as store, open_run(experiment) as run:
         indices = store.next_episode_indices(experiment.id, "integration", "training")
         before = recorded(store, experiment.id, "integration")
-        environments = make_vec(config.environment, config.train.n_envs, seed=config.seed)
+        environments = make_vec(config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap)
         try:
             with store.writer(store_actions=config.episodes.store_actions) as writer:
 

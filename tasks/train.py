@@ -51,7 +51,7 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
     from mario_env import make_vec
 
     config = experiment.config
-    environments = make_vec(config.environment, config.train.n_envs, seed=config.seed)
+    environments = make_vec(config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap)
     try:
         with store.writer(store_actions=config.episodes.store_actions) as writer:
             result = train(
