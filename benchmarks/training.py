@@ -18,6 +18,7 @@ and what is set otherwise, as `mario run` takes it.
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -131,7 +132,7 @@ def pipelines(only: list[str], variants: list[str]) -> dict[str, Pipeline]:
     if "ppo" in only:
         chosen[REFERENCE_PPO] = pipeline("ppo", ["environment.emulator=nes-py"])
     for variant in variants:
-        preset, *overrides = variant.split()
+        preset, *overrides = shlex.split(variant)
         chosen[variant] = pipeline(preset, overrides)
     return chosen
 
