@@ -23,9 +23,9 @@ OLD_API = ["gym", "shimmy"]
 TOOLS = ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis"]
 # Some levels, each in every style and ROM variant: the long comparison is this stack's own test.
 FEW_FRAMES = {"MARIO_PARITY_FRAMES": "10000"}
-FEW_LEVELS = "not every_byte or 1-1 or 2-2 or 4-4 or full"
-# Everything of tests/mario_env but what goes through stable-baselines3, and so torch.
-LEFT_OUT = ("test_vector.py", "test_stable_baselines.py", "nes/test_games.py", "nes/test_events.py")
+FEW_LEVELS = "not every_byte or 1-1 or 2-2 or full"
+# Everything of tests/mario_env but what goes through stable-baselines3, and so torch, and the 6502 by itself.
+LEFT_OUT = ("test_vector.py", "test_stable_baselines.py", "nes/test_games.py", "nes/test_events.py", "nes/test_cpu.py")
 
 
 def other_python() -> str | None:
