@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -106,14 +107,22 @@ def episodes(
     """The latest episodes."""
     from tasks.experiment import open_store
 
-    columns = [
-        *("id", "experiment", "phase", "protocol", "global_step", "world", "stage", "distance_traveled", "reward", "time"),
-        *("steps", "level_completed", "end_reason"),
-    ]
     with open_store(Settings.from_environment()) as store:
-        rows = store.latest(count, None if experiment is None else store.experiment(experiment).id)
-    records = rows[columns].to_dict("records")
-    _print_table([{str(name): _short(value) for name, value in record.items()} for record in records], "latest episodes")
+        latest = store.latest(count, None if experiment is None else store.experiment(experiment).id)
+    rows = [
+        {
+            "id": row["id"],
+            "experiment": row["experiment"],
+            "played as": row["protocol"] if row["phase"] == "evaluate" else row["phase"],
+            "step": row["global_step"],
+            "level": f"{row['world']}-{row['stage']}",
+            "pixels": row["distance_traveled"],
+            "reward": f"{row['reward']:.1f}",
+            "ended": row["end_reason"],
+        }
+        for row in latest.to_dict("records")
+    ]
+    _print_table(rows, "latest episodes")
 
 
 @app.command()
@@ -222,13 +231,9 @@ def _print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     if not rows:
         console.print(f"{title}: none yet")
         return
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in rows[0]:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     console.print(table)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
