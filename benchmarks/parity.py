@@ -34,8 +34,8 @@ from mario_env.nes.kernel import kernel
 Rom = Literal["vanilla", "downsample", "pixel", "rectangle"]
 ROMS: Final[tuple[Rom, ...]] = ("vanilla", "pixel", "rectangle", "downsample")
 GAMES: Final = 33  # 32 levels and the full game
-_ENGINE, _Y_HIGH, _STATUS, _OPERATION_MODE = 0x000E, 0x00B5, 0x0756, 0x0770
-_CLIMBS_VINE, _ENTERS_PIPE, _VICTORY = 1, (2, 3), 2
+_ENGINE, _Y_HIGH, _STATUS = 0x000E, 0x00B5, 0x0756
+_CLIMBS_VINE, _ENTERS_PIPE = 1, (2, 3)
 
 
 class MismatchError(AssertionError):
@@ -97,7 +97,7 @@ class Count:
             self.deaths_by_enemies += not time_up and frame[_Y_HIGH] <= 1
             return
         if ram.is_flag_reached(frame):
-            axe = frame[_OPERATION_MODE] == _VICTORY
+            axe = ram.is_axe_reached(frame)
             self.axes += axe
             self.flags += not axe
         self.pipes += frame[_ENGINE] in _ENTERS_PIPE

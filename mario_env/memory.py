@@ -11,6 +11,7 @@ from typing import Any, Final
 from configs.game_facts import STATUSES
 
 __all__ = [
+    "is_axe_reached",
     "is_dying",
     "is_flag_reached",
     "is_game_over",
@@ -93,7 +94,8 @@ def is_game_over(memory: bytes) -> bool:
     return memory[_NUMBER_OF_LIVES] == _NO_LIVES
 
 
-def _is_axe_reached(memory: bytes) -> bool:
+def is_axe_reached(memory: bytes) -> bool:
+    """Whether the player has the axe of a castle."""
     return memory[_OPERATION_MODE] == _VICTORY
 
 
@@ -103,7 +105,7 @@ def is_flag_reached(memory: bytes) -> bool:
     Climbing alone is not enough, since vines are climbed too: one of the moving objects must be the flag. (Bowser counts as
     gym-super-mario-bros counts him: there are no vines where he is.)
     """
-    if _is_axe_reached(memory):
+    if is_axe_reached(memory):
         return True
     if memory[_PLAYER_STATE] != _CLIMBING:
         return False
@@ -113,7 +115,7 @@ def is_flag_reached(memory: bytes) -> bool:
 
 def is_last_princess_saved(memory: bytes) -> bool:
     """Whether the axe of 8-4 is reached: there is no level behind it, the game waits for a button for ever."""
-    return _is_axe_reached(memory) and level(memory) >= _LAST_LEVEL
+    return is_axe_reached(memory) and level(memory) >= _LAST_LEVEL
 
 
 def read_facts(memory: bytes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
-from toy_game import toy_config, toy_vec
+from toy_game import late_wins, toy_config, toy_vec
 
 from agents import build, train
 from agents.callbacks import StopLearning
@@ -113,17 +113,7 @@ def test_one_seed_gives_one_training_of_games_that_play_in_their_own_threads() -
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
 def test_a_toy_game_is_learned(algorithm: str, tmp_path: Path) -> None:
-    won: list[bool] = []
-    train(
-        toy_config(algorithm, overlap=True),
-        env=toy_vec(),
-        directory=tmp_path,
-        on_episode=lambda episode: won.append(episode.summary.level_completed),
-        total_steps=1_500,
-        device="cpu",
-    )
-
-    assert sum(won[-20:]) >= 17
+    assert late_wins(toy_config(algorithm, overlap=True), tmp_path) >= 17
 
 
 def test_a_training_goes_on_with_every_update_of_before(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Toy environments that are learned in seconds, with the infos that the game's environment gives."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from agents import train
 from configs import Config, from_dict
 from mario_env import EpisodeStart, EpisodeSummary
 
@@ -114,3 +116,17 @@ def toy_config(algorithm: str = "dqn", *, agent: dict[str, Any] | None = None, *
         "train": {"n_envs": 2, "progress_bar": False, "keep_awake": False, "device": "cpu", **train},
     }
     return from_dict(values, source="toy")
+
+
+def late_wins(config: Config, directory: Path) -> int:
+    """How many of its last 20 games a training of 1 500 steps wins. A random player wins one of 6 561."""
+    won: list[bool] = []
+    train(
+        config,
+        env=toy_vec(),
+        directory=directory,
+        on_episode=lambda episode: won.append(episode.summary.level_completed),
+        total_steps=1_500,
+        device="cpu",
+    )
+    return sum(won[-20:])
