@@ -18,8 +18,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.dueling import DuelingDQNPolicy, DuelingQRDQNPolicy
 from agents.errors import DeviceError
 from agents.exact_length import ExactDQN, ExactPPO, ExactQRDQN
+from agents.exploration import Exploration, Explores
 from agents.frame_replay import FrameReplayBuffer
-from agents.networks import extractor_arguments
+from agents.networks import available_precision, extractor_arguments
 from agents.overlap import Meanwhile
 from agents.prioritised_learning import (
     PrioritisedDoubleDQN,
@@ -96,16 +97,20 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
     arguments = _arguments(config, device)
     if config.train.overlap:
         env = Meanwhile(env)
+    precision = available_precision(config.train.precision, device)
     with _library_warnings_logged():
-        return _algorithm_class(config.agent)(
+        model = _algorithm_class(config.agent)(
             policy=_policy_class(config.agent),
             env=env,
-            policy_kwargs=policy_arguments(config),
+            policy_kwargs=policy_arguments(config, precision),
             device=device,
             seed=config.seed if seed is None else seed,
             verbose=0,
             **arguments,
         )
+    if isinstance(model, Explores) and not isinstance(config.agent, PPOConfig):
+        model.exploration = Exploration(config.agent.exploration_highest_eps, config.agent.exploration_zeta)
+    return model
 
 
 def build_policy(config: Config, observation_space: gym.spaces.Box, n_actions: int, *, device: str = "cpu") -> BasePolicy:
@@ -130,9 +135,9 @@ def _policy_class(agent: AgentConfig) -> type[BasePolicy]:
     return _algorithm_class(agent).policy_aliases["CnnPolicy"]
 
 
-def policy_arguments(config: Config) -> dict[str, Any]:
-    """stable-baselines3's ``policy_kwargs`` of `config`."""
-    arguments = extractor_arguments(config.agent.network)
+def policy_arguments(config: Config, precision: str = "float32") -> dict[str, Any]:
+    """stable-baselines3's ``policy_kwargs`` of `config`; to play needs no other precision than float32."""
+    arguments = extractor_arguments(config.agent.network, precision)
     arguments["optimizer_class"] = torch.optim.Adam
     # One pass over the weights instead of a dozen: a step takes a fifth of the time on a CPU, and is the same but for rounding.
     arguments["optimizer_kwargs"] = {"eps": _adam_epsilon(config), "fused": True}

@@ -14,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from agents.errors import NonFiniteError
+from agents.exploration import Explores
 from agents.interruption import StopRequest
 from agents.progress import PlayedEpisode, Progress, Tally
 
@@ -48,7 +49,7 @@ class EpisodeSink(BaseCallback):
                 env_index=env_index,
                 episode_index=episode_index,
                 global_step=int(self.model.num_timesteps),
-                exploration_rate=exploration_rate(self.model),
+                exploration_rate=exploration_rates(self.model)[env_index],
                 timestamp=datetime.now(UTC),
             )
         )
@@ -156,13 +157,13 @@ def require_finite_weights(model: BaseAlgorithm, last_checkpoint: Path | None) -
             raise NonFiniteError(model.num_timesteps, f"weight {name}", float(weights[~finite][0]), last_checkpoint)
 
 
-def exploration_rate(model: object) -> float:
-    """Share of random actions now: 1 before learning starts, 0 for PPO."""
-    if not isinstance(model, OffPolicyAlgorithm):
-        return 0.0
+def exploration_rates(model: BaseAlgorithm) -> list[float]:
+    """Of each game, the probability that it begins to explore now: 1 before learning starts, 0 for PPO."""
+    if not isinstance(model, Explores):
+        return [0.0] * model.n_envs
     if model.num_timesteps <= model.learning_starts:
-        return 1.0
-    return float(model.exploration_rate)  # type: ignore[attr-defined]
+        return [1.0] * model.n_envs
+    return [float(epsilon) for epsilon in model.epsilons()]
 
 
 def progress_of(steps: int, updates: int, tally: Tally) -> Progress:

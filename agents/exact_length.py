@@ -14,6 +14,7 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.type_aliases import RolloutReturn, TrainFreq
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.exploration import Explores
 from agents.overlap import MayOverlap
 
 
@@ -22,7 +23,7 @@ def _steps_left(total: int, done: int, n_envs: int) -> int:
     return max(-(-(total - done) // n_envs), 1)
 
 
-class ExactOffPolicy(MayOverlap):
+class ExactOffPolicy(Explores, MayOverlap):
     """What DQN and QR-DQN share; to be inherited before them."""
 
     def collect_rollouts(

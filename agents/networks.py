@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import gymnasium as gym
@@ -10,6 +11,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureC
 from torch import nn
 
 from configs.schema import NetworkConfig
+
+_log = logging.getLogger(__name__)
 
 
 class SmallCNN(BaseFeaturesExtractor):
@@ -37,17 +40,58 @@ class SmallCNN(BaseFeaturesExtractor):
         return features
 
 
-EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {"nature": NatureCNN, "small": SmallCNN}
+class _InBfloat16(BaseFeaturesExtractor):
+    """Computes in bfloat16 (mixed precision, Micikevicius et al. 2018), to be inherited before an extractor.
+
+    Weights, gradients, the optimiser and what comes out stay float32; bfloat16 has float32's range, so that losses need no
+    scaling. The weights' names are the extractor's: a model trained so is loaded as any other.
+    """
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(observations.device.type, dtype=torch.bfloat16):
+            features: torch.Tensor = super().forward(observations)
+        return features.float()
 
 
-def extractor_arguments(network: NetworkConfig) -> dict[str, Any]:
+class NatureCNNInBfloat16(_InBfloat16, NatureCNN):
+    """Mnih et al. 2015 in mixed precision."""
+
+
+class SmallCNNInBfloat16(_InBfloat16, SmallCNN):
+    """Mnih et al. 2013 in mixed precision."""
+
+
+EXTRACTORS: dict[tuple[str, str], type[BaseFeaturesExtractor]] = {
+    ("nature", "float32"): NatureCNN,
+    ("small", "float32"): SmallCNN,
+    ("nature", "bfloat16"): NatureCNNInBfloat16,
+    ("small", "bfloat16"): SmallCNNInBfloat16,
+}
+
+
+def available_precision(precision: str, device: str) -> str:
+    """`precision`, or "float32" where `device` would compute in bfloat16 slower than in that, or not at all; says so."""
+    if precision == "float32" or _is_made_for_bfloat16(device):
+        return precision
+    _log.warning("train.precision is %s, but this %s is not made for it: training in float32", precision, device)
+    return "float32"
+
+
+def _is_made_for_bfloat16(device: str) -> bool:
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def extractor_arguments(network: NetworkConfig, precision: str = "float32") -> dict[str, Any]:
     """The part of ``policy_kwargs`` that chooses the feature extractor.
 
     For DQN and QR-DQN the extractor's last layer is the hidden layer of Mnih et al. 2015, so ``net_arch`` stays empty;
     for PPO it is shared by policy and value.
     """
     return {
-        "features_extractor_class": EXTRACTORS[network.features],
+        "features_extractor_class": EXTRACTORS[network.features, precision],
         "features_extractor_kwargs": {"features_dim": network.features_dim},
         "net_arch": [],
     }

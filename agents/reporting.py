@@ -11,7 +11,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
-from agents.callbacks import exploration_rate
+from agents.callbacks import exploration_rates
 from agents.progress import Tally
 
 _log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Statistics(BaseCallback):
             ("train/episodes", self._tally.episodes),
             ("train/reward_sum", self._tally.reward_sum),
             ("train/frames", self._tally.frames),
-            ("rollout/exploration_rate", exploration_rate(self.model)),
+            ("rollout/exploration_rate", fmean(exploration_rates(self.model))),
             ("time/steps_per_second", rate),
             ("time/total_timesteps", steps),
         ):
@@ -92,7 +92,7 @@ class Statistics(BaseCallback):
             f"distance {fmean(episode.distance for episode in recent):.0f} "
             f"(best {max(episode.distance for episode in recent)}) | "
             f"completed {sum(episode.completed for episode in recent)} of {len(recent)} | "
-            f"exploration {exploration_rate(self.model):.3f} | {rate:.0f} steps/s"
+            f"exploration {fmean(exploration_rates(self.model)):.3f} | {rate:.0f} steps/s"
         )
 
 

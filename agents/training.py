@@ -22,6 +22,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.algorithms import build
+from agents.allocator import freed_memory_kept
 from agents.callbacks import (
     EpisodeSink,
     FiniteGuard,
@@ -93,6 +94,7 @@ def train(
     started = time.perf_counter()
     with ExitStack() as stack:
         stack.enter_context(torch_threads(config.train.torch_threads))
+        stack.enter_context(freed_memory_kept())
         stack.enter_context(keep_awake(config.train.keep_awake))
         request = stack.enter_context(StopRequest())
         run = _start(config, env, directory, device or config.train.device, on_checkpoint, resume)

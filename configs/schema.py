@@ -117,10 +117,18 @@ class _ReplayAgent(_AgentBase):
     exploration_fraction: float = Field(0.1, gt=0, le=1)
     exploration_initial_eps: float = Field(1.0, ge=0, le=1)
     exploration_final_eps: float = Field(0.02, ge=0, le=1)
+    exploration_highest_eps: float | None = Field(
+        None, gt=0, le=1, description="final epsilon of the game that explores most, others between (Horgan et al. 2018)"
+    )
+    exploration_zeta: float | None = Field(
+        None, gt=1, description="random actions last as this zeta distribution says (Dabney et al. 2021: 2); null: one decision"
+    )
     max_grad_norm: float = Field(10.0, gt=0)
 
     @model_validator(mode="after")
-    def _two_streams(self) -> Self:
+    def _consistent(self) -> Self:
+        if self.exploration_highest_eps is not None and self.exploration_highest_eps < self.exploration_final_eps:
+            raise ValueError("exploration_highest_eps is below exploration_final_eps, which is the lowest")
         if self.dueling and self.network.features_dim < 2:
             raise ValueError("dueling: the streams share network.features_dim units out among them; it must be at least 2")
         return self
@@ -167,6 +175,9 @@ class TrainConfig(Section):
     n_envs: int = Field(2, ge=1, le=256, description="environments; with emulator: nes-py a process each")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     torch_threads: int | None = Field(None, ge=1, description="null: torch decides")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the network's arithmetic; bfloat16 where the processor or GPU is made for it, else float32"
+    )
     overlap: bool = Field(False, description="dqn, qrdqn: learn while the environments play; acts one update behind")
     checkpoint_every: int = Field(100_000, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="older ones are deleted")

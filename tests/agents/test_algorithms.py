@@ -3,6 +3,7 @@
 import logging
 import pickle
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -13,8 +14,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 from toy_game import BrightSide, toy_config, toy_vec
 
-from agents import DeviceError, build, replay_bytes, resolve_device
-from agents.algorithms import build_policy
+from agents import DeviceError, build, networks, replay_bytes, resolve_device
+from agents.algorithms import build_policy, policy_arguments
 from agents.frame_replay import FrameReplayBuffer
 from agents.networks import SmallCNN
 from agents.schedules import Linear, schedule
@@ -224,3 +225,45 @@ def test_a_missing_gpu_is_named() -> None:
     assert resolve_device("auto") == "cpu"
     with pytest.raises(DeviceError, match="torch sees no GPU"):
         build(toy_config("dqn"), DummyVecEnv([BrightSide]), device="cuda")
+
+
+def test_bfloat16_changes_the_arithmetic_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "_is_made_for_bfloat16", lambda device: True)
+    for features in ("nature", "small"):
+        shape = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+        configs = [
+            toy_config("dqn", agent={"network": {"features": features, "features_dim": 64}}, precision=precision)
+            for precision in ("float32", "bfloat16")
+        ]
+        exact, mixed = (
+            policy_arguments(config, networks.available_precision(config.train.precision, "cpu"))["features_extractor_class"](
+                shape, features_dim=64
+            )
+            for config in configs
+        )
+        mixed.load_state_dict(exact.state_dict())  # the weights have the same names and types
+        pictures = torch.rand(8, 4, 84, 84, generator=torch.Generator().manual_seed(0))
+
+        expected, found = exact(pictures), mixed(pictures)
+        found.sum().backward()
+
+        assert found.dtype == torch.float32
+        assert not torch.equal(expected, found)
+        torch.testing.assert_close(found, expected, rtol=0.05, atol=0.02)
+        assert all(weights.grad is not None and weights.grad.dtype == torch.float32 for weights in mixed.parameters())
+
+
+def test_where_bfloat16_is_slow_it_is_not_used(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(networks, "_is_made_for_bfloat16", lambda device: False)
+
+    model = build(toy_config("dqn", precision="bfloat16"), toy_vec(), device="cpu")
+
+    assert type(model.policy.q_net.features_extractor) is SmallCNN
+    assert "training in float32" in caplog.text
+
+
+def test_a_model_trained_in_bfloat16_is_played_in_float32() -> None:
+    config = toy_config("dqn", precision="bfloat16")
+    policy = build_policy(config, BrightSide.observation_space, 3)
+
+    assert type(policy.q_net.features_extractor) is SmallCNN

@@ -1,0 +1,49 @@
+"""How the C library hands out memory while a network learns."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+# Of glibc's malloc.h; mallopt(3) describes them.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_DEFAULTS = {_TRIM_THRESHOLD: 128 * 1024, _TOP_PAD: 128 * 1024, _MMAP_MAX: 65_536}
+# Nothing is mapped apart, nothing freed is given back, and the heap grows in large steps.
+_KEEPING = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 1024 * 1024, _MMAP_MAX: 0}
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Keep what is freed for what is needed next, instead of giving it back to the system, within the block.
+
+    torch allocates every intermediate result of an update anew, tens of megabytes each, and glibc gives such pieces back as
+    soon as they are freed: the system then has to find, clear and map their pages again at every layer, up to a third of an
+    update's time (docs/experiments.md). Does nothing where the C library is another.
+    """
+    options = _options()
+    if options is None:
+        yield
+        return
+    _set(options, _KEEPING)
+    try:
+        yield
+    finally:
+        _set(options, _DEFAULTS)
+
+
+def _set(options: Callable[[int, int], int], values: dict[int, int]) -> None:
+    for name, value in values.items():
+        options(name, value)
+
+
+def _options() -> Callable[[int, int], int] | None:
+    """glibc's mallopt, or None."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):
+        return None
+    options: Callable[[int, int], int] = library.mallopt
+    return options
