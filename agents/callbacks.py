@@ -76,26 +76,52 @@ class PeriodicCheckpoint(BaseCallback):
         return True
 
 
+class RolloutStart(BaseCallback):
+    """Call `note` at the start of each rollout, where the state is complete."""
+
+    def __init__(self, note: Callable[[], None]) -> None:
+        super().__init__()
+        self._note = note
+
+    def _on_rollout_start(self) -> None:
+        self._note()
+
+    def _on_step(self) -> bool:
+        return True
+
+
 class StopWhenAsked(BaseCallback):
     """End the training on a signal, or when the caller has seen enough.
 
     The DQN family goes on to the end of its rollout (a few steps) and the update after it. A rollout of PPO takes minutes, so
-    it is given up at once: its steps are counted, but not learned from.
+    it is given up at once.
+
+    Args:
+        save: writes a checkpoint; called between two rollouts. An update that `train.overlap` has put off is done later.
+
+    Attributes:
+        gave_up: it was in the midst of a rollout that the training ended.
     """
 
-    def __init__(self, request: StopRequest, until: Callable[[Progress], bool] | None, tally: Tally) -> None:
+    def __init__(
+        self, request: StopRequest, until: Callable[[Progress], bool] | None, tally: Tally, save: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._request = request
         self._until = until
         self._tally = tally
+        self._save = save
         self._asked = False
+        self.gave_up = False
 
     def _on_step(self) -> bool:
         self._asked = self._asked or self._request.requested or (self._until is not None and self._until(self._progress()))
-        return not self._asked or isinstance(self.model, OffPolicyAlgorithm)
+        self.gave_up = self._asked and not isinstance(self.model, OffPolicyAlgorithm)
+        return not self.gave_up
 
     def _on_rollout_start(self) -> None:
         if self._asked or self._request.requested:
+            self._save()
             raise StopLearning
 
     def _progress(self) -> Progress:

@@ -9,15 +9,16 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 
-from agents.errors import CheckpointError
+from agents.errors import CheckpointError, ContinuationError
 from agents.frame_replay import FrameReplayBuffer
 from agents.manifests import Manifest, drop_file, now, read_manifest, remove_incomplete, verify, write_folder
+from agents.moment import MOMENT_ARRAYS, obstacle, put_back, read_moment, take, write_moment
 from agents.progress import Tally
 from agents.replay import load_replay, save_replay
 from configs import Config, ConfigError, config_hash, from_dict, to_dict
@@ -26,11 +27,13 @@ _log = logging.getLogger(__name__)
 
 MODEL, CONFIG, STATE, REPLAY = "model.zip", "config.json", "state.json", "replay_buffer.npz"
 
-# Kept out of the zip: pictures of the moment, which a training that goes on replaces by resetting its environments, and the
-# classes of the buffers, which are not needed to use the model and would tie it to this project.
+# Kept out of the zip: what belongs to the moment (`agents.moment`), and the classes of the buffers, which are not needed to use
+# the model and would tie it to this project.
 _LEFT_OUT = [
     "_last_obs",
     "_last_original_obs",
+    "_last_episode_starts",
+    "_due",
     "ep_info_buffer",
     "ep_success_buffer",
     "replay_buffer_class",
@@ -46,6 +49,20 @@ class Checkpoint:
     path: Path
     steps: int
     manifest: Manifest
+
+
+class Restored(NamedTuple):
+    """What a training goes on with.
+
+    Attributes:
+        tally: the counts at the checkpoint's step.
+        refill: the replay memory is to be filled before updates go on.
+        inexact: why the training does not go on exactly as it would have; None if it does.
+    """
+
+    tally: Tally
+    refill: bool
+    inexact: str | None
 
 
 def checkpoints_folder(directory: Path) -> Path:
@@ -79,8 +96,13 @@ def write_model(folder: Path, config: Config, model: BaseAlgorithm) -> None:
     (folder / CONFIG).write_text(json.dumps(to_dict(config), indent=1), encoding="utf-8")
 
 
-def save_checkpoint(directory: Path, config: Config, model: BaseAlgorithm, tally: Tally) -> Checkpoint:
+def save_checkpoint(
+    directory: Path, config: Config, model: BaseAlgorithm, tally: Tally, *, between_rollouts: bool = True
+) -> Checkpoint:
     """Write a checkpoint of `model`, then delete what it makes superfluous.
+
+    Args:
+        between_rollouts: False in the midst of one, or of a step: from such a checkpoint a training does not go on exactly.
 
     Raises:
         CheckpointError: it could not be written; those before are untouched.
@@ -90,10 +112,16 @@ def save_checkpoint(directory: Path, config: Config, model: BaseAlgorithm, tally
 
     def write(aside: Path) -> Manifest:
         write_model(aside, config, model)
-        (aside / STATE).write_text(json.dumps(_state(model, tally), indent=1, allow_nan=False), encoding="utf-8")
-        if isinstance(model, OffPolicyAlgorithm) and config.train.checkpoint_replay_buffer:
+        (aside / STATE).write_text(json.dumps(counters(model, tally), indent=1, allow_nan=False), encoding="utf-8")
+        complete = True
+        if isinstance(model, OffPolicyAlgorithm):
+            complete = config.train.checkpoint_replay_buffer
             assert isinstance(model.replay_buffer, FrameReplayBuffer)
-            save_replay(model.replay_buffer, aside / REPLAY)
+            if complete:
+                save_replay(model.replay_buffer, aside / REPLAY)
+        moment = take(model) if complete and between_rollouts else None
+        if moment is not None:
+            write_moment(moment, aside)
         return describe("checkpoint", config, model)
 
     manifest = write_folder(target, write)
@@ -116,13 +144,11 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
     return None
 
 
-def restore(checkpoint: Checkpoint, config: Config, model: BaseAlgorithm) -> tuple[Tally, bool]:
-    """Put weights, optimiser, counters and replay buffer of `checkpoint` into `model`, built from `config`.
+def restore(checkpoint: Checkpoint, config: Config, model: BaseAlgorithm) -> Restored:
+    """Put weights, optimiser, counters, replay buffer and, where possible, the moment of `checkpoint` into `model`.
 
-    Tensors are read by torch's ``weights_only`` loader; nothing is unpickled.
-
-    Returns:
-        The counts at that step, and whether `model` has the transitions it had (always for PPO, which keeps none).
+    `model` is one built from `config`; its environments become what they were, or are left alone, to be reset. Tensors are read
+    by torch's ``weights_only`` loader; nothing is unpickled.
 
     Raises:
         CheckpointError: the checkpoint belongs to a different agent or environment.
@@ -131,14 +157,31 @@ def restore(checkpoint: Checkpoint, config: Config, model: BaseAlgorithm) -> tup
     state = json.loads((checkpoint.path / STATE).read_text(encoding="utf-8"))
     _, parameters, _ = load_from_zip_file(checkpoint.path / MODEL, device=model.device, load_data=False)
     model.set_parameters(parameters, exact_match=True, device=model.device)
-    model.num_timesteps = state["steps"]
-    model._n_updates = state["updates"]
-    model._episode_num = state["episodes_seen"]
+    tally = set_counters(model, state)
     if not isinstance(model, OffPolicyAlgorithm):
-        return Tally.from_json(state["tally"]), True
-    model._n_calls = state["target_calls"]  # type: ignore[attr-defined]
-    model.exploration_rate = state["exploration_rate"]  # type: ignore[attr-defined]
-    return Tally.from_json(state["tally"]), _restore_replay(checkpoint, model)
+        return Restored(tally, False, _restore_moment(checkpoint, model))
+    if not _restore_replay(checkpoint, model):
+        return Restored(tally, True, "its replay memory is not there")
+    inexact = _restore_moment(checkpoint, model)
+    if inexact is not None:
+        # The environments start anew: what is added now does not continue the newest transitions.
+        assert isinstance(model.replay_buffer, FrameReplayBuffer)
+        model.replay_buffer.end_episodes()
+    # Checkpoints of older versions do not say.
+    return Restored(tally, state.get("refilling", False), inexact)
+
+
+def _restore_moment(checkpoint: Checkpoint, model: BaseAlgorithm) -> str | None:
+    """Go back to the moment itself; returns why that is impossible, None if it was done."""
+    if reason := obstacle(model):
+        return reason
+    if MOMENT_ARRAYS not in checkpoint.manifest.files:
+        return "it was not written between two rollouts, or by an older version: the games in their midst are not in it"
+    try:
+        put_back(model, read_moment(checkpoint.path))
+    except ContinuationError as error:
+        return str(error)
+    return None
 
 
 def _restore_replay(checkpoint: Checkpoint, model: OffPolicyAlgorithm) -> bool:
@@ -150,20 +193,31 @@ def _restore_replay(checkpoint: Checkpoint, model: OffPolicyAlgorithm) -> bool:
     except CheckpointError as error:
         _log.warning("the replay buffer is filled anew: %s", error)
         return False
-    # The environments start anew: what is added now does not continue the newest transitions.
-    model.replay_buffer.end_episodes()
     return True
 
 
-def _state(model: BaseAlgorithm, tally: Tally) -> dict[str, Any]:
+def counters(model: BaseAlgorithm, tally: Tally) -> dict[str, Any]:
+    """How far `model` is, as JSON types."""
     return {
         "steps": int(model.num_timesteps),
         "updates": int(model._n_updates),
         "episodes_seen": int(model._episode_num),
         "target_calls": int(getattr(model, "_n_calls", 0)),
         "exploration_rate": float(getattr(model, "exploration_rate", 0.0)),
+        "refilling": getattr(model, "gradient_steps", None) == 0,  # see `agents.callbacks.RefillFirst`
         "tally": tally.to_json(),
     }
+
+
+def set_counters(model: BaseAlgorithm, values: Mapping[str, Any]) -> Tally:
+    """The inverse of `counters`."""
+    model.num_timesteps = values["steps"]
+    model._n_updates = values["updates"]
+    model._episode_num = values["episodes_seen"]
+    if isinstance(model, OffPolicyAlgorithm):
+        model._n_calls = values["target_calls"]  # type: ignore[attr-defined]
+        model.exploration_rate = values["exploration_rate"]  # type: ignore[attr-defined]
+    return Tally.from_json(values["tally"])
 
 
 def _require_same(checkpoint: Checkpoint, config: Config) -> None:

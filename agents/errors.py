@@ -21,6 +21,10 @@ class CheckpointError(AgentError):
     """A checkpoint or a model on disk cannot be used, or could not be written."""
 
 
+class ContinuationError(AgentError):
+    """A training cannot go on exactly as it would have without an interruption; the message is the reason."""
+
+
 class NonFiniteError(AgentError):
     """The loss or a weight is no longer a finite number: what follows would be noise.
 

@@ -11,7 +11,7 @@ is 4. Many environments and a `train_freq` of 1 hide most.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from agents.callbacks import StopLearning
+from agents.own_state import OwnState
 
 
 class Meanwhile(VecEnvWrapper):
@@ -52,22 +53,41 @@ class Meanwhile(VecEnvWrapper):
             task()
 
 
-class MayOverlap(OffPolicyAlgorithm):
+class MayOverlap(OwnState, OffPolicyAlgorithm):
     """Puts an update off until the environments play, if they are wrapped as `Meanwhile`. To be inherited before an algorithm.
 
-    A checkpoint in the midst of a training is of before the update that is due. At its end, and when it is stopped, that
-    update is done first.
+    A checkpoint in the midst of a training is of before the update that is due, and says which it is. At the end of a training,
+    and when it is stopped, that update is done before the model is anyone else's.
     """
+
+    # Gradient steps and batch size of the update that is due.
+    _due: tuple[int, int] | None = None
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Update now, or when the environments play next."""
         if isinstance(self.env, Meanwhile):
-            self.env.task = lambda: self._train_meanwhile(gradient_steps, batch_size)
+            self._put_off(self.env, (gradient_steps, batch_size))
         else:
             super().train(gradient_steps, batch_size)
 
-    def _train_meanwhile(self, gradient_steps: int, batch_size: int) -> None:
-        super().train(gradient_steps, batch_size)
+    def own_state(self) -> dict[str, Any]:
+        """With the update that is due."""
+        return {**super().own_state(), "due_update": None if self._due is None else list(self._due)}
+
+    def set_own_state(self, state: Mapping[str, Any]) -> None:
+        """With the update that was due."""
+        super().set_own_state(state)
+        if isinstance(self.env, Meanwhile):
+            due = state["due_update"]
+            self._put_off(self.env, None if due is None else (due[0], due[1]))
+
+    def _put_off(self, env: Meanwhile, due: tuple[int, int] | None) -> None:
+        self._due, env.task = due, None if due is None else self._train_meanwhile
+
+    def _train_meanwhile(self) -> None:
+        due, self._due = self._due, None
+        assert due is not None
+        super().train(*due)
         # As a rollout, in whose midst this is, has set it.
         self.policy.set_training_mode(False)
 

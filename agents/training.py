@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,16 +29,26 @@ from agents.callbacks import (
     FiniteGuard,
     PeriodicCheckpoint,
     RefillFirst,
+    RolloutStart,
     StopLearning,
     StopWhenAsked,
     require_finite_weights,
 )
-from agents.checkpoints import Checkpoint, checkpoints_folder, latest_checkpoint, restore, save_checkpoint
+from agents.checkpoints import (
+    Checkpoint,
+    checkpoints_folder,
+    counters,
+    latest_checkpoint,
+    restore,
+    save_checkpoint,
+    set_counters,
+)
 from agents.errors import CheckpointError, NonFiniteError, TrainingInterrupted
 from agents.interruption import StopRequest
 from agents.keep_awake import keep_awake
 from agents.manifests import remove_incomplete
 from agents.models import save_model
+from agents.moment import Moment, obstacle, put_back, take
 from agents.progress import PlayedEpisode, Progress, Recorded, Tally, TrainingResult
 from agents.reporting import ProgressBar, Statistics, say
 from agents.threads import torch_threads
@@ -63,13 +74,19 @@ def train(
     episode_indices: Mapping[int, int] | None = None,
     recorded: Recorded | None = None,
     until: Callable[[Progress], bool] | None = None,
+    before_checkpoint: Callable[[], None] | None = None,
     on_checkpoint: Callable[[Checkpoint], None] | None = None,
     resume: bool = True,
 ) -> TrainingResult:
     """Train `config.agent` on `env` until `total_steps` decisions (of all environments) have been taken.
 
-    Goes on from the newest good checkpoint below ``directory/checkpoints`` when there is one. SIGINT and SIGTERM end it after
-    the current step with a checkpoint; a second signal aborts at once. `env` stays open: it is the caller's.
+    Goes on from the newest good checkpoint below ``directory/checkpoints`` when there is one; where nothing is in the way
+    (`agents.moment`), exactly as if it had not been interrupted: episodes that had ended after the checkpoint are played once
+    more and handed over once more, with the same indices. Else games start anew with other random numbers, which the log says.
+
+    SIGINT and SIGTERM end it after the current step with a checkpoint; a second signal aborts at once. A rollout of PPO is then
+    given up: the checkpoint is of its beginning, or, where that cannot be gone back to, of the moment with its steps counted.
+    `env` stays open: it is the caller's.
 
     Args:
         env: observations uint8 (n, channels, height, width); infos as `mario_env` gives them.
@@ -77,12 +94,15 @@ def train(
         total_steps: rounded up to a multiple of the number of environments.
         device: instead of `config.train.device`.
         writers: take stable-baselines3's metrics; `write` is called at most once in 1 000 steps.
-        episode_indices: the next episode index of each environment; without it, the checkpoint's.
-        recorded: what the record holds already, for the cumulative metrics; without it, the checkpoint's counts. After a kill
-            the record has episodes that the checkpoint does not know of.
+        episode_indices: the next episode index of each environment, for a training that does not go on exactly; without it,
+            the checkpoint's.
+        recorded: what the record holds already, for the cumulative metrics of a training that does not go on exactly; without
+            it, the checkpoint's counts. After a kill the record has episodes that the checkpoint does not know of.
         until: ends the training early when it returns True; asked after every step.
+        before_checkpoint: called before each checkpoint, to make sure that the episodes so far are on record: a training that
+            goes on from it does not play them again.
         on_checkpoint: called after each complete checkpoint.
-        resume: False starts anew and deletes the checkpoints that are there.
+        resume: False starts anew, beside what is on record, and deletes the checkpoints that are there.
 
     Raises:
         TrainingInterrupted: a signal arrived; carries the result.
@@ -97,25 +117,37 @@ def train(
         stack.enter_context(freed_memory_kept())
         stack.enter_context(keep_awake(config.train.keep_awake))
         request = stack.enter_context(StopRequest())
-        run = _start(config, env, directory, device or config.train.device, on_checkpoint, resume)
+        run = _start(config, env, directory, device or config.train.device, resume)
+        run.before_checkpoint, run.on_checkpoint = before_checkpoint, on_checkpoint
         stack.callback(_release, run.model)
         run.model.set_logger(Logger(folder=None, output_formats=list(writers)))
-        _adopt_record(run.tally, episode_indices, recorded)
+        if not run.exact:
+            _adopt_record(run.tally, episode_indices, recorded)
         reached = run.learn(total_steps, request, on_episode, until)
         return run.finish(time.perf_counter() - started, interrupted=not reached)
 
 
 @dataclass
 class _Run:
-    """One call of `train`."""
+    """One call of `train`.
+
+    Attributes:
+        exact: what it plays is what an uninterrupted training of this configuration plays, from its first episode on.
+        between_rollouts: the state of the model is complete.
+        beginning: of the present rollout, if it may have to be gone back to.
+    """
 
     config: Config
     directory: Path
     model: BaseAlgorithm
     tally: Tally
-    refill: bool
-    checkpoint: Checkpoint | None
-    on_checkpoint: Callable[[Checkpoint], None] | None
+    exact: bool
+    refill: bool = False
+    checkpoint: Checkpoint | None = None
+    before_checkpoint: Callable[[], None] | None = None
+    on_checkpoint: Callable[[Checkpoint], None] | None = None
+    between_rollouts: bool = True
+    beginning: tuple[dict[str, Any], Moment] | None = None
 
     def learn(
         self,
@@ -132,13 +164,15 @@ class _Run:
         guard = FiniteGuard(lambda: self.checkpoint.path if self.checkpoint else None)
         statistics = Statistics(self.tally, self.config.train.statistics_every, total_steps)
         bar = ProgressBar(total_steps) if self.config.train.progress_bar else None
+        stop = StopWhenAsked(request, until, self.tally, self.save_checkpoint)
         callbacks: list[BaseCallback] = [
             EpisodeSink(self.tally, on_episode),
             statistics,
             guard,
             PeriodicCheckpoint(self.config.train.checkpoint_every, self.save_checkpoint),
-            StopWhenAsked(request, until, self.tally),
+            stop,
         ]
+        callbacks += [] if isinstance(self.model, OffPolicyAlgorithm) else [RolloutStart(self._note_beginning)]
         callbacks += [RefillFirst()] if self.refill else []
         callbacks += [bar] if bar else []
         try:
@@ -156,7 +190,23 @@ class _Run:
                 bar.close()
         guard.check_losses()
         statistics.dump()
+        if stop.gave_up:
+            self._leave_rollout(request)
         return not request.requested
+
+    def _note_beginning(self) -> None:
+        moment = take(self.model)
+        self.beginning = None if moment is None else (counters(self.model, self.tally), moment)
+
+    def _leave_rollout(self, request: StopRequest) -> None:
+        """A rollout was given up. On a signal: go back to its beginning, from which a training can go on exactly."""
+        if self.beginning is None or not request.requested:
+            self.between_rollouts = False
+            return
+        values, moment = self.beginning
+        # Nothing was learned since: weights and optimiser are those of its beginning.
+        self.tally = set_counters(self.model, values)
+        put_back(self.model, moment)
 
     def _explain(self, error: ValueError) -> None:
         """In the middle of PPO's epochs torch refuses NaN itself, with a page of numbers and no step: say it as elsewhere."""
@@ -167,7 +217,9 @@ class _Run:
     def _survive(self, error: Exception, request: StopRequest) -> None:
         """An environment's process died. In an interruption: go on to its checkpoint. Else keep what was learned and raise."""
         if request.wait(_SIGNAL_GRACE_SECONDS):
+            self.between_rollouts = False
             return
+        self.between_rollouts = False
         self.save_checkpoint()
         raise error
 
@@ -177,8 +229,12 @@ class _Run:
             return
         # Looked at here and not after each update, which would cost the DQN family a hundredth of its time.
         require_finite_weights(self.model, self.checkpoint.path if self.checkpoint else None)
+        if self.before_checkpoint is not None:
+            self.before_checkpoint()
         try:
-            self.checkpoint = save_checkpoint(self.directory, self.config, self.model, self.tally)
+            self.checkpoint = save_checkpoint(
+                self.directory, self.config, self.model, self.tally, between_rollouts=self.between_rollouts
+            )
         except CheckpointError as error:
             _log.warning("no checkpoint at step %d, training goes on: %s", self.model.num_timesteps, error)
             return
@@ -209,7 +265,6 @@ def _start(
     env: VecEnv,
     directory: Path,
     device: str,
-    on_checkpoint: Callable[[Checkpoint], None] | None,
     resume: bool,
 ) -> _Run:
     folder = checkpoints_folder(directory)
@@ -218,13 +273,19 @@ def _start(
         shutil.rmtree(folder, ignore_errors=True)
     checkpoint = latest_checkpoint(directory)
     if checkpoint is None:
-        return _Run(config, directory, build(config, env, device=device), Tally(), False, None, on_checkpoint)
-    # Another seed than at the start: the same one would repeat the random choices of the first steps.
+        model = build(config, env, device=device)
+        # One that was killed before its first checkpoint is played again, with what it has on record.
+        return _Run(config, directory, model, Tally(), exact=resume and obstacle(model) is None)
+    # Another seed than at the start, for one that does not go on exactly: the same one would repeat the first random choices.
     seed = int(np.random.SeedSequence([config.seed, checkpoint.steps]).generate_state(1)[0] >> 1)
     model = build(config, env, device=device, seed=seed)
-    tally, complete = restore(checkpoint, config, model)
-    say(f"going on from {checkpoint.path} at step {checkpoint.steps:,}")
-    return _Run(config, directory, model, tally, not complete, checkpoint, on_checkpoint)
+    restored = restore(checkpoint, config, model)
+    going_on = f"going on from {checkpoint.path} at step {checkpoint.steps:,}"
+    if restored.inexact is None:
+        say(f"{going_on}, exactly as without an interruption")
+    else:
+        say(f"{going_on}, with new games and other random numbers: {restored.inexact}")
+    return _Run(config, directory, model, restored.tally, restored.inexact is None, restored.refill, checkpoint)
 
 
 def _adopt_record(tally: Tally, episode_indices: Mapping[int, int] | None, recorded: Recorded | None) -> None:

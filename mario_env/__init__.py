@@ -5,7 +5,7 @@
 
 from typing import TYPE_CHECKING
 
-from mario_env.errors import PlaybackError, RomUnavailableError, WorkerError
+from mario_env.errors import PlaybackError, RomUnavailableError, SnapshotError, WorkerError
 from mario_env.factory import OBSERVATION_SHAPE, make
 from mario_env.playback import PlaybackFrame, play_back
 from mario_env.summary import EpisodeStart, EpisodeSummary
@@ -22,6 +22,7 @@ __all__ = [
     "PlaybackError",
     "PlaybackFrame",
     "RomUnavailableError",
+    "SnapshotError",
     "WorkerError",
     "make",
     "make_vec",

@@ -1,6 +1,6 @@
 """What can go wrong in this package, as classes a caller can catch."""
 
-__all__ = ["PlaybackError", "RomUnavailableError", "WorkerError"]
+__all__ = ["PlaybackError", "RomUnavailableError", "SnapshotError", "WorkerError"]
 
 
 class RomUnavailableError(ValueError):
@@ -9,6 +9,10 @@ class RomUnavailableError(ValueError):
 
 class PlaybackError(RuntimeError):
     """Recorded actions do not lead to the end of an episode under the given configuration."""
+
+
+class SnapshotError(ValueError):
+    """Games cannot go on from a snapshot: it is of another emulator, other rules, or another number of games."""
 
 
 class WorkerError(RuntimeError):

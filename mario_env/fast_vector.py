@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from configs.schema import EnvironmentConfig
 from mario_env.games import Games
+from mario_env.snapshots import GamesSnapshot
 
 __all__ = ["FastVecEnv", "FastVectorEnv"]
 
@@ -64,6 +65,23 @@ class FastVecEnv(VecEnv):
                 info["terminal_observation"] = observations[index].copy()
                 self.reset_infos[index] = self.games.reset(index)
         return observations.copy(), np.array(rewards), np.array(dones), infos
+
+    def snapshot(self) -> GamesSnapshot:
+        """What the games are now; see :class:`~mario_env.snapshots.Snapshots`."""
+        return self.games.snapshot()
+
+    def restore(self, snapshot: GamesSnapshot) -> npt.NDArray[np.uint8]:
+        """Make the games what they were, and return their observations.
+
+        Raises:
+            SnapshotError: it is of other games.
+        """
+        self.games.restore(snapshot)
+        # What waits for a reset is for the reset that this is in place of.
+        self._reset_seeds()
+        self._reset_options()
+        self.reset_infos = [{} for _ in range(self.num_envs)]
+        return self.games.fleet.observations.copy()
 
     def close(self) -> None:
         """End the threads; closing twice is no error."""

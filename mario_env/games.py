@@ -4,10 +4,11 @@ Facts, reward, ends and observations are computed in compiled code (`mario_env.n
 random numbers (the same generators, used in the same order, as in the wrappers), the resets, and the records of the episodes.
 """
 
+import hashlib
 import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import gymnasium
 import numpy as np
@@ -21,8 +22,10 @@ from configs.schema import EnvironmentConfig
 from mario_env.console import check_rom
 from mario_env.fast import cartridge, level_of, start_of_game
 from mario_env.memory import lives
+from mario_env.nes.kernel import STAMP
 from mario_env.nes.machine import Fleet, make_rules
 from mario_env.nes.play import END_REASONS, FACTS
+from mario_env.snapshots import GamesSnapshot, generator_state, require_same, set_generator_state
 from mario_env.summary import EpisodeStart, EpisodeSummary
 from mario_env.wrappers.actions import button_combinations, pressed_buttons
 from mario_env.wrappers.reward import REWARD_COMPONENTS
@@ -82,6 +85,19 @@ class _Record:
         self.actions = bytearray()
         self.started = time.perf_counter()
 
+    def to_json(self) -> dict[str, Any]:
+        """All but the actions, whose number is enough to find them again."""
+        seconds = time.perf_counter() - self.started
+        return {"start": self.start.to_json(), "decisions": len(self.actions), "seconds": seconds}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any], actions: bytes) -> Self:
+        """The record of an episode that goes on now."""
+        record = cls(EpisodeStart.from_json(value["start"]).noop_frames)
+        record.actions = bytearray(actions)
+        record.started -= value["seconds"]
+        return record
+
 
 class Games:
     """`count` games that `config` describes; game i is seeded with seed + i.
@@ -108,10 +124,13 @@ class Games:
         ahead: bool = False,
     ) -> None:
         check_rom(config)
+        self._config = config
         self._pressed = pressed_buttons(button_combinations(config))
         self.actions = len(self._pressed)
         self.observation_space = Box(0, 255, (4, 84, 84), np.uint8)
-        self.fleet = Fleet(cartridge(config.rom), _rules(config), count, crop_status_bar=config.crop_status_bar)
+        game, rules = cartridge(config.rom), _rules(config)
+        self.fleet = Fleet(game, rules, count, crop_status_bar=config.crop_status_bar)
+        self._game = hashlib.sha256(game.tobytes() + rules.tobytes()).hexdigest()
         self._start = start_of_game(config.rom, level_of(config))
         self.fleet.restore(0, self._start)
         self.fleet.begin(0)
@@ -213,6 +232,51 @@ class Games:
 
     def _play(self) -> None:
         self.fleet.decide(self._pressed_now, self._threads, self._parts)
+
+    def snapshot(self) -> GamesSnapshot:
+        """What the games are now, between `finish` and the next `begin`; see :class:`~mario_env.snapshots.Snapshots`."""
+        if self._playing is not None:
+            raise RuntimeError("the games are in the midst of a decision: finish it first")
+        actions = np.frombuffer(b"".join(bytes(record.actions) for record in self._records), np.uint8)
+        seats = [self._seat_to_json(index) for index in range(len(self.seats))]
+        return GamesSnapshot({"of": self._identity(), "seats": seats}, {"actions": actions, **self.fleet.state()})
+
+    def restore(self, snapshot: GamesSnapshot) -> None:
+        """Make the games what they were, with their random numbers and the records of the running episodes.
+
+        Raises:
+            SnapshotError: it is of another emulator or ROM, other settings, or another number of games; nothing was changed.
+        """
+        require_same(snapshot.values["of"], self._identity())
+        self.fleet.set_state(snapshot.arrays)
+        actions, first = snapshot.arrays["actions"].tobytes(), 0
+        for index, seat in enumerate(snapshot.values["seats"]):
+            last = first + seat["record"]["decisions"]
+            self._records[index] = _Record.from_json(seat["record"], actions[first:last])
+            self._set_seat(index, seat)
+            first = last
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a snapshot to mean the same."""
+        environment = self._config.model_dump(mode="json")
+        return {"format": 1, "emulator": STAMP, "game": self._game, "games": len(self.seats), "environment": environment}
+
+    def _seat_to_json(self, index: int) -> dict[str, Any]:
+        seat, env = self.seats[index], self._envs[index]
+        random = {"generator": generator_state(seat.np_random), "action_space": generator_state(seat.action_space.np_random)}
+        state: dict[str, Any] = {"record": self._records[index].to_json(), **random}
+        if isinstance(env, StickyAction):
+            counts = {"num_repeats": int(env.num_repeats), "repeats_taken": int(env.repeats_taken)}
+            state["sticky"] = {"last_action": env.last_action, "is_sticky_actions": bool(env.is_sticky_actions), **counts}
+        return state
+
+    def _set_seat(self, index: int, state: dict[str, Any]) -> None:
+        seat, env = self.seats[index], self._envs[index]
+        set_generator_state(seat.np_random, state["generator"])
+        set_generator_state(seat.action_space.np_random, state["action_space"])
+        if isinstance(env, StickyAction):
+            for name, value in state["sticky"].items():
+                setattr(env, name, value)
 
     def close(self) -> None:
         """End the threads, when they have played what was begun."""

@@ -23,7 +23,7 @@ from numba.core import event
 from mario_env.nes import cpu, game, observation, play
 from mario_env.nes.state import CARTRIDGE, MACHINE
 
-__all__ = ["DECIDE", "EXECUTE", "OBSERVE", "START", "STEP", "kernel"]
+__all__ = ["DECIDE", "EXECUTE", "OBSERVE", "STAMP", "START", "STEP", "kernel"]
 
 START, STEP, DECIDE, OBSERVE, EXECUTE = range(5)  # commands
 
@@ -38,7 +38,7 @@ def _hash_of_sources() -> str:
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 
-_STAMP = _hash_of_sources()  # of what was imported, not of what the files become while this runs
+STAMP = _hash_of_sources()  # of what was imported, not of what the files become while this runs
 
 
 def _make(stamp: str) -> Any:
@@ -114,7 +114,7 @@ class _Announcement(event.Listener):
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
     """Of a person's processes that need the function at once, one compiles it, and the others find it in the cache."""
-    path = Path(tempfile.gettempdir()) / f"train-mario-{os.getuid()}-{_STAMP[:16]}.lock"
+    path = Path(tempfile.gettempdir()) / f"train-mario-{os.getuid()}-{STAMP[:16]}.lock"
     lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
         if not _locked(lock, _CACHE_SECONDS):
@@ -146,7 +146,7 @@ def kernel() -> Any:
     """
     global _kernel
     if _kernel is None:
-        function = _make(_STAMP)
+        function = _make(STAMP)
         listener = _Announcement()
         event.register("numba:compile", listener)  # type: ignore[no-untyped-call]
         try:

@@ -1,6 +1,6 @@
 """Machines for Python code: a fleet of them with one cartridge and one set of rules."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, Final
@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from mario_env.errors import SnapshotError
 from mario_env.nes.decode import decode_program, decoding_tables
 from mario_env.nes.kernel import DECIDE, EXECUTE, OBSERVE, START, STEP, kernel
 from mario_env.nes.observation import RING_LINES, SIZE, resize_tables
@@ -176,6 +177,35 @@ class Fleet:
         """Begin an episode whose machine is as it was when the episode was copied."""
         self._episodes[index] = episode[0][0]
         self.facts[index], self.observations[index] = episode[1], episode[2]
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Copies of all that decisions and screens to come depend on, of all machines, between two decisions."""
+        return {name: array.copy() for name, array in self._parts().items()}
+
+    def set_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Make all machines what they were; see :meth:`state`.
+
+        Raises:
+            SnapshotError: it is not of so many machines of this kind; nothing was changed.
+        """
+        parts = self._parts()
+        for name, part in parts.items():
+            kept = state.get(name)
+            if kept is None or kept.shape != part.shape or kept.dtype != part.dtype:
+                was = "missing" if kept is None else f"{kept.dtype} {kept.shape}"
+                raise SnapshotError(f"the snapshot's {name} are {was}, not {part.dtype} {part.shape}")
+        for name, part in parts.items():
+            part[:] = state[name]
+
+    def _parts(self) -> dict[str, npt.NDArray[Any]]:
+        return {
+            "machines": self._bytes,
+            "screens": self._words,
+            "episodes": self._episodes.view(np.uint8).reshape(self.count, -1),
+            "facts": self.facts,
+            "components": self.components,
+            "observations": self.observations,
+        }
 
     def screen(self, index: int, buffer: int = 0) -> npt.NDArray[np.uint8]:
         """A machine's screen, RGB, shape (240, 256, 3).

@@ -42,9 +42,9 @@ def test_saving_and_loading_changes_nothing(algorithm: str, tmp_path: Path) -> N
     checkpoint = save_checkpoint(tmp_path, config, model, Tally(frames=1_600, episodes=50, next_index={0: 25, 1: 25}))
     again = build(config, toy_vec(), device="cpu", seed=99)
 
-    tally, complete = restore(checkpoint, config, again)
+    tally, refill, _ = restore(checkpoint, config, again)
 
-    assert complete
+    assert not refill
     assert tally == Tally(frames=1_600, episodes=50, next_index={0: 25, 1: 25})
     assert again.num_timesteps == model.num_timesteps
     assert again._n_updates == model._n_updates > 0

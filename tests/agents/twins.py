@@ -1,0 +1,108 @@
+"""Trainings on the real game whose every bit is compared: tiny networks, short episodes, all randomness there is."""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from toy_game import AGENTS
+
+from agents import PlayedEpisode, TrainingResult, latest_checkpoint, load_agent, train
+from configs import Config, from_dict
+from mario_env import make_vec
+
+TOTAL = 420
+EVERY = 90
+
+_VALUES = {
+    "buffer_size": 240,
+    "learning_starts": 60,
+    "batch_size": 8,
+    "train_freq": 2,
+    "target_update_interval": 60,
+    "gamma": 0.9,
+}
+# Exploration falls beyond the middle, so that both kinds of action are taken before and after every interruption.
+_VALUES |= {"exploration_fraction": 0.9, "exploration_final_eps": 0.2}
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "dqn": {"learning_rate": {"start": 1e-3, "end": 1e-4}},
+    "dqn, every switch": {"double": True, "dueling": True, "prioritised": {}, "n_steps": 3},
+    "dqn, overlapping": {"prioritised": {}, "n_steps": 2, "train_freq": 1},
+    "qrdqn, every switch": {"double": True, "dueling": True, "prioritised": {}, "n_steps": 3, "gradient_steps": 2},
+    "ppo": {"n_steps": 16, "batch_size": 24, "n_epochs": 2, "learning_rate": {"start": 1e-3, "end": 1e-4}, "ent_coef": 0.01},
+}
+
+
+def twin_config(variant: str, **training: Any) -> Config:
+    algorithm = variant.split(",")[0]
+    agent = AGENTS[algorithm] | ({} if algorithm == "ppo" else _VALUES) | VARIANTS[variant]
+    values: dict[str, Any] = {
+        "name": "twin",
+        "seed": 5,
+        "environment": {"stall_after": 9, "max_steps": 20, "noop_frames": 12, "sticky_actions": 0.25},
+        "agent": {**agent, "network": {"features": "small", "features_dim": 16}},
+        "train": {
+            "n_envs": 3,
+            "overlap": variant.endswith("overlapping"),
+            "progress_bar": False,
+            "keep_awake": False,
+            "device": "cpu",
+            "torch_threads": 1,
+            "checkpoint_every": EVERY,
+            **training,
+        },
+    }
+    return from_dict(values, source="twin")
+
+
+class Killed(BaseException):
+    """Ends a training at once, as SIGKILL does: nothing on the way takes notice."""
+
+
+class Record:
+    """Episodes by their keys, as Postgres has them: what is there already stays as it is."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[int, int], dict[str, Any]] = {}
+        self.again = 0
+
+    def __call__(self, episode: PlayedEpisode) -> None:
+        row = to_row(episode)
+        key = (episode.env_index, episode.episode_index)
+        self.again += key in self.rows
+        assert self.rows.setdefault(key, row) == row, f"episode {key} was another one when it was first played"
+
+
+def to_row(episode: PlayedEpisode) -> dict[str, Any]:
+    """All that is recorded but for what a clock says."""
+    row = {**asdict(episode), **asdict(episode.summary)}
+    for name in ("summary", "timestamp", "duration_seconds"):
+        del row[name]
+    return {**row, "actions": row["actions"].hex()}
+
+
+def run(config: Config, directory: Path, on_episode: Any, *, total: int = TOTAL, **more: Any) -> TrainingResult:
+    env = make_vec(config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap)
+    try:
+        return train(config, env=env, directory=directory, on_episode=on_episode, total_steps=total, **more)
+    finally:
+        env.close()
+
+
+def digest(directory: Path) -> str:
+    """SHA-256 of all weights of the final model."""
+    weights = load_agent(directory / "model").model.state_dict()
+    return hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()
+
+
+def outcome(directory: Path, result: TrainingResult, record: Record) -> dict[str, Any]:
+    """Everything that twins share."""
+    checkpoint = latest_checkpoint(directory)
+    assert checkpoint is not None
+    return {
+        "weights": digest(directory),
+        "rows": record.rows,
+        "counts": (result.steps, result.frames, result.episodes, result.reward_sum),
+        "state": (checkpoint.path / "state.json").read_text(),
+    }
