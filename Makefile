@@ -12,7 +12,7 @@ READY := $(VENV)/ready
 # pip is pinned like everything else: an old one cannot install dependency groups.
 PIP := pip==25.3
 
-.PHONY: help setup demo test lint types pytest check ui stop lock clean
+.PHONY: help setup demo test lint types pytest faults check ui stop lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ types: $(READY)
 
 pytest: $(READY)
 	@$(BIN)/python -m pytest
+
+faults: $(READY) ## kill whole runs again and again, and compare (half an hour)
+	@$(BIN)/python -m pytest -m faults -n0 tests/faults
 
 check: $(READY) ## the smoke test alone: seconds, and says what would fail later
 	@$(MARIO) check

@@ -8,7 +8,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from episodes import EpisodeStore
+from episodes import EpisodeStore, EpisodeWriter, StoreError
 from tasks import phases
 from tasks.experiment import Experiment, open_run, open_store, recorded
 from tasks.phases import PhaseRecord
@@ -16,6 +16,9 @@ from tasks.rows import EpisodeSink
 from tracking import ModelVersion, TrackedRun
 
 logger = logging.getLogger(__name__)
+
+# A signal's checkpoint must not wait longer for a database that is away.
+_FLUSH_SECONDS = 5.0
 
 # The code file with which MLflow loads the model again.
 _SERVED_MODEL = Path(__file__).with_name("served_model.py")
@@ -63,6 +66,7 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
                 writers=[run.kv_writer()],
                 episode_indices=store.next_episode_indices(experiment.id, "train", "training"),
                 recorded=recorded(store, experiment.id, "train"),
+                before_checkpoint=lambda: write_out(writer),
                 on_checkpoint=lambda checkpoint: run.log_dict(
                     checkpoint.manifest.to_json(), f"checkpoints/{checkpoint.path.name}.json"
                 ),
@@ -84,6 +88,17 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
         "model_version": str(version.version),
         "model_uri": version.uri,
     }
+
+
+def write_out(writer: EpisodeWriter) -> None:
+    """Have every episode so far in Postgres before a checkpoint: a training that goes on from there does not play them again.
+
+    While the database is away training goes on all the same: the rows wait in memory, which a kill would empty.
+    """
+    try:
+        writer.flush(_FLUSH_SECONDS)
+    except StoreError as error:
+        logger.warning("a checkpoint is written before the episodes it counts: %s", error)
 
 
 def register(experiment: Experiment, run: TrackedRun, model: Path, steps: int) -> ModelVersion:

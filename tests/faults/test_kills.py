@@ -1,0 +1,103 @@
+"""The whole pipeline, killed again and again, is in the end the one that was left alone: weights, rows, figures."""
+
+import hashlib
+import os
+import random
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from agents import load_agent
+from configs import PROJECT, Settings
+from tasks.experiment import open_store
+from tasks.phases import finished
+from tests.conftest import MARIO
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
+
+KILLS = int(os.environ.get("MARIO_FAULT_KILLS", "20"))
+CLOCKS = ["id", "experiment_id", "timestamp", "duration_seconds"]
+AGENTS: dict[str, dict[str, Any]] = {
+    "ppo": {},
+    "dqn": {
+        "algorithm": "dqn",
+        "learning_rate": 1e-3,
+        "buffer_size": 2_000,
+        "learning_starts": 200,
+        "batch_size": 16,
+        "train_freq": 4,
+        "target_update_interval": 200,
+        "n_steps": 3,
+        "double": True,
+        "dueling": True,
+        "prioritised": {},
+        "network": {"features": "small", "features_dim": 32},
+    },
+}
+
+
+def preset(algorithm: str, folder: Path) -> Path:
+    """The tiny preset, with random starts and sticky actions, long enough to be killed often."""
+    values = yaml.safe_load((PROJECT / "tests" / "data" / "tiny.yaml").read_text())
+    values["environment"] |= {"noop_frames": 20, "sticky_actions": 0.25}
+    values["train"] |= {"total_steps": 12_000, "checkpoint_every": 1_000, "n_envs": 4, "device": "cpu"}
+    if AGENTS[algorithm]:
+        values["extends"], values["agent"] = "dqn", AGENTS[algorithm]
+    path = folder / f"{algorithm}.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def run(path: Path, name: str, kill_after: float | None) -> tuple[int, str]:
+    """`mario run`; killed so many seconds after its training was begun, or left alone."""
+    log = path.with_name(f"{name}.log")
+    with log.open("wb") as output:
+        process = subprocess.Popen([MARIO, "run", str(path), "--experiment", name], stdout=output, stderr=output)
+        if kill_after is not None:
+            while process.poll() is None and b"full training" not in log.read_bytes():
+                time.sleep(0.05)
+            time.sleep(kill_after)
+            process.kill()
+        code = process.wait()
+    return code, log.read_text()
+
+
+@pytest.mark.parametrize("algorithm", AGENTS)
+def test_a_run_that_is_killed_again_and_again(algorithm: str, settings: Settings, tmp_path: Path) -> None:
+    path, draw, ended = preset(algorithm, tmp_path), random.Random(algorithm), 0
+    code, output = run(path, f"{algorithm}-unharmed", None)
+    assert code == 0, output
+    for _ in range(KILLS):
+        code, output = run(path, f"{algorithm}-killed", draw.uniform(0.0, 6.0))
+        ended += code == 0
+    code, output = run(path, f"{algorithm}-killed", None)
+
+    assert code == 0, output
+    assert ended < KILLS / 2, "most runs were over before they were killed: nothing was tested"
+    assert "exactly as without an interruption" in output or ended
+    unharmed, killed = (outcome(settings, f"{algorithm}-{kind}") for kind in ("unharmed", "killed"))
+    pd.testing.assert_frame_equal(killed.pop("rows"), unharmed.pop("rows"))
+    assert killed == unharmed
+
+
+def outcome(settings: Settings, name: str) -> dict[str, Any]:
+    """What a run left: the rows of its training, its weights, its counts."""
+    with open_store(settings) as store:
+        stored = store.experiment(name)
+        rows = store.episodes(stored.id, phase="train").drop(columns=CLOCKS)
+        actions = [store.episode(int(number)).actions for number in store.episodes(stored.id, phase="train")["id"]]
+    weights = load_agent(settings.experiment_directory(name) / "model").model.state_dict()
+    record = finished(settings.experiment_directory(name), "train")
+    assert record is not None
+    assert record.details["episodes"] == len(rows)
+    return {
+        "rows": rows,
+        "actions": actions,
+        "weights": hashlib.sha256(b"".join(weights[key].numpy().tobytes() for key in sorted(weights))).hexdigest(),
+        "counts": [record.details[key] for key in ("steps", "frames", "episodes", "reward_sum")],
+    }
