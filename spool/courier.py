@@ -101,7 +101,7 @@ class Courier(Generic[Item]):
         self._incoming: deque[Item] = deque()
         self._filing = 0  # taken from there, not yet on the file
         self._memory = Memory()
-        self._accepted = 0 if spool is None else spool.recovered
+        self._accepted = 0 if spool is None else spool.count
         self._settled = 0
         self._catching_up = self._accepted > 0
         self._attempts = self._failures = 0  # ever; in a row
