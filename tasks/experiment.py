@@ -52,6 +52,11 @@ class Experiment:
         return self.directory / "spool" / "episodes.spool"
 
     @property
+    def metric_spool(self) -> Path:
+        """The file where what is logged waits for MLflow."""
+        return _metric_spool(self.directory)
+
+    @property
     def owner(self) -> str:
         """Whom the rows in the spool belong to: another database may give the same id to another experiment."""
         return f"experiment {self.id}, MLflow run {self.run_id}"
@@ -89,8 +94,13 @@ def open_run(experiment: Experiment, *, system_metrics: bool = False) -> Iterato
         run_id=experiment.run_id,
         system_metrics=system_metrics and experiment.config.tracking.system_metrics,
         home=settings.home,
+        spool=experiment.metric_spool,
     ) as run:
         yield run
+
+
+def _metric_spool(directory: Path) -> Path:
+    return directory / "spool" / "metrics.spool"
 
 
 @contextmanager
@@ -230,6 +240,7 @@ def _begin(config: Config, name: str, settings: Settings, store: EpisodeStore, f
             "torch": origin.torch,
         },
         home=settings.home,
+        spool=_metric_spool(settings.experiment_directory(name)),
     )
     with run:
         run.log_config(values)

@@ -14,7 +14,7 @@ from tasks import phases
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded
 from tasks.phases import PhaseRecord
 from tasks.rows import EpisodeSink
-from tracking import ModelVersion, TrackedRun
+from tracking import ModelVersion, TrackedRun, TrackingError
 
 if TYPE_CHECKING:
     from agents import TrainingResult
@@ -83,7 +83,13 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
     run.log_metrics({"train/episodes": result.episodes, "train/reward_sum": result.reward_sum}, result.steps)
     if result.model_path is None:
         raise RuntimeError("the training ended without a final model")
-    version = register(experiment, run, result.model_path, result.steps)
+    try:
+        version = register(experiment, run, result.model_path, result.steps)
+    except TrackingError as error:
+        raise TrackingError(
+            f"the training is complete, its model is in {result.model_path}, but MLflow has not registered it: {error}. When "
+            f"MLflow is back, give the command of this run again with --experiment {experiment.name}: it goes on here"
+        ) from error
     return {
         "steps": result.steps,
         "frames": result.frames,

@@ -227,15 +227,15 @@ print("filed", flush=True)
 time.sleep(600)
 """
     command = [sys.executable, "-c", code, postgres.url, str(tmp_path), str(spool)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    pickle.dump([row(experiment, number) for number in range(20)], process.stdin)
-    process.stdin.close()
-    assert process.stdout.readline() == b"filed\n"
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            pickle.dump([row(experiment, number) for number in range(20)], process.stdin)
+            process.stdin.close()
+            assert process.stdout.readline() == b"filed\n"
+        finally:
+            process.kill()
     assert away.count(experiment) == 0
     away.writer(spool, "run 1").close()
     assert list(away.episodes(experiment).episode_index) == list(range(20))
