@@ -11,6 +11,7 @@ two refinements that papers found to matter where good play needs long sequences
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from agents.own_state import OwnState
+from mario_env.snapshots import generator_state, set_generator_state
 
 # No action is repeated for longer: a second and a half at four frames a decision. Beyond it a jump is over.
 LONGEST = 24
@@ -55,7 +59,7 @@ def durations(exponent: float | None) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum())
 
 
-class Explores(OffPolicyAlgorithm):
+class Explores(OwnState, OffPolicyAlgorithm):
     """Chooses the actions of a training; to be inherited before DQN or QR-DQN.
 
     Attributes:
@@ -100,3 +104,16 @@ class Explores(OffPolicyAlgorithm):
         """As the library's; what a game was about to repeat ends with its episode."""
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._left[dones] = 0
+
+    def own_state(self) -> dict[str, Any]:
+        """Besides what others have: what will be drawn, and what is being repeated."""
+        repeated = {"left": self._left.tolist(), "held": self._held.tolist()}
+        return {**super().own_state(), "exploration": {"coins": generator_state(self._coins), **repeated}}
+
+    def set_own_state(self, state: Mapping[str, Any]) -> None:
+        """Go on exploring from there."""
+        super().set_own_state(state)
+        exploration = state["exploration"]
+        set_generator_state(self._coins, exploration["coins"])
+        self._left = np.array(exploration["left"], dtype=np.int64)
+        self._held = np.array(exploration["held"], dtype=np.int64)

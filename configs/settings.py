@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-LOGGERS = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "tasks", "tracking")
+LOGGERS = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "spool", "tasks", "tracking")
 """The project's packages, each a logger."""
 
 PROJECT = Path(__file__).resolve().parent.parent

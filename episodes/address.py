@@ -138,6 +138,11 @@ def describe(error: BaseException, url: URL) -> str:
     return f"{words}. {advice[0].upper()}{advice[1:]}." if advice else words
 
 
+def may_pass(error: BaseException, words: str) -> bool:
+    """Whether `error`, which :func:`describe` put into `words`, may be gone when the same is tried again later."""
+    return is_transient(error) and not any(sign in words.lower() for sign in _PERMANENT)
+
+
 @contextmanager
 def reported(url: URL, action: str) -> Iterator[None]:
     """Turn a database error inside the block into a StoreError that names the action and the masked URL.
@@ -152,7 +157,7 @@ def reported(url: URL, action: str) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         failure = describe(error, url)
-        if is_transient(error) and not any(sign in failure.lower() for sign in _PERMANENT):
+        if may_pass(error, failure):
             kind = StoreUnavailableError
     if failure is not None:
         raise kind(f"{action} failed at {masked(url)}: {failure}")

@@ -68,6 +68,10 @@ DOUBLE: Final[Double[float]] = Double()
 TEXT: Final = Text()
 JSON: Final = JSONB()
 MOMENT: Final = DateTime(timezone=True)
+_GLOBAL_STEP: Final = (
+    "training: decisions of all environments up to the episode's end; evaluation: decisions the agent was trained for, 0 for "
+    "the random policy, which is no agent"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,7 @@ class EpisodeRow:
     steps: Annotated[int, Fact(INTEGER, "decisions of the agent", minimum=1)]
     frames: Annotated[int, Fact(INTEGER, "emulator frames of these decisions", minimum=1)]
     duration_seconds: Annotated[float, Fact(DOUBLE, "seconds on the wall clock", minimum=0)]
-    global_step: Annotated[int, Fact(BIG, "decisions of the whole phase up to the episode's end", minimum=0)]
+    global_step: Annotated[int, Fact(BIG, _GLOBAL_STEP, minimum=0)]
     exploration_rate: Annotated[float, Fact(DOUBLE, "probability of a random action at the end", minimum=0, maximum=1)]
     # Every level is narrower than 32 screens of 256 pixels, and the game has 32 levels.
     distance_traveled: Annotated[int, Fact(INTEGER, "pixels: sum of each level's progress", minimum=0, maximum=262_144)]

@@ -13,7 +13,7 @@ import pandas as pd
 from sqlalchemy import URL, Connection, Row, Select, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
-from episodes import address, boundary, migrations, unwritten, writer
+from episodes import address, boundary, migrations, writer
 from episodes.embedded import start_embedded
 from episodes.errors import ExperimentLockedError, StoreError
 from episodes.schema import EPISODE_ACTIONS, EPISODES, EXPERIMENTS, EpisodeRow, ExperimentRecord
@@ -208,16 +208,27 @@ class EpisodeStore:
 
     # Writing episodes
 
-    def writer(self, *, batch: int = 64, interval_seconds: float = 1.0, store_actions: bool = True) -> writer.EpisodeWriter:
-        """A background writer: see :class:`episodes.writer.EpisodeWriter`."""
+    def writer(
+        self,
+        spool: Path,
+        owner: str,
+        *,
+        batch: int = 64,
+        interval_seconds: float = 1.0,
+        store_actions: bool = True,
+        remedy: str = "The next writer of this spool writes them.",
+    ) -> writer.EpisodeWriter:
+        """A background writer whose rows wait in the file `spool`: see :class:`episodes.writer.EpisodeWriter`."""
         return writer.EpisodeWriter(
             self._engine,
             self._url,
-            self._home,
+            spool,
+            owner,
             batch=batch,
             interval_seconds=interval_seconds,
             store_actions=store_actions,
             revive=self._revive,
+            remedy=remedy,
         )
 
     def _revive(self) -> None:
@@ -227,21 +238,6 @@ class EpisodeStore:
         url = start_embedded(self._home)
         if url != self._url:
             raise StoreError("the embedded Postgres came back at another socket: open the store again")
-
-    def restore(self, path: Path) -> int:
-        """Write the episodes of a file that a writer left because it could not write them; returns how many were new.
-
-        Raises:
-            StoreError: the file is damaged, or the database fails; then nothing was written.
-        """
-        episodes = [
-            unwritten.PendingEpisode(boundary.row_values(EPISODES, each.values), each.start, each.actions)
-            for each in unwritten.kept(path)
-        ]
-        if not episodes:
-            return 0
-        with self.transaction(f"restoring {path}") as connection:
-            return writer.insert_episodes(connection, episodes)
 
     # Asking for episodes
 

@@ -1,55 +1,39 @@
-"""Writes episodes while training runs, without making it wait.
+"""Writes episodes while training runs, without making it wait and without losing one.
 
-`put` converts the row, which costs some tens of microseconds, and appends it to a queue. A thread of its own takes the rows
-from there, in order, and writes them in batches: 64 rows a commit are written an order of magnitude faster than one.
+`put` converts the row, which costs some tens of microseconds, and appends it to a queue. From there it goes to a spool on disk,
+and from the spool, in order, into Postgres, in batches: 64 rows a commit are written an order of magnitude faster than one.
+While Postgres is away the rows wait in the spool; what still waits at the end, the next writer of the same spool writes.
 """
 
 import atexit
 import logging
-import threading
-import time
 import zlib
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
 
-from episodes import boundary, unwritten
-from episodes.address import describe, is_transient, masked
-from episodes.errors import StoreError
+from episodes import pending
+from episodes.address import describe, is_transient, masked, may_pass
+from episodes.errors import StoreError, StoreUnavailableError
+from episodes.pending import PendingEpisode
 from episodes.schema import EPISODE_ACTIONS, EPISODE_KEY, EPISODES, EpisodeRow
-from episodes.unwritten import PendingEpisode
+from spool import Courier, Outage, Spool, waiting
 
 _LOG: Final = logging.getLogger(__name__)
-_FIRST_DELAY_SECONDS: Final = 0.1
-_LONGEST_DELAY_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = (0.1, 5.0)
+_CLOSING_SECONDS: Final = 30.0
+_HURRIED_SECONDS: Final = 5.0  # an error or a signal is on its way
 
 
-def convert(row: EpisodeRow, start: Mapping[str, Any] | None, actions: bytes | None) -> PendingEpisode:
-    """Convert an episode to Python's own types.
-
-    Raises:
-        RowError: a value cannot be stored; the message names column and value.
-    """
-    values = boundary.row_values(EPISODES, {each.name: getattr(row, each.name) for each in fields(row)})
-    if start is None or actions is None:
-        return PendingEpisode(values, None, None)
-    plain_start = boundary.column_value(EPISODE_ACTIONS.c.start, start)
-    return PendingEpisode(values, plain_start, boundary.column_value(EPISODE_ACTIONS.c.actions, actions))
-
-
-def insert_episodes(connection: Connection, pending: Sequence[PendingEpisode]) -> int:
+def insert_episodes(connection: Connection, episodes: Sequence[PendingEpisode]) -> int:
     """Insert the episodes that are not there yet, with their actions, and return how many these were."""
     statement = insert(EPISODES).on_conflict_do_nothing(index_elements=EPISODE_KEY)
     returning = statement.returning(EPISODES.c.id, *(EPISODES.c[name] for name in EPISODE_KEY))
-    inserted = connection.execute(returning, [episode.values for episode in pending]).all()
+    inserted = connection.execute(returning, [episode.values for episode in episodes]).all()
     ids = {tuple(row[1:]): row[0] for row in inserted}
     # An id is taken once: of two equal keys in one batch, the first is the one that was inserted.
     actions = [
@@ -59,7 +43,7 @@ def insert_episodes(connection: Connection, pending: Sequence[PendingEpisode]) -
             "decisions": len(episode.actions),
             "actions": zlib.compress(episode.actions, 6),
         }
-        for episode in pending
+        for episode in episodes
         if (episode_id := ids.pop(_key(episode), None)) is not None and episode.actions is not None
     ]
     if actions:
@@ -71,47 +55,70 @@ def _key(episode: PendingEpisode) -> tuple[Any, ...]:
     return tuple(episode.values[name] for name in EPISODE_KEY)
 
 
+def refused_file(spool: Path) -> Path:
+    """Where the rows are kept that Postgres refuses: a spool too, beside the one they came from."""
+    return spool.with_name(f"{spool.stem}-refused{spool.suffix}")
+
+
 class EpisodeWriter:
     """Takes episodes from one or more threads and writes them in the background; a context manager that closes at its end.
+
+    Rows that wait in the spool from an earlier process are written first, and after them those that Postgres refused then: the
+    cause may be gone.
 
     Args:
         engine: the database.
         url: its URL, for messages.
-        home: where rows are kept that could not be written by the end.
+        spool: the file where rows wait; one writer has it open at a time.
+        owner: whom the rows belong to; see :class:`spool.Spool`.
         batch: rows a commit at most.
         interval_seconds: how long a row waits for others to share its commit.
         store_actions: whether starts and actions are kept too.
         revive: called after the connection was lost, before the next attempt; it may start an embedded server again.
+        remedy: what the person can do about rows that wait, a sentence.
+
+    Raises:
+        SpoolLockedError: another process writes from this spool.
+        OSError: the spool cannot be written.
     """
 
     def __init__(
         self,
         engine: Engine,
         url: URL,
-        home: Path,
+        spool: Path,
+        owner: str,
         *,
         batch: int = 64,
         interval_seconds: float = 1.0,
         store_actions: bool = True,
         revive: Callable[[], None] = lambda: None,
+        remedy: str = "The next writer of this spool writes them.",
     ) -> None:
         self._engine = engine
         self._url = url
-        self._home = home
-        self._batch = batch
-        self._interval = interval_seconds
         self._store_actions = store_actions
         self._revive = revive
-        self._pending: deque[PendingEpisode] = deque()
-        self._refused: list[tuple[PendingEpisode, str]] = []
-        self._trouble: str | None = None
-        self._changed = threading.Condition()
-        self._hurry = False
-        self._closing = False
+        self._remedy = remedy
+        self._owner = owner
+        self._away = False
+        self._failure: type[StoreError] = StoreUnavailableError
+        self._refused: Spool | None = None
+        self._refused_number = 0
+        self._refused_reason = ""
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="episode-writer", daemon=True)
-        self._thread.start()
-        # The thread ends with the interpreter; a writer that nobody closed must not take its rows along.
+        self.spool = spool
+        self._courier: Courier[PendingEpisode] = Courier(
+            "episode-writer",
+            pending.encode,
+            self._deliver,
+            Outage(_LOG, f"Postgres at {masked(url)}", "episodes", str(spool)),
+            spool=self._open_spool(),
+            batch=batch,
+            interval_seconds=interval_seconds,
+            retry_seconds=_RETRY_SECONDS,
+        )
+        # The threads end with the interpreter; a writer that nobody closed still has a moment to write.
         atexit.register(self._close_at_exit)
 
     def __enter__(self) -> Self:
@@ -122,12 +129,12 @@ class EpisodeWriter:
             self.close()
             return
         try:
-            self.close()
+            self.close(_HURRIED_SECONDS)
         except StoreError as failure:  # the error that is on its way matters more
             _LOG.error("%s", failure)
 
     def put(self, row: EpisodeRow, start: Mapping[str, Any] | None = None, actions: bytes | None = None) -> None:
-        """Hand an episode over; never waits for the database.
+        """Hand an episode over; waits neither for the database nor for the disk.
 
         Args:
             row: the episode; NumPy scalars are welcome.
@@ -138,62 +145,41 @@ class EpisodeWriter:
             RowError: a value cannot be stored; nothing was handed over.
             StoreError: the writer is closed.
         """
-        pending = convert(row, start, actions) if self._store_actions else convert(row, None, None)
-        with self._changed:
-            if self._closing:
-                raise StoreError("the episode writer is closed; open another with EpisodeStore.writer()")
-            self._pending.append(pending)
-            if len(self._pending) in (1, self._batch):
-                self._changed.notify_all()
+        episode = pending.convert(row, start, actions) if self._store_actions else pending.convert(row, None, None)
+        if not self._courier.put(episode):
+            raise StoreError("the episode writer is closed; open another with EpisodeStore.writer()")
 
     @property
     def waiting(self) -> int:
         """How many episodes are not in the database yet."""
-        return len(self._pending) + len(self._refused)
+        return self._courier.waiting + self._refused_number
 
     def flush(self, timeout: float = 30.0) -> None:
-        """Wait until every episode handed over so far is in the database.
+        """Wait until every episode handed over so far, or found in the spool, is in the database.
 
         Raises:
-            StoreError: some are not within `timeout` seconds, or the database refuses them. They stay in memory.
+            StoreUnavailableError: some are not within `timeout` seconds; they wait in the spool.
+            StoreError: the database refuses some.
         """
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            self._hurry = True
-            self._changed.notify_all()
-            while self._pending and self._thread.is_alive() and (left := deadline - time.monotonic()) > 0:
-                self._changed.wait(left)
-            self._hurry = False
-            failure = self._failure()
-        if failure is not None:
-            raise StoreError(f"{failure} They are kept in memory.")
+        self._courier.flush(timeout, patient=True)
+        self._raise_for_the_rest()
 
-    def close(self, timeout: float = 30.0) -> None:
-        """Write what is left and end the thread. Closing twice is no error.
+    def close(self, timeout: float = _CLOSING_SECONDS) -> None:
+        """Write what is left and end the threads. Closing twice is no error.
 
         Raises:
-            StoreError: some episodes could not be written within `timeout` seconds. They are in a file that the message names.
+            StoreUnavailableError: some episodes could not be written within `timeout` seconds. They wait in the spool; the
+                message names its file.
+            StoreError: the database refuses some; the message names the file that keeps them.
         """
         if self._closed:
             return
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._closed = True
         atexit.unregister(self._close_at_exit)
-        with self._changed:
-            self._closed = True
-            failure = self._failure()
-            # The thread may still be waiting for a dead server. What it is writing is among the pending: it takes a row off
-            # only after the commit, and a row written twice is one row.
-            left = [episode for episode, _ in self._refused] + list(self._pending)
-        if failure is not None:
-            try:
-                path = unwritten.keep(left, self._home)
-            except OSError as error:
-                raise StoreError(f"{failure} They could not be kept in {self._home} either ({error}) and are lost.") from None
-            raise StoreError(f"{failure} They are kept in {path}; EpisodeStore.restore writes them when the cause is gone.")
+        self._courier.close(timeout, patient=True)
+        if self._refused is not None:
+            self._refused.close()
+        self._raise_for_the_rest()
 
     def _close_at_exit(self) -> None:
         try:
@@ -201,87 +187,88 @@ class EpisodeWriter:
         except StoreError as failure:
             _LOG.error("%s", failure)
 
-    def _failure(self) -> str | None:
-        """What remains unwritten and why; None if nothing does. Called with the lock held."""
-        number = self.waiting
-        if number == 0:
-            return None
-        reason = self._refused[0][1] if self._refused else self._trouble or "the database has not taken them in time"
-        return f"{number} episode{'s' * (number > 1)} could not be written to {masked(self._url)}: {reason}."
+    def _raise_for_the_rest(self) -> None:
+        left, refused = self._courier.waiting, self._refused_number
+        lost = self._courier.unfiled if self._closed else 0
+        said = []
+        if refused:
+            kept = refused_file(self.spool)
+            said.append(f"{masked(self._url)} refuses {_episodes(refused)}: {self._refused_reason}. Kept in {kept}.")
+        if left:
+            reason = self._courier.reason or "the database has not taken them in time"
+            wait = "waits" if left == 1 else "wait"
+            said.append(f"{_episodes(left)} {wait} in {self.spool}, because {masked(self._url)} has not taken them: {reason}")
+        if lost:
+            said.append(f"{_episodes(lost)} of these could not be written to the disk either, and are lost")
+        if said:
+            kind = StoreError if refused else self._failure
+            raise kind(". ".join(part.rstrip(".") for part in [*said, self._remedy]) + ".")
 
-    def _run(self) -> None:
-        delay = _FIRST_DELAY_SECONDS
-        while (batch := self._next_batch()) is not None:
-            try:
-                self._write(batch)
-            except Exception as error:
-                if not is_transient(error):
-                    self._write_singly(batch)
-                    continue
-                self._report(error)
-                with self._changed:
-                    if self._closed:
-                        return
-                    self._changed.wait(delay)
-                delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
-                self._try_to_revive()
-            else:
-                delay = _FIRST_DELAY_SECONDS
-                self._take_off(len(batch))
+    # In the courier's thread
 
-    def _next_batch(self) -> list[PendingEpisode] | None:
-        """The next rows to write: at once when a batch is full or someone waits, else after the interval. None: the end."""
-        with self._changed:
-            while not self._pending:
-                if self._closing:
-                    return None
-                self._changed.wait()
-            deadline = time.monotonic() + self._interval
-            while len(self._pending) < self._batch and not (self._hurry or self._closing):
-                if (left := deadline - time.monotonic()) <= 0:
-                    break
-                self._changed.wait(left)
-            if self._closed:
-                return None
-            return list(islice(self._pending, self._batch))
+    def _deliver(self, payloads: Sequence[bytes]) -> int:
+        """Write the first episodes that wait; returns how many are settled: written, or refused and set aside.
 
-    def _write(self, batch: Sequence[PendingEpisode]) -> None:
-        with self._engine.begin() as connection:
-            insert_episodes(connection, batch)
-
-    def _write_singly(self, batch: Sequence[PendingEpisode]) -> None:
-        """The database refused the batch for what is in it: find the rows it refuses, write the others."""
-        for episode in batch:
-            try:
-                self._write([episode])
-            except SQLAlchemyError as error:
-                if is_transient(error):
-                    return  # the rest is still pending
-                self._set_aside(episode, describe(error, self._url))
-            except Exception as error:
-                self._set_aside(episode, f"{type(error).__name__}: {error}")
-            self._take_off(1)
-
-    def _set_aside(self, episode: PendingEpisode, reason: str) -> None:
-        _LOG.error("the database refuses an episode: %s", reason)
-        with self._changed:
-            self._refused.append((episode, reason))
-
-    def _take_off(self, number: int) -> None:
-        with self._changed:
-            for _ in range(number):
-                self._pending.popleft()
-            self._trouble = None
-            self._changed.notify_all()
-
-    def _report(self, error: BaseException) -> None:
-        trouble = describe(error, self._url)
-        if self._trouble is None:
-            _LOG.warning("episodes wait in memory, the database is away: %s", trouble)
-        self._trouble = trouble
-
-    def _try_to_revive(self) -> None:
-        try:
+        Raises:
+            StoreError: the database is away.
+        """
+        if self._away:
             self._revive()
-        except StoreError as error:
-            self._trouble = str(error)
+        try:
+            self._write([pending.decode(payload) for payload in payloads])
+        except Exception as error:
+            if is_transient(error):
+                raise self._unavailable(error) from None
+            return self._write_singly(payloads)
+        self._away = False
+        return len(payloads)
+
+    def _write(self, episodes: Sequence[PendingEpisode]) -> None:
+        with self._engine.begin() as connection:
+            insert_episodes(connection, episodes)
+
+    def _write_singly(self, payloads: Sequence[bytes]) -> int:
+        """The database refused the batch for what is in it: find the rows it refuses, write the others."""
+        for number, payload in enumerate(payloads):
+            try:
+                self._write([pending.decode(payload)])
+            except Exception as error:
+                if is_transient(error):
+                    if number:
+                        return number
+                    raise self._unavailable(error) from None
+                self._set_aside(payload, describe(error, self._url))
+        return len(payloads)
+
+    def _unavailable(self, error: BaseException) -> StoreError:
+        words = describe(error, self._url)
+        self._away = True
+        self._failure = StoreUnavailableError if may_pass(error, words) else StoreError
+        return self._failure(words)
+
+    def _set_aside(self, payload: bytes, reason: str) -> None:
+        self._refused = self._refused or Spool(refused_file(self.spool), self._owner)
+        self._refused.append([payload])
+        self._refused.sync()
+        self._refused_number += 1
+        self._refused_reason = reason
+        _LOG.error("the database refuses an episode, it is kept in %s: %s", self._refused.path, reason)
+
+    def _open_spool(self) -> Spool:
+        """The spool, with the rows at its end that were refused before."""
+        opened = Spool(self.spool, self._owner)
+        kept = refused_file(self.spool)
+        if waiting(kept):
+            refused = Spool(kept, self._owner)
+            # Copied before they are dropped: a crash in between leaves them twice, and the second time nothing is added.
+            opened.append(list(refused.records()))
+            opened.sync()
+            refused.drop(refused.count)
+            refused.close()
+        if opened.count:
+            _LOG.info("%d episodes wait in %s and are written now", opened.count, self.spool)
+        return opened
+
+
+def _episodes(number: int) -> str:
+    return f"{number} episode{'s' * (number != 1)}"

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from configs import EvaluateConfig
 from episodes.statistics import Interval, ProtocolSummary, summarise
 from tasks import phases
-from tasks.experiment import Experiment, open_run, open_store
+from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer
 from tasks.phases import PhaseRecord
 from tasks.rows import EpisodeSink, evaluation_protocol
 
@@ -38,7 +38,7 @@ def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
 
     started = time.perf_counter()
     agent = load_agent(Path(trained.details["model_path"]))
-    with open_store(experiment.settings) as store:
+    with open_experiment_store(experiment) as store:
         summaries, counts = play_protocols(experiment, agent, store)
     with open_run(experiment) as run:
         metrics = metrics_of(summaries, counts)
@@ -60,16 +60,18 @@ def play_protocols(
 
     Returns:
         For each protocol its summary, and how many episodes were handed over with which sum of rewards.
+
+    Raises:
+        StoreUnavailableError: Postgres is away at the end; the rows wait on disk.
     """
     from agents import play_episodes
 
     config = experiment.config
     evaluate = evaluate or config.evaluate
-    summaries: dict[str, ProtocolSummary] = {}
     counts: dict[str, tuple[int, float]] = {}
-    for protocol in evaluate.protocols:
-        started = time.perf_counter()
-        with store.writer(store_actions=config.episodes.store_actions) as writer:
+    with open_writer(experiment, store) as writer:
+        for protocol in evaluate.protocols:
+            started = time.perf_counter()
             sink = EpisodeSink(writer, experiment.id, "evaluate", evaluation_protocol(protocol))
             play_episodes(
                 None if protocol == "random" else agent,
@@ -79,9 +81,13 @@ def play_protocols(
                 seed=config.seed,
                 on_episode=sink,
             )
-        counts[protocol] = (sink.count, sink.reward_sum)
+            counts[protocol] = (sink.count, sink.reward_sum)
+            logger.info("%-11s %d episodes in %.0f s", protocol, sink.count, time.perf_counter() - started)
+    # Read when all are played: while Postgres is away they can be played, but not read.
+    summaries: dict[str, ProtocolSummary] = {}
+    for protocol in evaluate.protocols:
         summaries[protocol] = summarise(store.episodes(experiment.id, phase="evaluate", protocol=protocol))
-        logger.info("%-11s %s (%.0f s)", protocol, sentence(summaries[protocol]), time.perf_counter() - started)
+        logger.info("%-11s %s", protocol, sentence(summaries[protocol]))
     return summaries, counts
 
 

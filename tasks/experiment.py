@@ -6,7 +6,7 @@ Tasks get an :class:`Experiment` and open what they need; nothing that is open c
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from configs import Config, Settings, config_hash, from_dict, to_dict
 from configs.errors import ConfigError
-from episodes import EpisodeStore, ExperimentRecord
+from episodes import EpisodeStore, EpisodeWriter, ExperimentRecord, StoreUnavailableError
+from episodes.writer import refused_file
+from spool import waiting
 from tracking import TrackedRun, resolve_tracking_uri
 
 if TYPE_CHECKING:
@@ -44,10 +46,41 @@ class Experiment:
     directory: Path
     settings: Settings
 
+    @property
+    def episode_spool(self) -> Path:
+        """The file where its rows wait for Postgres."""
+        return self.directory / "spool" / "episodes.spool"
+
+    @property
+    def metric_spool(self) -> Path:
+        """The file where what is logged waits for MLflow."""
+        return _metric_spool(self.directory)
+
+    @property
+    def owner(self) -> str:
+        """Whom the rows in the spool belong to: another database may give the same id to another experiment."""
+        return f"experiment {self.id}, MLflow run {self.run_id}"
+
 
 def open_store(settings: Settings) -> EpisodeStore:
     """The episode store that `settings` name; the caller closes it."""
     return EpisodeStore.open(settings.database_url, settings.create_home())
+
+
+def open_experiment_store(experiment: Experiment) -> EpisodeStore:
+    """The episode store for a phase of `experiment`; the caller closes it.
+
+    Raises:
+        StoreUnavailableError: Postgres is away; the message says whether rows wait for it.
+    """
+    try:
+        return open_store(experiment.settings)
+    except StoreUnavailableError as error:
+        found = rows_waiting(experiment)
+        if not found:
+            raise
+        message = f"{error.args[0]} {files_in_words(found)}. {_remedy(experiment)}"
+    raise StoreUnavailableError(message)
 
 
 @contextmanager
@@ -61,8 +94,62 @@ def open_run(experiment: Experiment, *, system_metrics: bool = False) -> Iterato
         run_id=experiment.run_id,
         system_metrics=system_metrics and experiment.config.tracking.system_metrics,
         home=settings.home,
+        spool=experiment.metric_spool,
     ) as run:
         yield run
+
+
+def _metric_spool(directory: Path) -> Path:
+    return directory / "spool" / "metrics.spool"
+
+
+@contextmanager
+def open_writer(experiment: Experiment, store: EpisodeStore) -> Iterator[EpisodeWriter]:
+    """A writer of the experiment's rows. Those that wait from before are in Postgres when the block begins.
+
+    Raises:
+        StoreUnavailableError: at the end rows still wait, because Postgres is away; the message says where, and what to do.
+        SpoolLockedError: another process runs this experiment.
+    """
+    with store.writer(
+        experiment.episode_spool,
+        experiment.owner,
+        store_actions=experiment.config.episodes.store_actions,
+        remedy=_remedy(experiment),
+    ) as writer:
+        writer.flush()
+        yield writer
+
+
+def write_waiting_rows(experiment: Experiment, store: EpisodeStore) -> None:
+    """Write to Postgres what waits on disk from an earlier process.
+
+    Raises:
+        StoreUnavailableError: Postgres is away.
+    """
+    if rows_waiting(experiment):
+        with open_writer(experiment, store):
+            pass
+
+
+def _remedy(experiment: Experiment) -> str:
+    """What the person does when rows wait."""
+    return (
+        "When the cause is gone, give the command of this run again"
+        f" with --experiment {experiment.name}: it writes them and goes on from here."
+    )
+
+
+def rows_waiting(experiment: Experiment) -> dict[Path, int]:
+    """The files that hold rows of the experiment that are not in Postgres, and how many each holds."""
+    files = (experiment.episode_spool, refused_file(experiment.episode_spool))
+    return {file: number for file in files if (number := waiting(file))}
+
+
+def files_in_words(found: Mapping[Path, int]) -> str:
+    """What :func:`rows_waiting` found, for a message."""
+    counts = ", ".join(f"{number} episode{'s' * (number != 1)} in {file}" for file, number in found.items())
+    return f"{counts} wait for Postgres"
 
 
 def checked_name(name: str) -> str:
@@ -103,9 +190,19 @@ def experiment_held(experiment: Experiment) -> Iterator[None]:
 
 
 def finish_experiment(experiment: Experiment, status: str) -> None:
-    """Write how the experiment ended: completed, failed or interrupted."""
-    with open_store(experiment.settings) as store:
-        store.update_experiment(experiment.id, status=status, ended=datetime.now(UTC))
+    """Write how the experiment ended: completed, failed or interrupted.
+
+    Raises:
+        StoreUnavailableError: it is completed, and Postgres is away. Otherwise that is only logged: an error that matters more
+            is on its way, and often has the same cause.
+    """
+    try:
+        with open_store(experiment.settings) as store:
+            store.update_experiment(experiment.id, status=status, ended=datetime.now(UTC))
+    except StoreUnavailableError as error:
+        if status == "completed":
+            raise
+        logger.warning("Postgres does not know that %s is %s: %s", experiment.name, status, error)
 
 
 def load_experiment(name: str, settings: Settings) -> Experiment:
@@ -143,6 +240,7 @@ def _begin(config: Config, name: str, settings: Settings, store: EpisodeStore, f
             "torch": origin.torch,
         },
         home=settings.home,
+        spool=_metric_spool(settings.experiment_directory(name)),
     )
     with run:
         run.log_config(values)
@@ -182,7 +280,9 @@ def _continue(
         )
     store.update_experiment(experiment_id, status="running", ended=None, prefect_flow_run_id=flow_run_id)
     logger.info("going on with experiment %s (row %d)", name, experiment_id)
-    return Experiment(experiment_id, name, config, record.mlflow_run_id, settings.experiment_directory(name), settings)
+    experiment = Experiment(experiment_id, name, config, record.mlflow_run_id, settings.experiment_directory(name), settings)
+    write_waiting_rows(experiment, store)
+    return experiment
 
 
 def recorded(store: EpisodeStore, experiment_id: int, phase: str) -> "Recorded":

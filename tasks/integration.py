@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from configs import Config
 from configs.schema import DQNConfig, QRDQNConfig
 from tasks import phases
-from tasks.experiment import Experiment, open_run, open_store, recorded
+from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded
 from tasks.phases import PhaseRecord
 from tasks.rows import EpisodeSink
 
@@ -45,12 +45,12 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
     config = short_run(experiment.config)
     limits = config.integration
     logger.info("until %d frames are played and an episode has ended; at most %d frames", limits.min_frames, limits.max_frames)
-    with open_store(experiment.settings) as store, open_run(experiment) as run:
-        indices = store.next_episode_indices(experiment.id, "integration", "training")
-        before = recorded(store, experiment.id, "integration")
+    with open_experiment_store(experiment) as store, open_run(experiment) as run:
         environments = make_vec(config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap)
         try:
-            with store.writer(store_actions=config.episodes.store_actions) as writer:
+            with open_writer(experiment, store) as writer:
+                indices = store.next_episode_indices(experiment.id, "integration", "training")
+                before = recorded(store, experiment.id, "integration")
 
                 def enough(progress: Progress) -> bool:
                     # The agent has learned too: a rollout of PPO may be longer than the shortest run.

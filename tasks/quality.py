@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from episodes.schema import Phase
-from tasks.experiment import Experiment, open_run, open_store
+from tasks.experiment import Experiment, files_in_words, open_run, open_store, rows_waiting
 from tasks.phases import PhaseRecord
 
 logger = logging.getLogger(__name__)
@@ -25,8 +25,13 @@ def check_rows(experiment: Experiment, phase: Phase, done: PhaseRecord) -> None:
     """Validate the rows of `phase` and reconcile them with what the phase counted and what MLflow has.
 
     Raises:
-        QualityError: a rule is broken.
+        QualityError: a rule is broken, or rows wait on disk that are not in Postgres.
     """
+    if found := rows_waiting(experiment):
+        raise QualityError(
+            f"{experiment.name}: {files_in_words(found)}: nothing can be said of rows that are not there. Give the command of "
+            f"this run again with --experiment {experiment.name}, which writes them; if Postgres refuses them, the log says why"
+        )
     from episodes.expectations import validate
     from episodes.quality_page import render
 

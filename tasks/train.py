@@ -3,17 +3,21 @@
 import logging
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from episodes import EpisodeStore, EpisodeWriter, StoreError
+from episodes import EpisodeStore, EpisodeWriter, StoreError, StoreUnavailableError
 from tasks import phases
-from tasks.experiment import Experiment, open_run, open_store, recorded
+from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded
 from tasks.phases import PhaseRecord
 from tasks.rows import EpisodeSink
-from tracking import ModelVersion, TrackedRun
+from tracking import ModelVersion, TrackedRun, TrackingError
+
+if TYPE_CHECKING:
+    from agents import TrainingResult
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +37,14 @@ def train_agent(experiment: Experiment) -> PhaseRecord:
     Raises:
         TrainingInterrupted: SIGINT or SIGTERM; a checkpoint was written first.
         NonFiniteError: the loss or a weight is NaN or infinite.
+        StoreUnavailableError: Postgres is away at the end. The model is kept and rows wait on disk: the phase, when it is begun
+            again, writes them and trains no more.
     """
     if done := phases.finished(experiment.directory, "train"):
         logger.info("the training has been done before: %s", dict(done.details))
         return done
     started = time.perf_counter()
-    with open_store(experiment.settings) as store, open_run(experiment, system_metrics=True) as run:
+    with open_experiment_store(experiment) as store, open_run(experiment, system_metrics=True) as run:
         details = _train(experiment, store, run)
     record = phases.save(experiment.directory, PhaseRecord("train", time.perf_counter() - started, details))
     create_markdown_artifact(
@@ -54,9 +60,10 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
     from mario_env import make_vec
 
     config = experiment.config
+    result: TrainingResult | None = None
     environments = make_vec(config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap)
     try:
-        with store.writer(store_actions=config.episodes.store_actions) as writer:
+        with open_writer(experiment, store) as writer:
             result = train(
                 config,
                 env=environments,
@@ -71,12 +78,22 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
                     checkpoint.manifest.to_json(), f"checkpoints/{checkpoint.path.name}.json"
                 ),
             )
+    except StoreUnavailableError as error:
+        if result is None:
+            raise
+        raise StoreUnavailableError(f"the training is complete, its model is in {result.model_path}. {error}") from None
     finally:
         environments.close()
     run.log_metrics({"train/episodes": result.episodes, "train/reward_sum": result.reward_sum}, result.steps)
     if result.model_path is None:
         raise RuntimeError("the training ended without a final model")
-    version = register(experiment, run, result.model_path, result.steps)
+    try:
+        version = register(experiment, run, result.model_path, result.steps)
+    except TrackingError as error:
+        raise TrackingError(
+            f"the training is complete, its model is in {result.model_path}, but MLflow has not registered it: {error}. When "
+            f"MLflow is back, give the command of this run again with --experiment {experiment.name}: it goes on here"
+        ) from error
     return {
         "steps": result.steps,
         "frames": result.frames,

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
 
+from spool import Spool
 from tracking import models
 from tracking.client import connect, experiment_id, speaking_errors, without_password
-from tracking.delivery import Delivery, DeliveryReport, Entry, RefusedError
+from tracking.delivery import Delivery, DeliveryReport, Entry, RefusedError, waiting_entries
 from tracking.errors import RunNotFoundError, TrackingError
 from tracking.location import mask, normalise, run_url
 from tracking.models import ModelVersion
@@ -38,9 +39,10 @@ class TrackedRun:
     """An open MLflow run; a context manager that closes it as FINISHED, FAILED (an exception) or KILLED (an interruption).
 
     `log_params`, `log_metrics`, `log_dict` and `set_tags` return at once: a thread delivers, in order. When MLflow is away
-    they neither raise nor wait; what they logged is kept in memory and sent when it is back, one warning is given, and
-    :meth:`close` reports what was lost. `open`, `metric`, `register_model` and `log_evaluation` need an answer: they wait
-    for MLflow and raise :class:`TrackingError`. Credentials are masked in everything that is logged.
+    they neither raise nor wait; what they logged is kept in the spool (in memory without one) and sent when it is back, one
+    warning is given, and :meth:`close` reports what was lost. What still waits in the spool at the end is sent by the next
+    process that opens the run with it, before anything else. `open`, `metric`, `register_model` and `log_evaluation` need an
+    answer: they wait for MLflow and raise :class:`TrackingError`. Credentials are masked in everything that is logged.
 
     Attributes:
         run_id: MLflow's id, with which the run can be continued.
@@ -49,19 +51,30 @@ class TrackedRun:
         resumed: whether the run was there before.
     """
 
-    def __init__(self, client: "MlflowClient", uri: str, run: "Run", *, resumed: bool, system_metrics: bool) -> None:
+    def __init__(
+        self,
+        client: "MlflowClient",
+        uri: str,
+        run: "Run",
+        *,
+        resumed: bool,
+        system_metrics: bool,
+        spool: Spool | None = None,
+    ) -> None:
         self._client = client
         self._uri = uri
         self._stored_params: dict[str, str] = dict(run.data.params)
         # The newest value of each metric is part of the run that was fetched; the public attribute leaves its step out.
         newest = getattr(run.data, "_metric_objs", None) or []
         self._last_steps: dict[str, int] = {metric.key: int(metric.step) for metric in newest}
+        if spool is not None:
+            self._adopt(spool)
         self._report: DeliveryReport | None = None
         self.run_id: str = run.info.run_id
         self.experiment_id: str = run.info.experiment_id
         self.url = run_url(uri, self.experiment_id, self.run_id)
         self.resumed = resumed
-        self._delivery = Delivery(self._send)
+        self._delivery = Delivery(self._send, spool=spool, server=f"MLflow at {mask(uri)}")
         self._system = SystemMetrics(self.log_metrics, self._last_steps) if system_metrics else None
 
     @classmethod
@@ -75,6 +88,7 @@ class TrackedRun:
         tags: Mapping[str, str] | None = None,
         system_metrics: bool = False,
         home: Path | None = None,
+        spool: Path | None = None,
     ) -> Self:
         """Starts a run, or continues one.
 
@@ -86,8 +100,10 @@ class TrackedRun:
             tags: set on the run, without credentials.
             system_metrics: log processor, memory, disk, network and GPU every ten seconds.
             home: the project's folder; needed where `uri` is a database other than SQLite.
+            spool: the file where what is logged waits while MLflow is away; one process at a time has it open.
 
         Raises:
+            SpoolLockedError: another process has the spool.
             RunNotFoundError: `run_id` is not in this store.
             TrackingError: MLflow cannot be reached or refuses.
         """
@@ -100,7 +116,8 @@ class TrackedRun:
                 run = client.create_run(experiment_number, run_name=run_name, tags=clean)
             else:
                 run = _continue(client, uri, run_id)
-        opened = cls(client, uri, run, resumed=run_id is not None, system_metrics=system_metrics)
+        waiting = None if spool is None else Spool(spool, run.info.run_id)
+        opened = cls(client, uri, run, resumed=run_id is not None, system_metrics=system_metrics, spool=waiting)
         if run_id is not None:
             opened.set_tags(clean)
         return opened
@@ -220,22 +237,39 @@ class TrackedRun:
         return self._delivery.flush(timeout)
 
     def close(self, status: Status = "FINISHED", timeout: float = 30.0) -> DeliveryReport:
-        """Sends what is left, sets the run's state, and says what was lost; a second call changes nothing."""
+        """Sends what is left, sets the run's state, and says what waits or was lost; a second call changes nothing."""
         if self._report is not None:
             return self._report
         if self._system is not None:
             self._system.stop()
         self._delivery.put(Entry("status", ((status, str(int(time.time() * 1000))),)))
         self._report = self._delivery.close(timeout)
+        if self._report.waiting:
+            logger.warning(
+                "MLflow at %s has not got all of run %s: %d entries wait on disk until the experiment is next started: %s",
+                mask(self._uri),
+                self.run_id,
+                self._report.waiting,
+                self._report.reason,
+            )
         if self._report.lost:
             logger.error(
                 "MLflow has not got everything of run %s: %d of %d entries are lost; the last reason: %s",
                 self.run_id,
                 self._report.lost,
-                self._report.lost + self._report.sent,
+                self._report.lost + self._report.sent + self._report.waiting,
                 self._report.reason,
             )
         return self._report
+
+    def _adopt(self, spool: Spool) -> None:
+        """Count what an earlier process left in the spool as logged: steps go on behind it, parameters are not logged twice."""
+        for entry in waiting_entries(spool):
+            for name, value, *rest in entry.values:
+                if entry.kind == "metrics":
+                    self._last_steps[name] = max(int(rest[-1]), self._last_steps.get(name, -1))
+                elif entry.kind == "params":
+                    self._stored_params.setdefault(name, str(value))
 
     def _send(self, entry: Entry) -> None:
         from mlflow.exceptions import MlflowException

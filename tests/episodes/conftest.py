@@ -184,6 +184,12 @@ def row() -> Callable[..., EpisodeRow]:
 
 
 @pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    """The file where a writer's rows wait."""
+    return tmp_path / "rows.spool"
+
+
+@pytest.fixture
 def database_name(lone_store: EpisodeStore) -> str:
     """The name of the lone store's database."""
     return str(make_url(lone_store.url).database)

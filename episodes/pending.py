@@ -1,0 +1,57 @@
+"""An episode on its way into the database, and its form on disk."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from episodes import boundary
+from episodes.errors import RowError
+from episodes.schema import EPISODE_ACTIONS, EPISODES, EpisodeRow
+
+
+@dataclass(frozen=True)
+class PendingEpisode:
+    """The row's values, converted to Python's own types, and what it takes to play the episode again."""
+
+    values: dict[str, Any]
+    start: dict[str, Any] | None
+    actions: bytes | None
+
+
+def convert(row: EpisodeRow, start: Mapping[str, Any] | None, actions: bytes | None) -> PendingEpisode:
+    """Convert an episode to Python's own types.
+
+    Raises:
+        RowError: a value cannot be stored; the message names column and value.
+    """
+    values = boundary.row_values(EPISODES, {each.name: getattr(row, each.name) for each in fields(row)})
+    if start is None or actions is None:
+        return PendingEpisode(values, None, None)
+    plain_start = boundary.column_value(EPISODE_ACTIONS.c.start, start)
+    return PendingEpisode(values, plain_start, boundary.column_value(EPISODE_ACTIONS.c.actions, actions))
+
+
+def encode(episode: PendingEpisode) -> bytes:
+    """The episode as one line of JSON; numbers come back exactly as they were."""
+    values = episode.values | {"timestamp": episode.values["timestamp"].isoformat()}
+    actions = None if episode.actions is None else base64.b64encode(episode.actions).decode()
+    return json.dumps({"values": values, "start": episode.start, "actions": actions}, allow_nan=False).encode()
+
+
+def decode(payload: bytes) -> PendingEpisode:
+    """The inverse of :func:`encode`.
+
+    Raises:
+        RowError: it is no episode that this version can store; an older one may have written it.
+    """
+    try:
+        entry = json.loads(payload)
+        values = entry["values"] | {"timestamp": datetime.fromisoformat(entry["values"]["timestamp"])}
+        actions = None if entry["actions"] is None else base64.b64decode(entry["actions"], validate=True)
+        start = entry["start"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RowError(f"a record of the spool is no episode ({type(error).__name__}: {error})") from None
+    return PendingEpisode(boundary.row_values(EPISODES, values), start, actions)

@@ -1,0 +1,265 @@
+"""Postgres is stopped and started under a writer: no row is lost, none comes twice, and nobody waits for it."""
+
+import logging
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import URL, create_engine, make_url
+
+from episodes import (
+    EpisodeRow,
+    EpisodeStore,
+    EpisodeWriter,
+    ExperimentRecord,
+    StoreError,
+    StoreUnavailableError,
+    pending,
+    remove_embedded,
+    stop_embedded,
+)
+from episodes.address import make_engine, parse
+from episodes.embedded import start_embedded
+from spool import Spool, waiting
+
+# As the conftest's, for a server that this file stops and starts: others use that one meanwhile.
+PASSWORD = "kn0wn#pass:w@rd"
+
+MakeRow = Callable[..., EpisodeRow]
+MakeRecord = Callable[..., ExperimentRecord]
+
+
+class Postgres:
+    """A server of the test's own, reached by TCP with a password: nothing starts it again but the test."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        self._home = home
+        self._port = port
+        self._command(f"ALTER SYSTEM SET port = {port}", "ALTER SYSTEM SET listen_addresses = '127.0.0.1'")
+        escaped = PASSWORD.replace("'", "''")
+        self._command(f"CREATE ROLE tester LOGIN PASSWORD '{escaped}'", "CREATE DATABASE away OWNER tester")
+        self.stop()
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return URL.create("postgresql", "tester", PASSWORD, "127.0.0.1", self._port, "away").render_as_string(False)
+
+    def start(self) -> None:
+        start_embedded(self._home)
+
+    def stop(self) -> None:
+        stop_embedded(self._home)
+
+    def _command(self, *statements: str) -> None:
+        engine = create_engine(start_embedded(self._home), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+        engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    home = tmp_path_factory.mktemp("own") / ".mario"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    try:
+        yield Postgres(home, port)
+    finally:
+        remove_embedded(home)
+
+
+@pytest.fixture
+def postgres(own_postgres: Postgres) -> Iterator[Postgres]:
+    own_postgres.start()
+    yield own_postgres
+    own_postgres.start()
+
+
+@pytest.fixture
+def away(postgres: Postgres, tmp_path: Path) -> Iterator[EpisodeStore]:
+    """A store on that server."""
+    with EpisodeStore.open(postgres.url, tmp_path) as store:
+        yield store
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+@pytest.mark.timeout(180)
+def test_thousands_of_rows_over_restarts_are_there_once_and_in_order(
+    away: EpisodeStore,
+    postgres: Postgres,
+    row: MakeRow,
+    record: MakeRecord,
+    spool: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    experiment = away.create_experiment(record())
+    done = threading.Event()
+
+    def restart() -> None:
+        for _ in range(3):
+            postgres.stop()
+            time.sleep(0.3)
+            postgres.start()
+            time.sleep(0.3)
+        done.set()
+
+    restarting = threading.Thread(target=restart)
+    number = 0
+    with caplog.at_level(logging.WARNING), away.writer(spool, "run 1", interval_seconds=0.05) as writer:
+        restarting.start()
+        while not done.is_set() or number < 5000:
+            writer.put(row(experiment, number), {"noop_frames": number}, bytes([number % 256]) * 50)
+            number += 1
+            if number % 20 == 0:
+                time.sleep(0.01)
+        restarting.join()
+        writer.flush(60)
+        assert writer.waiting == 0
+    found = away.episodes(experiment)
+    assert list(found.episode_index) == list(range(number))
+    assert away.episode(int(found.id.iloc[-1])).actions == bytes([(number - 1) % 256]) * 50
+    assert waiting(spool) == 0
+    told = [each.message for each in caplog.records if each.name == "episodes.writer"]
+    assert any("cannot be reached" in message for message in told)
+    assert any("is back after" in message for message in told)
+    assert PASSWORD not in caplog.text
+
+
+def test_putting_returns_while_postgres_is_stopped(
+    away: EpisodeStore, postgres: Postgres, row: MakeRow, record: MakeRecord, spool: Path
+) -> None:
+    experiment = away.create_experiment(record())
+    writer = away.writer(spool, "run 1", interval_seconds=0.05)
+    postgres.stop()
+    # Were one of these calls to wait for the server, the test would never come to where it is started again.
+    for number in range(3000):
+        writer.put(row(experiment, number), {}, b"\x01\x02")
+    with pytest.raises(StoreUnavailableError, match=r"3000 episodes wait in .*rows\.spool, because .*:\*\*\*@.*refused"):
+        writer.flush(timeout=1)
+    assert waiting(spool) == 3000
+    postgres.start()
+    writer.close()
+    assert list(away.episodes(experiment).episode_index) == list(range(3000))
+
+
+def test_rows_wait_for_the_next_start_when_postgres_stays_away(
+    away: EpisodeStore,
+    postgres: Postgres,
+    row: MakeRow,
+    record: MakeRecord,
+    spool: Path,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    experiment = away.create_experiment(record())
+    moment = datetime(2026, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
+    writer = away.writer(spool, "run 1", interval_seconds=0.05, remedy="Do this.")
+    writer.put(row(experiment, 0))
+    writer.flush()
+    postgres.stop()
+    for number in range(1, 4):
+        writer.put(row(experiment, number, reward=0.1 + 0.2, timestamp=moment), {"noop_frames": 2}, b"\x01\x00\xff")
+    with caplog.at_level(logging.WARNING), pytest.raises(StoreUnavailableError) as caught:
+        writer.close(timeout=0.5)
+    said = str(caught.value)
+    assert said.startswith(f"3 episodes wait in {spool}, because postgresql+psycopg2://tester:***@127.0.0.1")
+    assert said.endswith("Do this.")
+    assert len([each for each in caplog.records if each.name == "episodes.writer"]) <= 1, "told once"
+    for written in (said, repr(caught.value), caplog.text, everything_in(tmp_path).decode(errors="replace")):
+        assert PASSWORD not in written
+    postgres.start()
+    with away.writer(spool, "run 1") as again:
+        again.put(row(experiment, 4))
+    found = away.episodes(experiment)
+    assert list(found.episode_index) == [0, 1, 2, 3, 4]
+    episode = away.episode(int(found.id.iloc[1]))
+    assert episode.row == row(experiment, 1, reward=0.1 + 0.2, timestamp=moment)
+    assert (episode.start, episode.actions) == ({"noop_frames": 2}, b"\x01\x00\xff")
+
+
+def test_rows_that_were_written_before_a_crash_are_not_written_twice(
+    away: EpisodeStore, row: MakeRow, record: MakeRecord, spool: Path
+) -> None:
+    experiment = away.create_experiment(record())
+    rows = [pending.encode(pending.convert(row(experiment, number), {}, b"\x01")) for number in range(10)]
+    with away.writer(spool, "run 1") as writer:
+        for number in range(6):
+            writer.put(row(experiment, number), {}, b"\x01")
+    # What is left if the process dies between the commit and cutting the file back.
+    left = Spool(spool, "run 1")
+    left.append(rows)
+    left.close()
+    away.writer(spool, "run 1").close()
+    assert list(away.episodes(experiment).episode_index) == list(range(10))
+
+
+def test_a_killed_process_leaves_its_rows_to_the_next(
+    away: EpisodeStore, postgres: Postgres, row: MakeRow, record: MakeRecord, spool: Path, tmp_path: Path
+) -> None:
+    experiment = away.create_experiment(record())
+    code = """
+import pickle, sys, time
+from pathlib import Path
+from episodes import EpisodeStore
+from spool import waiting
+store = EpisodeStore.open(sys.argv[1], Path(sys.argv[2]))
+spool = Path(sys.argv[3])
+writer = store.writer(spool, "run 1", interval_seconds=600)
+for row in pickle.load(sys.stdin.buffer):
+    writer.put(row)
+while waiting(spool) < 20:
+    time.sleep(0.01)
+print("filed", flush=True)
+time.sleep(600)
+"""
+    command = [sys.executable, "-c", code, postgres.url, str(tmp_path), str(spool)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            pickle.dump([row(experiment, number) for number in range(20)], process.stdin)
+            process.stdin.close()
+            assert process.stdout.readline() == b"filed\n"
+        finally:
+            process.kill()
+    assert away.count(experiment) == 0
+    away.writer(spool, "run 1").close()
+    assert list(away.episodes(experiment).episode_index) == list(range(20))
+
+
+def test_a_wrong_password_meanwhile_is_no_outage_that_passes(
+    away: EpisodeStore, row: MakeRow, record: MakeRecord, spool: Path
+) -> None:
+    experiment = away.create_experiment(record())
+    wrong = make_url(away.url).set(password="another").render_as_string(hide_password=False)
+    writer = EpisodeWriter(make_engine(parse(wrong)), parse(wrong), spool, "run 1")
+    writer.put(row(experiment))
+    with pytest.raises(StoreError, match=r"1 episode waits in .*password authentication failed") as caught:
+        writer.close(timeout=1)
+    assert not isinstance(caught.value, StoreUnavailableError)
+    assert "another" not in str(caught.value)
+
+
+def test_whatever_an_episode_holds_comes_back_as_it_was(row: MakeRow) -> None:
+    values: dict[str, Any] = {
+        "reward": 1e-308 + 0.1,
+        "score": 2**31 - 1,
+        "timestamp": datetime(1999, 12, 31, 23, 59, 59, 1, UTC),
+    }
+    for actions in (None, b"", bytes(range(256))):
+        episode = pending.convert(row(2**40, 3, **values), {"a": [1.5, None, "ü"]}, actions)
+        assert pending.decode(pending.encode(episode)) == episode

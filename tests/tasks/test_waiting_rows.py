@@ -1,0 +1,55 @@
+"""Rows that wait on disk: what a phase says of them, and what it refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs import PROJECT, Settings, load
+from spool import Spool
+from tasks.experiment import Experiment, open_experiment_store, rows_waiting
+from tasks.phases import PhaseRecord
+from tasks.quality import QualityError, check_rows
+from tasks.transient import is_transient
+
+TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    """An experiment whose Postgres does not answer."""
+    settings = Settings(tmp_path, "postgresql://mario:kn0wn-password@127.0.0.1:1/mario", None)
+    return Experiment(1, "waits", load(TINY), "0" * 32, tmp_path / "experiments" / "waits", settings)
+
+
+@pytest.fixture
+def rows(experiment: Experiment) -> int:
+    """Rows of the experiment that wait on disk: how many."""
+    spool = Spool(experiment.episode_spool, experiment.owner)
+    spool.append([b"{}"] * 3)
+    spool.close()
+    return 3
+
+
+def test_the_quality_phase_refuses_while_rows_wait(experiment: Experiment, rows: int) -> None:
+    check: Any = check_rows.fn
+    with pytest.raises(QualityError) as caught:
+        check(experiment, "train", PhaseRecord("train", 1.0, {"episodes": 3}))
+    assert f"{rows} episodes in {experiment.episode_spool} wait for Postgres" in str(caught.value)
+    assert "--experiment waits" in str(caught.value)
+
+
+def test_a_phase_that_finds_postgres_away_says_what_waits(experiment: Experiment, rows: int) -> None:
+    with pytest.raises(Exception, match=r"3 episodes in .*episodes\.spool wait for Postgres") as caught:
+        open_experiment_store(experiment)
+    assert is_transient(caught.value)
+    assert "mario:***@127.0.0.1:1" in str(caught.value)
+    assert "kn0wn-password" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_nothing_waits_at_first(experiment: Experiment) -> None:
+    assert rows_waiting(experiment) == {}
+    with pytest.raises(Exception, match="refused") as caught:
+        open_experiment_store(experiment)
+    assert "wait" not in str(caught.value)

@@ -1,0 +1,181 @@
+"""A real MLflow server is killed and started again under a run: what was logged is all there, once and in order."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from configs import PROJECT
+from spool import Spool, SpoolLockedError, waiting
+from tracking import RunningServer, TrackedRun, TrackingError, resolve_tracking_uri
+from tracking.client import connect
+
+PASSWORD = "kn0wn-password"
+
+
+@pytest.fixture(autouse=True)
+def _no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request to a server that is not there fails at once."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "experiment" / "spool" / "metrics.spool"
+
+
+class Servers:
+    """The same MLflow server, as often as it is started; its address carries a password, as a team's does."""
+
+    def __init__(self, uri: str, home: Path, log: Path) -> None:
+        self._uri, self._home, self._log = uri, home, log
+        self._server = RunningServer.start(uri, home, port=0, log=log)
+        self._port = int(self._server.url.rpartition(":")[2])
+        self.url = f"http://mario:{PASSWORD}@127.0.0.1:{self._port}"
+
+    def kill(self) -> None:
+        """As the machine would do it when it runs out of memory."""
+        os.killpg(self._server.process.pid, signal.SIGKILL)
+        self._server.process.wait()
+
+    def start(self) -> None:
+        self._server = RunningServer.start(self._uri, self._home, port=self._port, log=self._log)
+
+    def stop(self) -> None:
+        self._server.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def servers(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    started = Servers(resolve_tracking_uri(None, home), home, tmp_path_factory.mktemp("server") / "server.log")
+    yield started
+    started.stop()
+
+
+def steps(uri: str, run_id: str, name: str) -> list[int]:
+    return [point.step for point in connect(uri).get_metric_history(run_id, name)]
+
+
+@pytest.mark.timeout(240)
+def test_a_server_that_is_killed_and_started_again_gets_everything(
+    servers: Servers, uri: str, spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        run = TrackedRun.open(servers.url, "outage", "survivor", spool=spool)
+        writer = run.kv_writer()
+        for step in range(100):
+            writer.write({"train/loss": step}, {}, step)
+        assert run.flush()
+        servers.kill()
+        for step in range(100, 3000):
+            writer.write({"train/loss": step}, {}, step)
+        run.log_params({"late": 1})
+        run.set_tags({"note": "during the outage"})
+        run.log_dict({"a": 1}, "a.json")
+        assert run.flush() is False
+        assert waiting(spool) >= 2903
+        servers.start()
+        for step in range(3000, 3100):
+            writer.write({"train/loss": step}, {}, step)
+        assert run.flush()
+        report = run.close()
+    assert (report.lost, report.waiting) == (0, 0)
+    assert steps(uri, run.run_id, "train/loss") == list(range(3100)), "in order and once"
+    stored = connect(uri).get_run(run.run_id)
+    assert (stored.data.params["late"], stored.data.tags["note"]) == ("1", "during the outage")
+    assert stored.info.status == "FINISHED"
+    told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(told) == 2, told
+    assert f"{servers.url.replace(PASSWORD, '***')} cannot be reached; the run goes on" in told[0]
+    assert str(spool) in told[0]
+    assert "is back" in told[1]
+    assert PASSWORD not in caplog.text
+
+
+@pytest.mark.timeout(240)
+def test_what_waits_is_sent_by_the_next_process_before_anything_else(
+    servers: Servers, uri: str, spool: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    first = TrackedRun.open(servers.url, "outage", "interrupted", spool=spool, tags={"remote": f"https://me:{PASSWORD}@host/r"})
+    writer = first.kv_writer()
+    first.log_metrics({"train/loss": 1.0}, 100)
+    assert first.flush()
+    servers.kill()
+    for step in (200, 300):
+        writer.write({"train/loss": step}, {}, step)
+    first.log_config({"gamma": 0.9, "database": {"url": f"postgresql://me:{PASSWORD}@h/d", "password": PASSWORD}})
+    report = first.close("KILLED")
+    assert report.lost == 0
+    assert report.waiting == waiting(spool) == 5  # two dumps, the parameters, their file, the end
+    assert "5 entries wait on disk" in caplog.text
+    written = b"".join(path.read_bytes() for path in (tmp_path / "experiment").rglob("*") if path.is_file())
+    assert PASSWORD not in written.decode(errors="replace") + caplog.text
+
+    servers.start()
+    with TrackedRun.open(servers.url, "outage", "", run_id=first.run_id, spool=spool) as second:
+        again = second.kv_writer()
+        for step in (200, 300, 400):  # the last checkpoint was at 150: two of them wait already
+            again.write({"train/loss": step}, {}, step)
+        second.log_params({"gamma": 0.9})
+        assert second.flush()
+        assert connect(uri).get_run(first.run_id).info.status == "RUNNING", "the end of the first is not the end of the second"
+    assert steps(uri, first.run_id, "train/loss") == [100, 200, 300, 400]
+    stored = connect(uri).get_run(first.run_id)
+    assert stored.data.params["gamma"] == "0.9"
+    assert stored.info.status == "FINISHED"
+    assert waiting(spool) == 0
+
+
+def test_a_killed_process_leaves_what_it_logged_to_the_next(uri: str, spool: Path) -> None:
+    with TrackedRun.open(uri, "outage", "killed") as run:
+        pass
+    code = """
+import sys, time
+from pathlib import Path
+from spool import waiting
+from tracking import TrackedRun
+spool = Path(sys.argv[3])
+run = TrackedRun.open(sys.argv[1], "outage", "", run_id=sys.argv[2], spool=spool)
+for step in range(50):
+    run.log_metrics({"reward": step}, step)
+while waiting(spool) < 50:
+    time.sleep(0.01)
+print("filed", flush=True)
+time.sleep(600)
+"""
+    command = [sys.executable, "-c", code, uri, run.run_id, str(spool)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=PROJECT) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"filed\n"
+            with pytest.raises(SpoolLockedError):
+                TrackedRun.open(uri, "outage", "", run_id=run.run_id, spool=spool)
+        finally:
+            process.kill()
+    with TrackedRun.open(uri, "outage", "", run_id=run.run_id, spool=spool) as again:
+        again.log_metrics({"reward": 50}, 50)
+    assert steps(uri, run.run_id, "reward") == list(range(51))
+
+
+def test_a_record_that_is_nothing_to_log_stops_nothing(uri: str, spool: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with TrackedRun.open(uri, "outage", "odd") as run:
+        pass
+    damaged = Spool(spool, run.run_id)
+    damaged.append([b"no JSON", b'{"kind": "metrics"}'])
+    damaged.close()
+    with TrackedRun.open(uri, "outage", "", run_id=run.run_id, spool=spool) as again:
+        again.log_metrics({"reward": 1}, 1)
+    assert steps(uri, run.run_id, "reward") == [1]
+    assert "left out" in caplog.text
+    assert waiting(spool) == 0
+
+
+def test_at_the_start_of_a_run_mlflow_has_to_be_there(spool: Path) -> None:
+    with pytest.raises(TrackingError, match=r"mario:\*\*\*@127\.0\.0\.1:1.*cannot be opened"):
+        TrackedRun.open(f"http://mario:{PASSWORD}@127.0.0.1:1", "outage", "x", spool=spool)
+    assert not spool.exists()
