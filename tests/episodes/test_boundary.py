@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -90,7 +92,8 @@ def test_what_is_stored_is_read_back_exactly(
     values = {"reward": reward, "score": score, "global_step": step, "level_completed": completed, "status": np.str_(status)}
     with store.transaction("clearing the table") as connection:
         connection.execute(EPISODES.delete().where(EPISODES.c.experiment_id == experiment))
-    with store.writer() as writer:
+    # Hypothesis allows no folder for each example from a fixture.
+    with TemporaryDirectory() as folder, store.writer(Path(folder) / "rows.spool", "run 1") as writer:
         writer.put(row(experiment, np.int32(index), **values, timestamp=datetime(2026, 1, 1, tzinfo=UTC)))
     found = store.episodes(experiment).iloc[0]
     assert found.reward == float(reward)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import pytest
@@ -20,7 +21,7 @@ MakeRecord = Callable[..., ExperimentRecord]
 
 
 def put(store: EpisodeStore, *rows: EpisodeRow) -> None:
-    with store.writer() as writer:
+    with TemporaryDirectory() as folder, store.writer(Path(folder) / "rows.spool", "run 1") as writer:
         for each in rows:
             writer.put(each)
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,12 @@ def test_updates_of_what_is_not_there_are_errors(store: EpisodeStore, experiment
         store.update_experiment(0, status="completed")
 
 
-def test_an_episode_comes_back_with_all_it_takes_to_play_it_again(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
+def test_an_episode_comes_back_with_all_it_takes_to_play_it_again(
+    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
+) -> None:
     actions = np.random.default_rng(0).integers(0, 7, 30_000, dtype=np.uint8).tobytes()
     given = row(experiment, reward=np.float64(0.1) + 0.2, level_completed=np.True_)
-    with store.writer() as writer:
+    with store.writer(spool, "run 1") as writer:
         writer.put(given, {"noop_frames": np.int64(3)}, actions)
     found = store.episode(int(store.episodes(experiment).id.iloc[0]))
     assert found.row == replace(given, level_completed=True)
@@ -77,24 +80,26 @@ def test_an_episode_comes_back_with_all_it_takes_to_play_it_again(store: Episode
     assert found.experiment.record.config["environment"]["game"] == "level"
 
 
-def test_without_actions_the_row_alone_is_kept(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
-    with store.writer(store_actions=False) as writer:
+def test_without_actions_the_row_alone_is_kept(store: EpisodeStore, experiment: int, row: MakeRow, spool: Path) -> None:
+    with store.writer(spool, "run 1", store_actions=False) as writer:
         writer.put(row(experiment), {"noop_frames": 3}, b"\x01")
     found = store.episode(int(store.episodes(experiment).id.iloc[0]))
     assert (found.start, found.actions) == (None, None)
 
 
-def test_the_same_episode_twice_is_one_row_with_its_first_actions(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
+def test_the_same_episode_twice_is_one_row_with_its_first_actions(
+    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
+) -> None:
     for actions in (b"\x01", b"\x02"):
-        with store.writer() as writer:
+        with store.writer(spool, "run 1") as writer:
             writer.put(row(experiment), {}, actions)
             writer.put(row(experiment), {}, actions * 2)
     assert store.count(experiment) == 1
     assert store.episode(int(store.episodes(experiment).id.iloc[0])).actions == b"\x01"
 
 
-def test_episodes_are_selected_by_phase_and_protocol(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
-    with store.writer() as writer:
+def test_episodes_are_selected_by_phase_and_protocol(store: EpisodeStore, experiment: int, row: MakeRow, spool: Path) -> None:
+    with store.writer(spool, "run 1") as writer:
         for index in range(3):
             writer.put(row(experiment, index))
             writer.put(row(experiment, index, env_index=2, timestamp=datetime(2026, 1, 1, tzinfo=UTC)))
@@ -110,8 +115,8 @@ def test_episodes_are_selected_by_phase_and_protocol(store: EpisodeStore, experi
         store.episodes(experiment, "training")
 
 
-def test_frames_have_every_column_and_pandas_own_types(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
-    with store.writer() as writer:
+def test_frames_have_every_column_and_pandas_own_types(store: EpisodeStore, experiment: int, row: MakeRow, spool: Path) -> None:
+    with store.writer(spool, "run 1") as writer:
         writer.put(row(experiment))
     frame = store.episodes(experiment)
     assert list(frame.columns) == list(EPISODES.columns.keys())
@@ -122,9 +127,9 @@ def test_frames_have_every_column_and_pandas_own_types(store: EpisodeStore, expe
 
 
 def test_the_latest_episodes_come_newest_first_with_their_experiment(
-    store: EpisodeStore, experiment: int, row: MakeRow
+    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
 ) -> None:
-    with store.writer() as writer:
+    with store.writer(spool, "run 1") as writer:
         for index in range(5):
             writer.put(row(experiment, index))
     latest = store.latest(2)
@@ -182,8 +187,10 @@ def test_the_nearest_experiment_is_named(store: EpisodeStore, record: Callable[.
         store.experiment("ppo-level-11")
 
 
-def test_an_experiment_with_episodes_is_not_deleted_by_accident(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
-    with store.writer() as writer:
+def test_an_experiment_with_episodes_is_not_deleted_by_accident(
+    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
+) -> None:
+    with store.writer(spool, "run 1") as writer:
         writer.put(row(experiment))
     with pytest.raises(StoreError, match="fk_episodes_experiment_id"), store.transaction("deleting") as connection:
         connection.execute(EXPERIMENTS.delete().where(EXPERIMENTS.c.id == experiment))
@@ -191,9 +198,9 @@ def test_an_experiment_with_episodes_is_not_deleted_by_accident(store: EpisodeSt
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
 def test_the_database_itself_refuses_what_is_no_finite_number(
-    store: EpisodeStore, experiment: int, row: MakeRow, value: str
+    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path, value: str
 ) -> None:
-    with store.writer() as writer:
+    with store.writer(spool, "run 1") as writer:
         writer.put(row(experiment))
     with pytest.raises(StoreError, match="ck_episodes_reward_finite"), store.transaction("spoiling") as connection:
         connection.execute(EPISODES.update().where(EPISODES.c.experiment_id == experiment).values(reward=float(value)))
