@@ -159,7 +159,7 @@ class PPOConfig(_AgentBase):
     clip_range: Rate = 0.2
     clip_range_vf: Rate | None = None
     normalize_advantage: bool = True
-    ent_coef: float = Field(0.01, ge=0)
+    ent_coef: Annotated[float, Field(ge=0)] | LinearSchedule = 0.01
     vf_coef: float = Field(0.5, ge=0)
     max_grad_norm: float = Field(0.5, gt=0)
     target_kl: float | None = Field(None, gt=0)
