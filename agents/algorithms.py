@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.deferred_losses import DefersLosses, losses_kept
 from agents.dueling import DuelingDQNPolicy, DuelingQRDQNPolicy
 from agents.errors import DeviceError
 from agents.exact_length import ExactDQN, ExactPPO, ExactQRDQN
@@ -29,9 +29,9 @@ from agents.prioritised_learning import (
     PrioritisedQRDQN,
 )
 from agents.prioritised_replay import PrioritisedReplayBuffer
-from agents.rollout import ChannelsLastRolloutBuffer
+from agents.rollout import rollout_buffer_class
 from agents.schedules import schedule
-from agents.value_learning import DoubleDQN, DoubleQRDQN
+from agents.value_learning import DoubleDQN, DoubleQRDQN, SampledDQN, SampledQRDQN
 from configs.schema import AgentConfig, Config, PPOConfig
 
 _log = logging.getLogger(__name__)
@@ -41,16 +41,18 @@ class _Kinds(NamedTuple):
     """The classes of an algorithm that its switches choose from."""
 
     plain: type[BaseAlgorithm]
+    plain_on_gpu: type[BaseAlgorithm]
     double: type[BaseAlgorithm]
     prioritised: type[BaseAlgorithm]
     double_prioritised: type[BaseAlgorithm]
     dueling_policy: type[BasePolicy]
 
 
-# Without a switch the updates are the libraries' own code.
+# Without a switch the updates are the libraries' own code on a CPU. On a GPU those would wait for it at each update, to read
+# the loss.
 _REPLAY_KINDS: dict[str, _Kinds] = {
-    "dqn": _Kinds(ExactDQN, DoubleDQN, PrioritisedDQN, PrioritisedDoubleDQN, DuelingDQNPolicy),
-    "qrdqn": _Kinds(ExactQRDQN, DoubleQRDQN, PrioritisedQRDQN, PrioritisedDoubleQRDQN, DuelingQRDQNPolicy),
+    "dqn": _Kinds(ExactDQN, SampledDQN, DoubleDQN, PrioritisedDQN, PrioritisedDoubleDQN, DuelingDQNPolicy),
+    "qrdqn": _Kinds(ExactQRDQN, SampledQRDQN, DoubleQRDQN, PrioritisedQRDQN, PrioritisedDoubleQRDQN, DuelingQRDQNPolicy),
 }
 
 # Handed over under the very name the configuration has; everything else needs translation below.
@@ -93,12 +95,12 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
         DeviceError: `device` is "cuda" and there is none.
     """
     device = resolve_device(device)
-    arguments = _arguments(config, device)
+    precision = available_precision(config.train.precision, device)
+    arguments = algorithm_arguments(config.agent, device, precision)
     if config.train.overlap:
         env = Meanwhile(env)
-    precision = available_precision(config.train.precision, device)
     with _library_warnings_logged():
-        model = _algorithm_class(config.agent)(
+        model = algorithm_class(config.agent, device)(
             policy=_policy_class(config.agent),
             env=env,
             policy_kwargs=policy_arguments(config, precision),
@@ -109,6 +111,8 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
         )
     if isinstance(model, Explores) and not isinstance(config.agent, PPOConfig):
         model.exploration = Exploration(config.agent.exploration_highest_eps, config.agent.exploration_zeta)
+    if isinstance(model, DefersLosses):
+        model.losses_kept = losses_kept(device)
     return model
 
 
@@ -119,19 +123,22 @@ def build_policy(config: Config, observation_space: gym.spaces.Box, n_actions: i
     return policy.to(resolve_device(device))
 
 
-def _algorithm_class(agent: AgentConfig) -> type[BaseAlgorithm]:
+def algorithm_class(agent: AgentConfig, device: str) -> type[BaseAlgorithm]:
+    """What learns on `device`, "cpu" or "cuda"."""
     if isinstance(agent, PPOConfig):
         return ExactPPO
     kinds = _REPLAY_KINDS[agent.algorithm]
     if agent.prioritised is not None:
         return kinds.double_prioritised if agent.double else kinds.prioritised
-    return kinds.double if agent.double else kinds.plain
+    if agent.double:
+        return kinds.double
+    return kinds.plain_on_gpu if device.startswith("cuda") else kinds.plain
 
 
 def _policy_class(agent: AgentConfig) -> type[BasePolicy]:
     if not isinstance(agent, PPOConfig) and agent.dueling:
         return _REPLAY_KINDS[agent.algorithm].dueling_policy
-    return _algorithm_class(agent).policy_aliases["CnnPolicy"]
+    return algorithm_class(agent, "cpu").policy_aliases["CnnPolicy"]
 
 
 def policy_arguments(config: Config, precision: str = "float32") -> dict[str, Any]:
@@ -180,15 +187,19 @@ def replay_bytes(config: Config, observation_space: gym.spaces.Box) -> int:
     return memory.bytes_for(config.agent.buffer_size, config.train.n_envs, observation_space, any_action)
 
 
-def _arguments(config: Config, device: str) -> dict[str, Any]:
-    agent = config.agent
+def algorithm_arguments(agent: AgentConfig, device: str, precision: str = "float32") -> dict[str, Any]:
+    """What `algorithm_class` takes beside policy, environment, device and seed."""
+    # Convolutions on a CPU, and those of a GPU in half precision, work in this layout: on a CPU an update is a tenth faster
+    # with it (benchmarks/learner.py). The weights stay as they are: laid out so as well they gain nothing there, and acting,
+    # on observations that are not, is slower.
+    channels_last = device == "cpu" or precision == "bfloat16"
     names = _SHARED + (_PPO if isinstance(agent, PPOConfig) else _REPLAY)
     arguments = {name: getattr(agent, name) for name in names}
     arguments["learning_rate"] = schedule(agent.learning_rate)
     if isinstance(agent, PPOConfig):
         arguments["ent_coef"] = schedule(agent.ent_coef)
         arguments["clip_range"] = schedule(agent.clip_range)
-        arguments["rollout_buffer_class"] = ChannelsLastRolloutBuffer if device == "cpu" else RolloutBuffer
+        arguments["rollout_buffer_class"] = rollout_buffer_class(device, channels_last=channels_last)
         arguments["clip_range_vf"] = None if agent.clip_range_vf is None else schedule(agent.clip_range_vf)
     else:
         arguments["replay_buffer_class"] = FrameReplayBuffer
@@ -196,9 +207,7 @@ def _arguments(config: Config, device: str) -> dict[str, Any]:
         arguments["replay_buffer_kwargs"] = {
             "n_steps": agent.n_steps,
             "gamma": agent.gamma,
-            # Inputs laid out so make an update on a CPU a tenth faster (benchmarks/learner.py). The weights stay as they are:
-            # laid out so as well they gain nothing, and acting, on observations that are not, is slower.
-            "channels_last": device == "cpu",
+            "channels_last": channels_last,
         }
         if agent.prioritised is not None:
             arguments["replay_buffer_class"] = PrioritisedReplayBuffer

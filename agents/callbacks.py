@@ -13,6 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
+from agents.deferred_losses import DefersLosses
 from agents.errors import NonFiniteError
 from agents.exploration import Explores
 from agents.interruption import StopRequest
@@ -129,7 +130,8 @@ class StopWhenAsked(BaseCallback):
 
 
 class FiniteGuard(BaseCallback):
-    """Stop as soon as a loss is NaN or infinite; weights are looked at before each checkpoint."""
+    """Stop as soon as a loss is read that is NaN or infinite (`agents.deferred_losses` says when); weights are looked at before
+    each checkpoint."""
 
     def __init__(self, last_checkpoint: Callable[[], Path | None]) -> None:
         super().__init__()
@@ -146,8 +148,11 @@ class FiniteGuard(BaseCallback):
         return True
 
     def check_losses(self) -> None:
-        """Raises NonFiniteError when the last update's loss is none."""
-        for name, value in self.logger.name_to_value.items():
+        """Raises NonFiniteError when the last loss that was read is none."""
+        values = dict(self.logger.name_to_value)
+        if isinstance(self.model, DefersLosses) and self.model.latest_loss is not None:
+            values["train/loss"] = self.model.latest_loss  # may have been written, and so forgotten, since
+        for name, value in values.items():
             if name.endswith("loss") and not math.isfinite(value):
                 raise NonFiniteError(self.model.num_timesteps, name, float(value), self._last_checkpoint())
 

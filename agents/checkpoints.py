@@ -34,6 +34,8 @@ _LEFT_OUT = [
     "_last_original_obs",
     "_last_episode_starts",
     "_due",
+    "_unread",
+    "latest_loss",
     "ep_info_buffer",
     "ep_success_buffer",
     "replay_buffer_class",

@@ -16,6 +16,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
 from agents.frame_memory import Bytes, FrameMemory, Numbers
+from agents.transfer import to_device
 
 # Room for pictures beside one a transition: an episode has one more picture than transitions, and its first stack up to three
 # more. One in sixteen is enough for episodes of 16 transitions (64 when a reset's stack is of different pictures). Shorter
@@ -56,7 +57,7 @@ class FrameReplayBuffer(NStepReplayBuffer):
         n_steps: rewards summed before bootstrapping.
         gamma: their discount.
         channels_last: sampled observations lie in memory as (n, height, width, channels), as torch's format of that name, which
-            its convolutions on a CPU work in. Shapes and values are the same.
+            its convolutions on a CPU work in, and those of a GPU in half precision. Shapes and values are the same.
 
     Raises:
         ValueError: another observation space, or `optimize_memory_usage`.
@@ -184,7 +185,7 @@ class FrameReplayBuffer(NStepReplayBuffer):
 
     def to_torch(self, array: NDArray[Any], copy: bool = True) -> torch.Tensor:
         """A tensor of `array` on the device; on a CPU the same memory, for all that is sampled is a copy already."""
-        return torch.as_tensor(array, device=self.device)
+        return to_device(array, torch.device(self.device))
 
     def _numbered(self, obs: Bytes, next_obs: Bytes) -> Numbers:
         """Numbers of the pictures of both, int32 (n_envs, 2, channels); what is not found in memory is stored."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
 from agents.prioritised_replay import PrioritisedReplayBuffer
+from agents.transfer import Arriving
 from agents.value_learning import DoubleDQN, DoubleQRDQN, SampledDQN, SampledQRDQN, ValueLearning
 
 
@@ -12,14 +15,16 @@ class _Prioritised(ValueLearning):
     The weights' exponent rises from the memory's `beta_start` to 1 at the end of the training.
     """
 
-    def _update(self, batch_size: int) -> float:
+    def _update(self, batch_size: int) -> torch.Tensor:
         memory = self.replay_buffer
         assert isinstance(memory, PrioritisedReplayBuffer)
         beta = 1.0 - (1.0 - memory.beta_start) * max(self._current_progress_remaining, 0.0)
         drawn = memory.draw(batch_size, beta)
         losses, errors = self._losses(drawn.samples)
+        # Sent for before the gradients are: a GPU computes those while the host draws the next batch.
+        arriving = Arriving(errors)
         loss = self._descend((drawn.weights * losses).mean())
-        memory.set_errors(drawn.places, errors.cpu().numpy())
+        memory.set_arriving_errors(drawn.places, arriving)
         return loss
 
 

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from agents.frame_replay import FrameReplayBuffer
 from agents.sum_tree import SumTree
+from agents.transfer import Arriving
 
 # Added to an error, so that what was predicted exactly is not lost (section 3.3).
 _LEAST = 1e-6
@@ -59,6 +60,7 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
         self.priorities = self._tree.values.reshape(slots, n_envs)
         # What new transitions get, (1,).
         self.greatest = np.ones(1)
+        self._arriving: tuple[Places, Arriving] | None = None
         super().__init__(buffer_size, observation_space, action_space, device, n_envs, **arguments)
 
     @property
@@ -74,6 +76,7 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
 
     def arrays(self, used: int) -> dict[str, NDArray[Any]]:
         """As `FrameReplayBuffer`'s, with the priorities."""
+        self.settle()
         return {**super().arrays(used), "priorities": self.priorities[:used], "greatest": self.greatest}
 
     def arrays_were_read(self) -> None:
@@ -83,6 +86,7 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
 
     def add(self, *transition: Any) -> None:
         """Keep one transition of each environment, with the greatest priority there has been."""
+        self.settle()  # errors of transitions that these may take the places of
         places = self.pos * self.n_envs + np.arange(self.n_envs)
         super().add(*transition)
         self._tree.write(places, np.full(self.n_envs, self.greatest[0]))
@@ -90,6 +94,7 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
     def reset(self) -> None:
         """Forget all transitions and priorities."""
         super().reset()
+        self._arriving = None
         self.priorities[:] = 0
         self.greatest[:] = 1
         self._tree.rebuild()
@@ -101,6 +106,7 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
             beta: how much of the bias that this brings the weights correct, 0 (nothing) to 1 (all of it). The largest weight of
                 a batch is 1, so that they only ever make steps smaller (section 3.4).
         """
+        self.settle()
         total = self._tree.total
         shares = (np.arange(batch_size) + np.random.random(batch_size)) / batch_size
         places = self._tree.find(shares * total)
@@ -108,7 +114,7 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
         weights = (priorities / total * self.size() * self.n_envs) ** -beta
         weights /= weights.max()
         samples = self._transitions(places // self.n_envs, places % self.n_envs)
-        return Drawn(samples, places, torch.as_tensor(weights, dtype=torch.float32, device=self.device))
+        return Drawn(samples, places, self.to_torch(weights.astype(np.float32)))
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
         """A batch in proportion to the priorities, without weights."""
@@ -125,6 +131,19 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
         priorities = (errors[finite].astype(np.float64) + _LEAST) ** self.alpha
         self._tree.write(places[finite], priorities)
         self.greatest[0] = max(self.greatest[0], priorities.max())
+
+    def set_arriving_errors(self, places: Places, errors: Arriving) -> None:
+        """As `set_errors`, now or, where they have yet to arrive, before anything else is done with the priorities."""
+        self.settle()
+        self._arriving = (places, errors)
+        if errors.there:
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait for errors that are still to arrive, and set them. `priorities` and `greatest` are then as they should be."""
+        if self._arriving is not None:
+            (places, errors), self._arriving = self._arriving, None
+            self.set_errors(places, errors.numpy())
 
     def _transitions(self, slots: Places, envs: Places) -> ReplayBufferSamples:
         """The library's n-step returns, of environments that are told and not drawn."""

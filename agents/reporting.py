@@ -12,6 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 from agents.callbacks import exploration_rates
+from agents.deferred_losses import DefersLosses
 from agents.progress import Tally
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class Statistics(BaseCallback):
             return
         rate = _rate(steps - self._dump_steps, now - self._dump_time)
         self._dump_episodes, self._dump_steps, self._dump_time = self._tally.episodes, steps, now
+        if isinstance(self.model, DefersLosses):
+            self.model.read_losses()
         self._record_window()
         for name, value in (
             ("train/episodes", self._tally.episodes),

@@ -43,6 +43,7 @@ from agents.checkpoints import (
     save_checkpoint,
     set_counters,
 )
+from agents.deferred_losses import DefersLosses
 from agents.errors import CheckpointError, NonFiniteError, TrainingInterrupted
 from agents.interruption import StopRequest
 from agents.keep_awake import keep_awake
@@ -188,6 +189,8 @@ class _Run:
         finally:
             if bar:
                 bar.close()
+        if isinstance(self.model, DefersLosses):
+            self.model.read_losses()
         guard.check_losses()
         statistics.dump()
         if stop.gave_up:

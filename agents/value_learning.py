@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from sb3_contrib import QRDQN
 from stable_baselines3 import DQN
@@ -10,10 +9,11 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch.nn import functional
 
+from agents.deferred_losses import DefersLosses
 from agents.exact_length import ExactOffPolicy
 
 
-class ValueLearning(OffPolicyAlgorithm):
+class ValueLearning(DefersLosses, OffPolicyAlgorithm):
     """One loop of updates for both algorithms; the same as the libraries' but for rounding, until something is overridden."""
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
@@ -23,20 +23,20 @@ class ValueLearning(OffPolicyAlgorithm):
         losses = [self._update(batch_size) for _ in range(gradient_steps)]
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/loss", np.mean(losses))
+        self.keep_losses(losses)
 
-    def _update(self, batch_size: int) -> float:
-        """One update; returns its loss."""
+    def _update(self, batch_size: int) -> torch.Tensor:
+        """One update; returns its loss, float32 (), which nobody has waited for."""
         assert self.replay_buffer is not None
         losses, _ = self._losses(self.replay_buffer.sample(batch_size))
         return self._descend(losses.mean())
 
-    def _descend(self, loss: torch.Tensor) -> float:
+    def _descend(self, loss: torch.Tensor) -> torch.Tensor:
         self.policy.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)  # type: ignore[attr-defined]
         self.policy.optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     def _losses(self, samples: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss of each sample, and how far off its value was; float32 (batch,) both."""

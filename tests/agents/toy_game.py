@@ -118,7 +118,7 @@ def toy_config(algorithm: str = "dqn", *, agent: dict[str, Any] | None = None, *
     return from_dict(values, source="toy")
 
 
-def late_wins(config: Config, directory: Path) -> int:
+def late_wins(config: Config, directory: Path, device: str = "cpu") -> int:
     """How many of its last 20 games a training of 1 500 steps wins. A random player wins one of 6 561."""
     won: list[bool] = []
     train(
@@ -127,6 +127,6 @@ def late_wins(config: Config, directory: Path) -> int:
         directory=directory,
         on_episode=lambda episode: won.append(episode.summary.level_completed),
         total_steps=1_500,
-        device="cpu",
+        device=device,
     )
     return sum(won[-20:])
