@@ -14,6 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.compilation import compile_networks, require_compiler
 from agents.deferred_losses import DefersLosses, losses_kept
 from agents.dueling import DuelingDQNPolicy, DuelingQRDQNPolicy
 from agents.errors import DeviceError
@@ -92,9 +93,11 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
         seed: instead of `config.seed`; for a training that goes on from a checkpoint.
 
     Raises:
-        DeviceError: `device` is "cuda" and there is none.
+        DeviceError: `device` is "cuda" and there is none, or `train.compile` is set and there is no compiler.
     """
     device = resolve_device(device)
+    if config.train.compile:
+        require_compiler(device)
     precision = available_precision(config.train.precision, device)
     arguments = algorithm_arguments(config.agent, device, precision)
     if config.train.overlap:
@@ -113,6 +116,8 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
         model.exploration = Exploration(config.agent.exploration_highest_eps, config.agent.exploration_zeta)
     if isinstance(model, DefersLosses):
         model.losses_kept = losses_kept(device)
+    if config.train.compile:
+        compile_networks(model)
     return model
 
 

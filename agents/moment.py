@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from agents.compilation import is_compiled
 from agents.errors import ContinuationError
 from agents.overlap import Meanwhile
 from agents.own_state import OwnState
@@ -137,6 +138,8 @@ def _surroundings(model: BaseAlgorithm) -> dict[str, Any]:
         "torch's threads": torch.get_num_threads(),
         "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         "train.overlap": isinstance(model.env, Meanwhile),
+        # Left out where it is off: checkpoints of before do not have it.
+        **({"train.compile": True} if is_compiled(model) else {}),
     }
 
 

@@ -178,6 +178,10 @@ class TrainConfig(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the network's arithmetic; bfloat16 where the processor or GPU is made for it, else float32"
     )
+    compile: bool = Field(
+        False,
+        description="torch.compile the network: a minute at the start, then perhaps faster; on a CPU needs a C++ compiler",
+    )
     overlap: bool = Field(False, description="dqn, qrdqn: learn while the environments play; acts one update behind")
     checkpoint_every: int = Field(100_000, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="older ones are deleted")

@@ -65,8 +65,13 @@ def _run(name: str, check: Callable[[Config, Settings], str], config: Config, se
 
 def _device(config: Config, settings: Settings) -> str:
     from agents import resolve_device
+    from agents.compilation import require_compiler
 
-    return resolve_device(config.train.device)
+    device = resolve_device(config.train.device)
+    if not config.train.compile:
+        return device
+    require_compiler(device)
+    return f"{device}, and torch can compile for it"
 
 
 def _space(config: Config, settings: Settings) -> str:
