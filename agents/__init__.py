@@ -4,7 +4,7 @@
 import mario_env  # noqa: F401  # isort: split
 from agents.algorithms import build, replay_bytes, resolve_device
 from agents.checkpoints import Checkpoint, latest_checkpoint
-from agents.errors import AgentError, CheckpointError, DeviceError, NonFiniteError, TrainingInterrupted
+from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError, TrainingInterrupted
 from agents.evaluation import episodes_to_play, evaluation_seed, play_episodes, protocol_environment
 from agents.manifests import Manifest
 from agents.models import Agent, load_agent
@@ -18,6 +18,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "DeviceError",
+    "DeviceLostError",
     "Manifest",
     "NonFiniteError",
     "PlayedEpisode",

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ from agents.checkpoints import (
     save_checkpoint,
     set_counters,
 )
-from agents.errors import CheckpointError, NonFiniteError, TrainingInterrupted
+from agents.errors import CheckpointError, DeviceLostError, NonFiniteError, TrainingInterrupted, is_device_lost
 from agents.interruption import StopRequest
 from agents.keep_awake import keep_awake
 from agents.manifests import remove_incomplete
@@ -110,6 +110,7 @@ def train(
         CheckpointError: the checkpoint belongs to another agent, or the final model could not be written.
         WorkerError: an environment's process died; a checkpoint was written first.
         DeviceError: the device is "cuda" and there is none.
+        DeviceLostError: the GPU failed for as long as this process lives; a new one can go on from the last checkpoint.
     """
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -169,7 +170,7 @@ class _Run:
             EpisodeSink(self.tally, on_episode),
             statistics,
             guard,
-            PeriodicCheckpoint(self.config.train.checkpoint_every, self.save_checkpoint),
+            PeriodicCheckpoint(self.config.train.checkpoint_every, self.save_checkpoint, self.config.train.milestones),
             stop,
         ]
         callbacks += [] if isinstance(self.model, OffPolicyAlgorithm) else [RolloutStart(self._note_beginning)]
@@ -185,6 +186,10 @@ class _Run:
             raise
         except _WORKER_FAILURES as error:
             self._survive(error, request)
+        except RuntimeError as error:
+            if is_device_lost(error):
+                raise self._device_lost(error) from error
+            raise
         finally:
             if bar:
                 bar.close()
@@ -213,6 +218,15 @@ class _Run:
         if "found invalid values" in str(error):
             last = self.checkpoint.path if self.checkpoint else None
             raise NonFiniteError(self.model.num_timesteps, "the policy's output", math.nan, last) from None
+
+    def _device_lost(self, error: RuntimeError) -> DeviceLostError:
+        """No checkpoint of this moment is possible: the weights are on the device."""
+        kept = f"the last checkpoint is {self.checkpoint.path}" if self.checkpoint else "there is no checkpoint yet"
+        fault = str(error).partition("\n")[0]
+        return DeviceLostError(
+            f"the device failed at step {self.model.num_timesteps} ({fault}) and stays unusable for this process; {kept}. "
+            "Give the command again: a new process goes on from there"
+        )
 
     def _survive(self, error: Exception, request: StopRequest) -> None:
         """An environment's process died. In an interruption: go on to its checkpoint. Else keep what was learned and raise."""
@@ -308,4 +322,5 @@ def _release(model: BaseAlgorithm) -> None:
         model.__dict__.pop(name, None)
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # a lost device answers this too with its error, which is on its way already
+            torch.cuda.empty_cache()

@@ -77,7 +77,7 @@ def _space(config: Config, settings: Settings) -> str:
     from agents import replay_bytes
 
     replay = replay_bytes(config, Box(0, 255, OBSERVATION_SHAPE, np.uint8))
-    on_disk = _MODEL_BYTES * (config.train.keep_checkpoints + 2) + _SPARE_BYTES
+    on_disk = _MODEL_BYTES * (config.train.keep_checkpoints + len(config.train.milestones) + 2) + _SPARE_BYTES
     if config.train.checkpoint_replay_buffer:
         on_disk += 2 * replay  # as large as in memory, and a new copy is complete before the old one goes
     free = shutil.disk_usage(settings.create_home()).free
