@@ -151,9 +151,12 @@ def test_putting_returns_while_postgres_is_stopped(
     with pytest.raises(StoreUnavailableError, match=r"3000 episodes wait in .*rows\.spool, because .*:\*\*\*@.*refused"):
         writer.flush(timeout=1)
     assert waiting(spool) == 3000
+    writer.put(row(experiment, 3000))
+    writer.secure()
+    assert waiting(spool) == 3001, "on disk, whatever the server does"
     postgres.start()
     writer.close()
-    assert list(away.episodes(experiment).episode_index) == list(range(3000))
+    assert list(away.episodes(experiment).episode_index) == list(range(3001))
 
 
 def test_rows_wait_for_the_next_start_when_postgres_stays_away(
