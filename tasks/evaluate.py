@@ -80,6 +80,7 @@ def play_protocols(
                 evaluate,
                 seed=config.seed,
                 on_episode=sink,
+                retry=config.retry,
             )
             counts[protocol] = (sink.count, sink.reward_sum)
             logger.info("%-11s %d episodes in %.0f s", protocol, sink.count, time.perf_counter() - started)

@@ -1,6 +1,8 @@
 """The whole pipeline, killed again and again, is in the end the one that was left alone: weights, rows, figures."""
 
 import hashlib
+import json
+import logging
 import os
 import random
 import subprocess
@@ -17,9 +19,12 @@ from configs import PROJECT, Settings
 from tasks.experiment import open_store
 from tasks.phases import finished
 from tests.conftest import MARIO
+from tracking import resolve_tracking_uri
+from tracking.client import connect
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
+LOG = logging.getLogger(__name__)
 KILLS = int(os.environ.get("MARIO_FAULT_KILLS", "20"))
 CLOCKS = ["id", "experiment_id", "timestamp", "duration_seconds"]
 AGENTS: dict[str, dict[str, Any]] = {
@@ -76,17 +81,32 @@ def test_a_run_that_is_killed_again_and_again(algorithm: str, settings: Settings
         code, output = run(path, f"{algorithm}-killed", draw.uniform(0.0, 6.0))
         ended += code == 0
     code, output = run(path, f"{algorithm}-killed", None)
+    LOG.info("%s: %d of %d runs were killed in their training, the others had ended", algorithm, KILLS - ended, KILLS)
 
     assert code == 0, output
     assert ended < KILLS / 2, "most runs were over before they were killed: nothing was tested"
     assert "exactly as without an interruption" in output or ended
     unharmed, killed = (outcome(settings, f"{algorithm}-{kind}") for kind in ("unharmed", "killed"))
     pd.testing.assert_frame_equal(killed.pop("rows"), unharmed.pop("rows"))
+    assert len(unharmed["metrics"]["train/loss"]) > 5
     assert killed == unharmed
 
 
+def curves(settings: Settings, run_id: str) -> dict[str, dict[int, float]]:
+    """All metrics of the training but those by the clock: values by step. In the order they were logged, steps go forward."""
+    client = connect(resolve_tracking_uri(None, settings.home))
+    found = {}
+    for name in client.get_run(run_id).data.metrics:
+        if name.startswith(("train/", "rollout/")):
+            points = sorted(client.get_metric_history(run_id, name), key=lambda point: point.timestamp)
+            steps = [point.step for point in points]
+            assert steps == sorted(steps), name
+            found[name] = {point.step: point.value for point in points}
+    return found
+
+
 def outcome(settings: Settings, name: str) -> dict[str, Any]:
-    """What a run left: the rows of its training, its weights, its counts."""
+    """What a run left: the rows of its training, its weights, its counts, its metrics; its rows were found to be in order."""
     with open_store(settings) as store:
         stored = store.experiment(name)
         rows = store.episodes(stored.id, phase="train").drop(columns=CLOCKS)
@@ -95,7 +115,13 @@ def outcome(settings: Settings, name: str) -> dict[str, Any]:
     record = finished(settings.experiment_directory(name), "train")
     assert record is not None
     assert record.details["episodes"] == len(rows)
+    for phase in ("integration", "train", "evaluate"):
+        page = settings.experiment_directory(name) / "quality" / f"{phase}.json"
+        assert json.loads(page.read_text())["passed"], phase
+    assert stored.record.status == "completed"
+    assert stored.record.mlflow_run_id is not None
     return {
+        "metrics": curves(settings, stored.record.mlflow_run_id),
         "rows": rows,
         "actions": actions,
         "weights": hashlib.sha256(b"".join(weights[key].numpy().tobytes() for key in sorted(weights))).hexdigest(),
