@@ -173,8 +173,11 @@ class EpisodeWriter:
         if not self._courier.secure(timeout):
             raise StoreError(f"{_episodes(self._courier.unfiled)} could not be written to {self.spool}")
 
-    def close(self, timeout: float = _CLOSING_SECONDS) -> None:
+    def close(self, timeout: float | None = None) -> None:
         """Write what is left and end the threads. Closing twice is no error.
+
+        Args:
+            timeout: seconds to wait for a database that is away; None: 30.
 
         Raises:
             StoreUnavailableError: some episodes could not be written within `timeout` seconds. They wait in the spool; the
@@ -185,7 +188,7 @@ class EpisodeWriter:
             return
         self._closed = True
         atexit.unregister(self._close_at_exit)
-        self._courier.close(timeout, patient=True)
+        self._courier.close(_CLOSING_SECONDS if timeout is None else timeout, patient=True)
         if self._refused is not None:
             self._refused.close()
         self._raise_for_the_rest()

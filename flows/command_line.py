@@ -47,11 +47,12 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="a path, a run's id, or models:/NAME@ALIAS")],
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file")] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="episodes under each protocol")] = None,
+    experiment: Annotated[str | None, typer.Option(help="go on with this evaluation, or begin one of this name")] = None,
 ) -> None:
     """Let a model play under every protocol, and a random policy for reference."""
     from flows.evaluating import evaluate_model
 
-    table, figures = evaluate_model(model, episodes, Settings.from_environment())
+    table, figures = evaluate_model(model, episodes, Settings.from_environment(), experiment)
     _print_table(table, f"{model}")
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
