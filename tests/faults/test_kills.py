@@ -67,12 +67,14 @@ def run(path: Path, name: str, kill_after: float | None) -> tuple[int, str]:
         # A busy machine takes longer for Prefect's temporary server.
         environment = os.environ | {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}
         command = [MARIO, "run", str(path), "--experiment", name]
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
         if kill_after is not None:
             while process.poll() is None and BEFORE_TRAINING not in log.read_bytes():
                 time.sleep(0.05)
             time.sleep(kill_after)
-            process.kill()
+            # With its group: Prefect's temporary server would outlive it, twenty times.
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
     return code, log.read_text()
 
