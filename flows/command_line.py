@@ -52,6 +52,7 @@ def evaluate(
     model: Model,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file")] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="episodes under each protocol")] = None,
+    experiment: Annotated[str | None, typer.Option(help="go on with this evaluation, or begin one of this name")] = None,
     sha256: Sha256 = None,
     trust: AnyFile = False,
 ) -> None:
@@ -59,7 +60,7 @@ def evaluate(
     from flows.evaluating import evaluate_model
     from flows.models import Trust
 
-    table, figures = evaluate_model(model, episodes, Settings.from_environment(), Trust(sha256, trust))
+    table, figures = evaluate_model(model, episodes, Settings.from_environment(), Trust(sha256, trust), experiment)
     _print_table(table, f"{model}")
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -7,11 +7,11 @@ from typing import Any
 from configs import Settings
 from flows.models import Trust, load
 from tasks.evaluate import evaluation_json, metrics_of, play_protocols, table_of
-from tasks.experiment import finish_experiment, open_run, open_store, start_experiment
+from tasks.experiment import checked_name, experiment_held, finish_experiment, open_run, open_store, start_experiment
 
 
 def evaluate_model(
-    reference: str, episodes: int | None, settings: Settings, trust: Trust
+    reference: str, episodes: int | None, settings: Settings, trust: Trust, experiment_name: str | None = None
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
     """Evaluate the model that `reference` names, as an experiment of its own.
 
@@ -21,12 +21,14 @@ def evaluate_model(
         episodes: under each protocol; None: as the model's configuration says.
         settings: places and servers.
         trust: whether a file from elsewhere is to be loaded.
+        experiment_name: of one that was begun before, to go on with it: what was played is not played again. None: a new one.
 
     Returns:
         A table for people, and the figures as JSON types; with `confirmation` if the model was shipped with figures.
 
     Raises:
         ModelNotFoundError, CheckpointError, UntrustedModelError: as :func:`flows.models.load`.
+        StoreUnavailableError: Postgres is away at the end; the rows wait on disk, and the message says how they get there.
     """
     from agents import shipped_evaluation
 
@@ -34,10 +36,10 @@ def evaluate_model(
     config = agent.config
     if episodes is not None:
         config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"episodes": episodes})})
-    name = f"{config.name}-evaluation-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name = checked_name(experiment_name or f"{config.name}-evaluation-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     experiment = start_experiment(config, name, settings, None)
     try:
-        with open_store(settings) as store:
+        with experiment_held(experiment), open_store(settings) as store:
             summaries, counts = play_protocols(experiment, agent, store)
         with open_run(experiment) as run:
             run.log_metrics(metrics_of(summaries, counts), agent.manifest.steps)
