@@ -32,13 +32,13 @@ def kept_page(data: ExperimentData, name: str, run: Mapping[str, Any], folder: P
 
 def _table(summaries: Mapping[str, ProtocolSummary]) -> str:
     lines = [
-        f"| protocol | episodes | completed | share (95{NARROW_SPACE}% interval) | distance in px, IQM (interval) |",
-        "|---|---:|---:|---|---|",
+        f"| protocol | episodes | different | completed | share (95{NARROW_SPACE}% interval) | px, IQM (interval) |",
+        "|---|---:|---:|---:|---|---|",
     ]
     for protocol, summary in summaries.items():
         cells = (completion_cell(summary), distance_cell(summary))
         share, distance = (f"{cell.value} ({cell.interval})" if cell.interval else cell.value for cell in cells)
-        counted = (number(summary.episodes), number(summary.completed))
+        counted = (number(summary.episodes), number(summary.distinct), number(summary.completed))
         lines.append(f"| {' | '.join((protocol_label(protocol), *counted, share, distance))} |")
     return "\n".join(lines)
 
@@ -46,8 +46,10 @@ def _table(summaries: Mapping[str, ProtocolSummary]) -> str:
 def _caveats(summaries: Mapping[str, ProtocolSummary]) -> str:
     notes = [f"{protocol_label(protocol)}: {each.note}" for protocol, each in summaries.items() if one_trajectory(each)]
     notes.append(
-        "The agent is the one at the end of the training, not a chosen checkpoint. Intervals are for this one trained agent: "
-        "one seed was trained, and another may come out differently."
+        "The game has no randomness of its own: few different episodes are nearly one game learned by heart, and sticky "
+        "actions, where they were not trained with, show what becomes of the agent off that path. The agent is the one at the "
+        "end of the training, not a chosen checkpoint. Intervals are for this one trained agent: one seed was trained, and "
+        "another may come out differently."
     )
     return " ".join(sentence_case(note) for note in notes)
 
@@ -60,7 +62,7 @@ def _run(data: ExperimentData, run: Mapping[str, Any]) -> str:
         "Training": f"{number(run['steps'])} steps, {episodes} episodes, {_took(run)}, begun {run['started'][:10]}",
         "Seed": str(run["seed"]),
         "Commit": f"{run['commit']}{tree}" if run.get("commit") else "unknown",
-        "Machine": ", ".join(str(each) for each in (run["device"], run.get("cpu"), run.get("cores")) if each),
+        "Machine": ", ".join(part for part in (run["device"], f"{run['cores']} cores" if "cores" in run else "") if part),
         "Versions": f"Python {run['python']}, "
         + ", ".join(f"{package} {version}" for package, version in run["packages"].items() if package != "train-mario"),
     }

@@ -55,7 +55,7 @@ def test_the_page_says_how_far_the_agent_gets(results: Path) -> None:
     page = (results / "README.md").read_text()
     figures = json.loads((results / "evaluation.json").read_text())["stochastic"]
 
-    assert f"| {figures['episodes']} | {figures['completed']} |" in page
+    assert f"| {figures['episodes']} | {figures['distinct']} | {figures['completed']} |" in page
     assert "95" in page
     assert "one seed was trained" in page
     assert "make setup" in page
