@@ -10,6 +10,7 @@ from agents.models import save_model
 from configs import PROJECT, Settings, load
 from episodes import EpisodeStore, StoreUnavailableError
 from flows.evaluating import evaluate_model
+from flows.models import Trust
 from mario_env import make_vec
 from spool import waiting
 from tests.conftest import PASSWORD, Postgres
@@ -46,7 +47,7 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_away(
     logging.getLogger("tasks.evaluate").addHandler(stop)
     pattern = r"episodes wait in .*episodes\.spool.*--experiment judged"
     with caplog.at_level("INFO"), pytest.raises(StoreUnavailableError, match=pattern) as caught:
-        evaluate_model(str(model), count, settings, name)
+        evaluate_model(str(model), count, settings, Trust(anyway=True), name)
     logging.getLogger("tasks.evaluate").removeHandler(stop)
     left = waiting(spool)
     assert left >= count, "all of the second protocol, played while Postgres was away"
@@ -54,7 +55,7 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_away(
 
     postgres.start()
     with caplog.at_level("INFO"):
-        _, figures = evaluate_model(str(model), count, settings, name)
+        _, figures = evaluate_model(str(model), count, settings, Trust(anyway=True), name)
     assert "12 episodes were played before" in caplog.text
     assert {protocol: each["episodes"] for protocol, each in figures["protocols"].items()} == {"noop": count, "random": count}
     with EpisodeStore.open(postgres.url, home) as store:
