@@ -10,6 +10,7 @@ from agents.manifests import Manifest
 from agents.models import Agent, load_agent
 from agents.progress import PlayedEpisode, Progress, Recorded, TrainingResult
 from agents.provenance import Provenance, provenance
+from agents.shipped import load_shipped, ship, shipped_evaluation, weights_entry
 from agents.training import train
 
 __all__ = [
@@ -32,10 +33,14 @@ __all__ = [
     "evaluation_seed",
     "latest_checkpoint",
     "load_agent",
+    "load_shipped",
     "play_episodes",
     "protocol_environment",
     "provenance",
     "replay_bytes",
     "resolve_device",
+    "ship",
+    "shipped_evaluation",
     "train",
+    "weights_entry",
 ]

@@ -74,7 +74,6 @@ _PPO = (
     "n_epochs",
     "gae_lambda",
     "normalize_advantage",
-    "ent_coef",
     "vf_coef",
     "max_grad_norm",
     "target_kl",
@@ -187,6 +186,7 @@ def _arguments(config: Config, device: str) -> dict[str, Any]:
     arguments = {name: getattr(agent, name) for name in names}
     arguments["learning_rate"] = schedule(agent.learning_rate)
     if isinstance(agent, PPOConfig):
+        arguments["ent_coef"] = schedule(agent.ent_coef)
         arguments["clip_range"] = schedule(agent.clip_range)
         arguments["rollout_buffer_class"] = ChannelsLastRolloutBuffer if device == "cpu" else RolloutBuffer
         arguments["clip_range_vf"] = None if agent.clip_range_vf is None else schedule(agent.clip_range_vf)

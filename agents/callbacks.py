@@ -26,7 +26,7 @@ class StopLearning(Exception):  # noqa: N818 (not an error: it unwinds the libra
 
 
 class EpisodeSink(BaseCallback):
-    """Count frames and episodes, and hand each ended episode over."""
+    """Count frames and episodes, and hand each ended episode over, but for one whose process was lost."""
 
     def __init__(self, tally: Tally, on_episode: Callable[[PlayedEpisode], None]) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class EpisodeSink(BaseCallback):
     def _on_step(self) -> bool:
         for env_index, (info, done) in enumerate(zip(self.locals["infos"], self.locals["dones"], strict=True)):
             self._tally.frames += int(info["frames"])
-            if done:
+            if done and "worker_lost" not in info:
                 self._hand_over(env_index, info)
         return True
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -207,6 +209,7 @@ def counters(model: BaseAlgorithm, tally: Tally) -> dict[str, Any]:
         "exploration_rate": float(getattr(model, "exploration_rate", 0.0)),
         "refilling": getattr(model, "gradient_steps", None) == 0,  # see `agents.callbacks.RefillFirst`
         "tally": tally.to_json(),
+        "unwritten": _unwritten(model),
     }
 
 
@@ -218,7 +221,16 @@ def set_counters(model: BaseAlgorithm, values: Mapping[str, Any]) -> Tally:
     if isinstance(model, OffPolicyAlgorithm):
         model._n_calls = values["target_calls"]  # type: ignore[attr-defined]
         model.exploration_rate = values["exploration_rate"]  # type: ignore[attr-defined]
+    if hasattr(model, "_logger"):
+        for name, value in values.get("unwritten", {}).items():
+            model.logger.record(name, value)
     return Tally.from_json(values["tally"])
+
+
+def _unwritten(model: BaseAlgorithm) -> dict[str, float]:
+    """Metrics of the last update (losses, its rate) that are written with the next ones, but for NaN and infinities."""
+    values: Mapping[str, Any] = model.logger.name_to_value if hasattr(model, "_logger") else {}
+    return {name: float(value) for name, value in values.items() if isinstance(value, Real) and math.isfinite(value)}
 
 
 def _require_same(checkpoint: Checkpoint, config: Config) -> None:

@@ -6,12 +6,16 @@ what is left, and is still learned from. The total is rounded up to whole steps 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sb3_contrib import QRDQN
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.type_aliases import RolloutReturn, TrainFreq
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import RolloutReturn, Schedule, TrainFreq
+from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.exploration import Explores
@@ -50,7 +54,19 @@ class ExactQRDQN(ExactOffPolicy, QRDQN):
 
 
 class ExactPPO(PPO):
-    """Schulman et al. 2017."""
+    """Schulman et al. 2017; `ent_coef` may be a schedule, as the library's learning rate and clip range may."""
+
+    def __init__(
+        self, policy: type[ActorCriticPolicy], env: VecEnv, ent_coef: float | Schedule = 0.0, **arguments: Any
+    ) -> None:
+        self.ent_coef_schedule = FloatSchedule(ent_coef)
+        super().__init__(policy, env, ent_coef=self.ent_coef_schedule(1.0), **arguments)
+
+    def train(self) -> None:
+        """As in stable-baselines3, with the entropy's weight of this moment."""
+        self.ent_coef = self.ent_coef_schedule(self._current_progress_remaining)
+        self.logger.record("train/ent_coef", self.ent_coef)
+        super().train()
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int

@@ -99,8 +99,8 @@ def train(
         recorded: what the record holds already, for the cumulative metrics of a training that does not go on exactly; without
             it, the checkpoint's counts. After a kill the record has episodes that the checkpoint does not know of.
         until: ends the training early when it returns True; asked after every step.
-        before_checkpoint: called before each checkpoint, to make sure that the episodes so far are on record: a training that
-            goes on from it does not play them again.
+        before_checkpoint: called before each checkpoint, to make sure that episodes and metrics so far are on record: a
+            training that goes on from it does not play them again.
         on_checkpoint: called after each complete checkpoint.
         resume: False starts anew, beside what is on record, and deletes the checkpoints that are there.
 
@@ -118,10 +118,10 @@ def train(
         stack.enter_context(freed_memory_kept())
         stack.enter_context(keep_awake(config.train.keep_awake))
         request = stack.enter_context(StopRequest())
-        run = _start(config, env, directory, device or config.train.device, resume)
+        logger = Logger(folder=None, output_formats=list(writers))
+        run = _start(config, env, directory, device or config.train.device, resume, logger)
         run.before_checkpoint, run.on_checkpoint = before_checkpoint, on_checkpoint
         stack.callback(_release, run.model)
-        run.model.set_logger(Logger(folder=None, output_formats=list(writers)))
         if not run.exact:
             _adopt_record(run.tally, episode_indices, recorded)
         reached = run.learn(total_steps, request, on_episode, until)
@@ -194,7 +194,8 @@ class _Run:
             if bar:
                 bar.close()
         guard.check_losses()
-        statistics.dump()
+        if not request.requested:  # else the steps since the last ones are part of what goes on later
+            statistics.dump()
         if stop.gave_up:
             self._leave_rollout(request)
         return not request.requested
@@ -280,6 +281,7 @@ def _start(
     directory: Path,
     device: str,
     resume: bool,
+    logger: Logger,
 ) -> _Run:
     folder = checkpoints_folder(directory)
     remove_incomplete(folder)
@@ -288,11 +290,13 @@ def _start(
     checkpoint = latest_checkpoint(directory)
     if checkpoint is None:
         model = build(config, env, device=device)
+        model.set_logger(logger)
         # One that was killed before its first checkpoint is played again, with what it has on record.
         return _Run(config, directory, model, Tally(), exact=resume and obstacle(model) is None)
     # Another seed than at the start, for one that does not go on exactly: the same one would repeat the first random choices.
     seed = int(np.random.SeedSequence([config.seed, checkpoint.steps]).generate_state(1)[0] >> 1)
     model = build(config, env, device=device, seed=seed)
+    model.set_logger(logger)
     restored = restore(checkpoint, config, model)
     going_on = f"going on from {checkpoint.path} at step {checkpoint.steps:,}"
     if restored.inexact is None:

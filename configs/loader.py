@@ -85,9 +85,9 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 (hex) of what determines the experiment: the configuration without its name and description."""
+    """SHA-256 (hex) of what determines the experiment: the configuration but for names and when workers restart."""
     values = to_dict(config)
-    del values["name"], values["description"]
+    del values["name"], values["description"], values["retry"]["worker_timeout"], values["retry"]["worker_restarts"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -159,7 +159,7 @@ class PPOConfig(_AgentBase):
     clip_range: Rate = 0.2
     clip_range_vf: Rate | None = None
     normalize_advantage: bool = True
-    ent_coef: float = Field(0.01, ge=0)
+    ent_coef: Annotated[float, Field(ge=0)] | LinearSchedule = 0.01
     vf_coef: float = Field(0.5, ge=0)
     max_grad_norm: float = Field(0.5, gt=0)
     target_kl: float | None = Field(None, gt=0)
@@ -244,6 +244,8 @@ class RetryConfig(Section):
 
     attempts: int = Field(3, ge=0, description="retries after the first failure")
     delay_seconds: float = Field(10.0, ge=0, description="wait before the first retry; doubles each time")
+    worker_timeout: float = Field(60.0, gt=0, description="nes-py: seconds without an answer after which a process is killed")
+    worker_restarts: int = Field(3, ge=0, description="nes-py: how often a lost process is started anew within one episode")
 
 
 class Config(Section):

@@ -96,6 +96,22 @@ def test_linear_schedules_run_over_the_whole_training() -> None:
     assert model.clip_range(0.5) == pytest.approx(0.15)  # type: ignore[operator]
 
 
+def test_the_weight_of_entropy_falls_while_ppo_learns() -> None:
+    config = toy_config("ppo", agent={"ent_coef": {"start": 0.08, "end": 0.0}, "n_steps": 16, "batch_size": 16})
+    model = build(config, toy_vec(n_envs=1), device="cpu")
+    assert isinstance(model, PPO)
+    weights = [model.ent_coef]
+
+    def note_changes(*_: object) -> bool:
+        if model.ent_coef != weights[-1]:
+            weights.append(model.ent_coef)
+        return True
+
+    model.learn(64, callback=note_changes)
+
+    assert [*weights, model.ent_coef] == pytest.approx([0.08, 0.06, 0.04, 0.02, 0.0])
+
+
 def test_a_linear_schedule_can_be_pickled_and_never_leaves_its_ends() -> None:
     falling = schedule(LinearSchedule(start=1.0, end=0.25))
 

@@ -170,6 +170,7 @@ def test_the_hash_is_of_the_experiment_not_of_its_name() -> None:
     config = load("ppo")
     renamed = config.model_copy(update={"name": "other", "description": "other"})
     assert config_hash(renamed) == config_hash(config)
+    assert config_hash(load("ppo", ["retry.worker_timeout=5.0", "retry.worker_restarts=0"])) == config_hash(config)
     assert config_hash(load("ppo", ["seed=1"])) != config_hash(config)
 
 

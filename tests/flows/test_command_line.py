@@ -19,7 +19,20 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 def test_help_names_every_command(mario: Any) -> None:
     done = mario("--help")
     assert done.returncode == 0
-    for command in ("run", "evaluate", "report", "watch", "episodes", "check", "ui", "presets", "stop", "database"):
+    for command in (
+        "run",
+        "evaluate",
+        "keep",
+        "ship",
+        "report",
+        "watch",
+        "episodes",
+        "check",
+        "ui",
+        "presets",
+        "stop",
+        "database",
+    ):
         assert f" {command} " in done.stdout
 
 
