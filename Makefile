@@ -48,7 +48,7 @@ types: $(READY)
 pytest: $(READY)
 	@$(BIN)/python -m pytest
 
-faults: $(READY) ## kill whole runs again and again, and compare (half an hour)
+faults: $(READY) ## kill whole runs again and again, take their Postgres away, compare (half an hour)
 	@$(BIN)/python -m pytest -m faults -n0 tests/faults
 
 check: $(READY) ## the smoke test alone: seconds, and says what would fail later

@@ -4,12 +4,13 @@
 import mario_env  # noqa: F401  # isort: split
 from agents.algorithms import build, replay_bytes, resolve_device
 from agents.checkpoints import Checkpoint, latest_checkpoint
-from agents.errors import AgentError, CheckpointError, DeviceError, NonFiniteError, TrainingInterrupted
+from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError, TrainingInterrupted
 from agents.evaluation import episodes_to_play, evaluation_seed, play_episodes, protocol_environment
 from agents.manifests import Manifest
 from agents.models import Agent, load_agent
 from agents.progress import PlayedEpisode, Progress, Recorded, TrainingResult
 from agents.provenance import Provenance, provenance
+from agents.shipped import load_shipped, ship, shipped_evaluation, weights_entry
 from agents.training import train
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "DeviceError",
+    "DeviceLostError",
     "Manifest",
     "NonFiniteError",
     "PlayedEpisode",
@@ -31,10 +33,14 @@ __all__ = [
     "evaluation_seed",
     "latest_checkpoint",
     "load_agent",
+    "load_shipped",
     "play_episodes",
     "protocol_environment",
     "provenance",
     "replay_bytes",
     "resolve_device",
+    "ship",
+    "shipped_evaluation",
     "train",
+    "weights_entry",
 ]

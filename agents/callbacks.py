@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class StopLearning(Exception):  # noqa: N818 (not an error: it unwinds the libra
 
 
 class EpisodeSink(BaseCallback):
-    """Count frames and episodes, and hand each ended episode over."""
+    """Count frames and episodes, and hand each ended episode over, but for one whose process was lost."""
 
     def __init__(self, tally: Tally, on_episode: Callable[[PlayedEpisode], None]) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class EpisodeSink(BaseCallback):
     def _on_step(self) -> bool:
         for env_index, (info, done) in enumerate(zip(self.locals["infos"], self.locals["dones"], strict=True)):
             self._tally.frames += int(info["frames"])
-            if done:
+            if done and "worker_lost" not in info:
                 self._hand_over(env_index, info)
         return True
 
@@ -57,16 +57,19 @@ class EpisodeSink(BaseCallback):
 
 
 class PeriodicCheckpoint(BaseCallback):
-    """Call `save` every so many decisions, between an update and the next rollout."""
+    """Call `save` every so many decisions and at `milestones`, between an update and the next rollout."""
 
-    def __init__(self, every: int, save: Callable[[], None]) -> None:
+    def __init__(self, every: int, save: Callable[[], None], milestones: Sequence[int] = ()) -> None:
         super().__init__()
         self._every = every
+        self._milestones = milestones
         self._save = save
         self._due = every
 
     def _on_training_start(self) -> None:
-        self._due = (self.model.num_timesteps // self._every + 1) * self._every
+        steps = self.model.num_timesteps
+        ahead = [milestone for milestone in self._milestones if milestone > steps]
+        self._due = min([(steps // self._every + 1) * self._every, *ahead])
 
     def _on_rollout_start(self) -> None:
         if self.model.num_timesteps >= self._due:

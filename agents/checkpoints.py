@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,7 @@ from agents.moment import MOMENT_ARRAYS, obstacle, put_back, read_moment, take, 
 from agents.progress import Tally
 from agents.replay import load_replay, save_replay
 from configs import Config, ConfigError, config_hash, from_dict, to_dict
+from configs.schema import TrainConfig
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +113,7 @@ def save_checkpoint(
         CheckpointError: it could not be written; those before are untouched.
     """
     folder = checkpoints_folder(directory)
-    target = folder / f"step-{model.num_timesteps:09d}"
+    target = folder / _folder_name(model.num_timesteps)
 
     def write(aside: Path) -> Manifest:
         write_model(aside, config, model)
@@ -127,7 +130,7 @@ def save_checkpoint(
         return describe("checkpoint", config, model)
 
     manifest = write_folder(target, write)
-    _retire(folder, target, config.train.keep_checkpoints)
+    _retire(folder, target, config.train)
     return Checkpoint(target, manifest.steps, manifest)
 
 
@@ -208,6 +211,7 @@ def counters(model: BaseAlgorithm, tally: Tally) -> dict[str, Any]:
         "exploration_rate": float(getattr(model, "exploration_rate", 0.0)),
         "refilling": getattr(model, "gradient_steps", None) == 0,  # see `agents.callbacks.RefillFirst`
         "tally": tally.to_json(),
+        "unwritten": _unwritten(model),
     }
 
 
@@ -219,7 +223,16 @@ def set_counters(model: BaseAlgorithm, values: Mapping[str, Any]) -> Tally:
     if isinstance(model, OffPolicyAlgorithm):
         model._n_calls = values["target_calls"]  # type: ignore[attr-defined]
         model.exploration_rate = values["exploration_rate"]  # type: ignore[attr-defined]
+    if hasattr(model, "_logger"):
+        for name, value in values.get("unwritten", {}).items():
+            model.logger.record(name, value)
     return Tally.from_json(values["tally"])
+
+
+def _unwritten(model: BaseAlgorithm) -> dict[str, float]:
+    """Metrics of the last update (losses, its rate) that are written with the next ones, but for NaN and infinities."""
+    values: Mapping[str, Any] = model.logger.name_to_value if hasattr(model, "_logger") else {}
+    return {name: float(value) for name, value in values.items() if isinstance(value, Real) and math.isfinite(value)}
 
 
 def _require_same(checkpoint: Checkpoint, config: Config) -> None:
@@ -249,17 +262,33 @@ def _differences(prefix: str, saved: Any, current: Any) -> list[str]:
     return [] if saved == current else [prefix]
 
 
-def _retire(folder: Path, newest: Path, keep: int) -> None:
-    """Keep the `keep` newest; the replay buffer, by far the largest file, only with the newest."""
+def _retire(folder: Path, newest: Path, train: TrainConfig) -> None:
+    """Keep the `keep_checkpoints` newest and those of `milestones`; the replay buffer, by far the largest file, only with the
+    newest.
+    """
     remove_incomplete(folder)
     older = [path for path in _newest_first(folder) if path.name < newest.name]
+    kept = {*older[: train.keep_checkpoints - 1], *_of_milestones([newest, *older], train.milestones)}
     try:
-        for path in older[keep - 1 :]:
-            shutil.rmtree(path)
-        for path in older[: keep - 1]:
-            _drop_replay(path)
+        for path in older:
+            if path in kept:
+                _drop_replay(path)
+            else:
+                shutil.rmtree(path)
     except OSError as error:
         _log.warning("an older checkpoint could not be deleted: %s", error)
+
+
+def _of_milestones(newest_first: Sequence[Path], milestones: Sequence[int]) -> Iterator[Path]:
+    """Of each milestone that was reached, the first checkpoint from it on. It is kept from then on, so it stays the first."""
+    for milestone in milestones:
+        reached = [path for path in newest_first if path.name >= _folder_name(milestone)]
+        if reached:
+            yield reached[-1]
+
+
+def _folder_name(steps: int) -> str:
+    return f"step-{steps:09d}"
 
 
 def _drop_replay(path: Path) -> None:

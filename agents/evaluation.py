@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.models import Agent
 from agents.progress import PlayedEpisode
 from agents.threads import torch_threads
-from configs import PROTOCOLS, EnvironmentConfig, EvaluateConfig, Protocol
+from configs import PROTOCOLS, EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
 from mario_env import make_vec
 
 # Keeps an evaluation's seeds apart from the training's, which are the configuration's seed and its successors.
@@ -48,6 +48,7 @@ def play_episodes(
     seed: int,
     on_episode: Callable[[PlayedEpisode], None],
     processes: bool = True,
+    retry: RetryConfig | None = None,
 ) -> int:
     """Play `episodes_to_play` episodes under `protocol`, in `evaluate.n_envs` processes.
 
@@ -62,20 +63,21 @@ def play_episodes(
         seed: the experiment's; `evaluation_seed` derives the environments' and the actions' from it.
         on_episode: called for each counted episode. `global_step` is the agent's age in decisions.
         processes: False plays in this process (for tests).
+        retry: see `mario_env.make_vec`. An episode whose process was lost does not count; another is played.
 
     Returns:
         The number of episodes handed over.
 
     Raises:
         ValueError: there is no agent and the protocol is not ``random``.
-        WorkerError: an environment's process died.
+        WorkerError: an environment's process died again and again.
     """
     if agent is None and protocol != "random":
         raise ValueError(f"the protocol {protocol} needs an agent; only random does without")
     count = episodes_to_play(protocol, evaluate)
     n_envs = min(evaluate.n_envs, count)
     derived = evaluation_seed(seed, protocol)
-    env = make_vec(protocol_environment(config, protocol, evaluate), n_envs, seed=derived, processes=processes)
+    env = make_vec(protocol_environment(config, protocol, evaluate), n_envs, seed=derived, processes=processes, retry=retry)
     try:
         # A batch of a few observations is too little work to share, and the games want the other cores.
         with torch_threads(1):
@@ -117,7 +119,9 @@ def _play(
         for env_index in np.flatnonzero(dones):
             if played[env_index] == quotas[env_index]:
                 continue  # plays on only because the others have not finished
-            summary = infos[env_index]["episode_summary"]
+            summary = infos[env_index].get("episode_summary")
+            if summary is None:
+                continue  # its process was lost
             episode = PlayedEpisode(summary, int(env_index), played[env_index], steps, exploration, datetime.now(UTC))
             played[env_index] += 1
             on_episode(episode)

@@ -123,6 +123,11 @@ def verify(folder: Path) -> Manifest:
     return manifest
 
 
+def file_entry(path: Path) -> FileEntry:
+    """Size and SHA-256 of the file at `path`."""
+    return FileEntry(path.stat().st_size, _sha256(path))
+
+
 def verify_file(path: Path, entry: FileEntry) -> None:
     """Compare one file with its entry; raises CheckpointError naming file and fault."""
     try:
@@ -160,7 +165,7 @@ def _write_aside(aside: Path, target: Path, write: Callable[[Path], Manifest]) -
     files = {}
     for path in sorted(aside.iterdir()):
         _sync(path)
-        files[path.name] = FileEntry(path.stat().st_size, _sha256(path))
+        files[path.name] = file_entry(path)
     manifest = Manifest(**{**manifest.__dict__, "files": files})
     aside.chmod(0o755)  # mkdtemp's 0700 would keep a second user of the machine from reading a shared model
     _write_json(aside / MANIFEST, manifest.to_json())

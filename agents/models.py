@@ -130,28 +130,38 @@ def load_agent(path: Path, device: str = "cpu") -> Agent:
         if file.name not in manifest.files:
             raise CheckpointError(f"{folder / MANIFEST}: does not list {file.name}")
         verify_file(file, manifest.files[file.name])
-    return _assemble(archive, manifest, _read_config(folder / CONFIG), device)
+    return load_weights(archive, manifest, _read_config(folder / CONFIG), device)
 
 
-def _assemble(archive: Path, manifest: Manifest, config: Config, device: str) -> Agent:
+def load_weights(file: Path, manifest: Manifest, config: Config, device: str = "cpu") -> Agent:
+    """An agent whose weights are in `file`: a zip of stable-baselines3's, or a policy's tensors (``.pth``).
+
+    Only tensors are read. The file is not compared with the manifest here.
+
+    Raises:
+        CheckpointError: the file is not readable, or its weights are of another network.
+        DeviceError: `device` is "cuda" and there is none.
+    """
     space = gym.spaces.Box(0, 255, manifest.observation_shape, np.uint8)
     policy = build_policy(config, space, manifest.n_actions, device=device)
     try:
-        policy.load_state_dict(_read_weights(archive, policy.device), strict=True)
+        policy.load_state_dict(_read_weights(file, policy.device), strict=True)
     except (RuntimeError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{archive}: its weights do not fit the configured network: {error}") from None
+        raise CheckpointError(f"{file}: its weights do not fit the configured network: {error}") from None
     policy.set_training_mode(False)
     exploration = 0.0 if config.agent.algorithm == "ppo" else config.agent.exploration_final_eps
     return Agent(policy, manifest, config, exploration)
 
 
-def _read_weights(archive: Path, device: torch.device) -> Mapping[str, Any]:
+def _read_weights(file: Path, device: torch.device) -> Mapping[str, Any]:
     try:
-        with zipfile.ZipFile(archive) as members:
-            data = io.BytesIO(members.read(_WEIGHTS))
+        data = io.BytesIO(file.read_bytes())
+        if file.suffix == ".zip":
+            with zipfile.ZipFile(data) as members:
+                data = io.BytesIO(members.read(_WEIGHTS))
         weights: Mapping[str, Any] = torch.load(data, map_location=device, weights_only=True)
     except Exception as error:  # zip, zlib, torch and pickle each have their own ways to say that bytes are wrong
-        raise CheckpointError(f"{archive}: no readable weights ({type(error).__name__}: {error})") from None
+        raise CheckpointError(f"{file}: no readable weights ({type(error).__name__}: {error})") from None
     return weights
 
 

@@ -88,11 +88,17 @@ class RecentEpisode:
 
 @dataclass
 class Tally:
-    """Counts of a training, saved with each checkpoint."""
+    """Counts of a training, saved with each checkpoint.
+
+    Attributes:
+        written_steps: decisions when metrics were last written; with `written_episodes` it fixes when they are written next.
+    """
 
     frames: int = 0
     episodes: int = 0
     reward_sum: float = 0.0
+    written_steps: int = 0
+    written_episodes: int = 0
     next_index: dict[int, int] = field(default_factory=dict)
     recent: deque[RecentEpisode] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
@@ -127,6 +133,9 @@ class Tally:
             frames=values["frames"],
             episodes=values["episodes"],
             reward_sum=values["reward_sum"],
+            # Checkpoints of older versions do not say.
+            written_steps=values.get("written_steps", 0),
+            written_episodes=values.get("written_episodes", 0),
             next_index={int(index): count for index, count in values["next_index"].items()},
             recent=deque((RecentEpisode(**episode) for episode in values["recent"]), maxlen=WINDOW),
         )

@@ -40,13 +40,13 @@ class Statistics(BaseCallback):
     def _on_training_start(self) -> None:
         steps, episodes, now = self.model.num_timesteps, self._tally.episodes, time.perf_counter()
         self._line_episodes, self._line_steps, self._line_time = episodes, steps, now
-        self._dump_episodes, self._dump_steps, self._dump_time = episodes, steps, now
+        self._rate_steps, self._rate_time = steps, now
 
     def _on_step(self) -> bool:
         if self._tally.episodes - self._line_episodes >= self._every:
             self._say()
-        since = self.model.num_timesteps - self._dump_steps
-        enough = self._tally.episodes - self._dump_episodes >= self._every and since >= _MIN_STEPS_BETWEEN_DUMPS
+        since = self.model.num_timesteps - self._tally.written_steps
+        enough = self._tally.episodes - self._tally.written_episodes >= self._every and since >= _MIN_STEPS_BETWEEN_DUMPS
         if enough or since >= _MAX_STEPS_BETWEEN_DUMPS:
             self.dump()
         return True
@@ -54,10 +54,11 @@ class Statistics(BaseCallback):
     def dump(self) -> None:
         """Write all metrics, stamped with the current step, unless that was done at this step."""
         steps, now = self.model.num_timesteps, time.perf_counter()
-        if steps == self._dump_steps:
+        if steps == self._tally.written_steps:
             return
-        rate = _rate(steps - self._dump_steps, now - self._dump_time)
-        self._dump_episodes, self._dump_steps, self._dump_time = self._tally.episodes, steps, now
+        rate = _rate(steps - self._rate_steps, now - self._rate_time)
+        self._rate_steps, self._rate_time = steps, now
+        self._tally.written_steps, self._tally.written_episodes = steps, self._tally.episodes
         if isinstance(self.model, DefersLosses):
             self.model.read_losses()
         self._record_window()

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from agents.checkpoints import (
     set_counters,
 )
 from agents.deferred_losses import DefersLosses
-from agents.errors import CheckpointError, NonFiniteError, TrainingInterrupted
+from agents.errors import CheckpointError, DeviceLostError, NonFiniteError, TrainingInterrupted, is_device_lost
 from agents.interruption import StopRequest
 from agents.keep_awake import keep_awake
 from agents.manifests import remove_incomplete
@@ -100,8 +100,8 @@ def train(
         recorded: what the record holds already, for the cumulative metrics of a training that does not go on exactly; without
             it, the checkpoint's counts. After a kill the record has episodes that the checkpoint does not know of.
         until: ends the training early when it returns True; asked after every step.
-        before_checkpoint: called before each checkpoint, to make sure that the episodes so far are on record: a training that
-            goes on from it does not play them again.
+        before_checkpoint: called before each checkpoint, to make sure that episodes and metrics so far are on record: a
+            training that goes on from it does not play them again.
         on_checkpoint: called after each complete checkpoint.
         resume: False starts anew, beside what is on record, and deletes the checkpoints that are there.
 
@@ -111,6 +111,7 @@ def train(
         CheckpointError: the checkpoint belongs to another agent, or the final model could not be written.
         WorkerError: an environment's process died; a checkpoint was written first.
         DeviceError: the device is "cuda" and there is none.
+        DeviceLostError: the GPU failed for as long as this process lives; a new one can go on from the last checkpoint.
     """
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -118,10 +119,10 @@ def train(
         stack.enter_context(freed_memory_kept())
         stack.enter_context(keep_awake(config.train.keep_awake))
         request = stack.enter_context(StopRequest())
-        run = _start(config, env, directory, device or config.train.device, resume)
+        logger = Logger(folder=None, output_formats=list(writers))
+        run = _start(config, env, directory, device or config.train.device, resume, logger)
         run.before_checkpoint, run.on_checkpoint = before_checkpoint, on_checkpoint
         stack.callback(_release, run.model)
-        run.model.set_logger(Logger(folder=None, output_formats=list(writers)))
         if not run.exact:
             _adopt_record(run.tally, episode_indices, recorded)
         reached = run.learn(total_steps, request, on_episode, until)
@@ -170,7 +171,7 @@ class _Run:
             EpisodeSink(self.tally, on_episode),
             statistics,
             guard,
-            PeriodicCheckpoint(self.config.train.checkpoint_every, self.save_checkpoint),
+            PeriodicCheckpoint(self.config.train.checkpoint_every, self.save_checkpoint, self.config.train.milestones),
             stop,
         ]
         callbacks += [] if isinstance(self.model, OffPolicyAlgorithm) else [RolloutStart(self._note_beginning)]
@@ -186,13 +187,18 @@ class _Run:
             raise
         except _WORKER_FAILURES as error:
             self._survive(error, request)
+        except RuntimeError as error:
+            if is_device_lost(error):
+                raise self._device_lost(error) from error
+            raise
         finally:
             if bar:
                 bar.close()
         if isinstance(self.model, DefersLosses):
             self.model.read_losses()
         guard.check_losses()
-        statistics.dump()
+        if not request.requested:  # else the steps since the last ones are part of what goes on later
+            statistics.dump()
         if stop.gave_up:
             self._leave_rollout(request)
         return not request.requested
@@ -216,6 +222,15 @@ class _Run:
         if "found invalid values" in str(error):
             last = self.checkpoint.path if self.checkpoint else None
             raise NonFiniteError(self.model.num_timesteps, "the policy's output", math.nan, last) from None
+
+    def _device_lost(self, error: RuntimeError) -> DeviceLostError:
+        """No checkpoint of this moment is possible: the weights are on the device."""
+        kept = f"the last checkpoint is {self.checkpoint.path}" if self.checkpoint else "there is no checkpoint yet"
+        fault = str(error).partition("\n")[0]
+        return DeviceLostError(
+            f"the device failed at step {self.model.num_timesteps} ({fault}) and stays unusable for this process; {kept}. "
+            "Give the command again: a new process goes on from there"
+        )
 
     def _survive(self, error: Exception, request: StopRequest) -> None:
         """An environment's process died. In an interruption: go on to its checkpoint. Else keep what was learned and raise."""
@@ -269,6 +284,7 @@ def _start(
     directory: Path,
     device: str,
     resume: bool,
+    logger: Logger,
 ) -> _Run:
     folder = checkpoints_folder(directory)
     remove_incomplete(folder)
@@ -277,11 +293,13 @@ def _start(
     checkpoint = latest_checkpoint(directory)
     if checkpoint is None:
         model = build(config, env, device=device)
+        model.set_logger(logger)
         # One that was killed before its first checkpoint is played again, with what it has on record.
         return _Run(config, directory, model, Tally(), exact=resume and obstacle(model) is None)
     # Another seed than at the start, for one that does not go on exactly: the same one would repeat the first random choices.
     seed = int(np.random.SeedSequence([config.seed, checkpoint.steps]).generate_state(1)[0] >> 1)
     model = build(config, env, device=device, seed=seed)
+    model.set_logger(logger)
     restored = restore(checkpoint, config, model)
     going_on = f"going on from {checkpoint.path} at step {checkpoint.steps:,}"
     if restored.inexact is None:
@@ -311,4 +329,5 @@ def _release(model: BaseAlgorithm) -> None:
         model.__dict__.pop(name, None)
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # a lost device answers this too with its error, which is on its way already
+            torch.cuda.empty_cache()

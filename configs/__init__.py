@@ -2,7 +2,7 @@
 
 from configs.errors import ConfigError
 from configs.loader import config_hash, from_dict, load, preset_names, to_dict
-from configs.schema import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol
+from configs.schema import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
 from configs.settings import LOGGERS, PROJECT, Settings
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "EnvironmentConfig",
     "EvaluateConfig",
     "Protocol",
+    "RetryConfig",
     "Settings",
     "config_hash",
     "from_dict",

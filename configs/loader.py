@@ -6,6 +6,7 @@ comes last. Whatever is wrong is found here, before any work, and is said with f
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pydantic_core import ErrorDetails
 from configs.errors import ConfigError
 from configs.nearest import nearest, valid_keys
 from configs.schema import ALGORITHMS, Config
-from configs.source import Document, parse_value, read_document
+from configs.source import MAX_DEPTH, Document, parse_value, read_document
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -25,6 +26,15 @@ _EXTENDS = "extends"
 
 # Keys of earlier versions that no longer mean anything: stored configurations may still have them.
 _RETIRED = (("agent", "optimize_memory_usage"),)
+
+_MAX_FAULTS = 50  # that are named at once
+_MAX_CHAIN = 16  # presets that extend one another
+
+_MAX_SHOWN = 200  # characters of an override
+
+_shortened = reprlib.Repr()
+_shortened.maxstring = _shortened.maxother = 80
+_shortened.maxlist = _shortened.maxdict = 8
 
 
 def preset_names() -> list[str]:
@@ -52,8 +62,6 @@ def load(preset: str, overrides: Iterable[str] = ()) -> Config:
         return Config.model_validate(document.values)
     except ValidationError as error:
         raise ConfigError(_explain(error, document)) from None
-    except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply") from None
 
 
 def from_dict(values: Mapping[str, Any], source: str) -> Config:
@@ -62,6 +70,8 @@ def from_dict(values: Mapping[str, Any], source: str) -> Config:
     Raises:
         ConfigError: it does not fit this version's schema; the message names `source`.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{source}: expected keys and values, not {_shortened.repr(values)}")
     document = Document(Path(source), _without_retired(values), {})
     try:
         return Config.model_validate(document.values)
@@ -75,9 +85,9 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 (hex) of what determines the experiment: the configuration without its name and description."""
+    """SHA-256 (hex) of what determines the experiment: the configuration but for names and when workers restart."""
     values = to_dict(config)
-    del values["name"], values["description"]
+    del values["name"], values["description"], values["retry"]["worker_timeout"], values["retry"]["worker_restarts"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -93,7 +103,7 @@ def _without_retired(values: Mapping[str, Any]) -> dict[str, Any]:
 def _preset_path(preset: str) -> Path:
     if preset.endswith((".yaml", ".yml")):
         path = Path(preset)
-        if not path.is_file():
+        if not _is_file(path):
             raise ConfigError(f"{preset}: no such file")
         return path
     path = PRESETS / f"{preset}.yaml"
@@ -106,20 +116,29 @@ def _preset_path(preset: str) -> Path:
     return path
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or no name at all
+        return False
+
+
 def _resolve(path: Path, chain: tuple[Path, ...]) -> Document:
     """Read `path` and merge it over what it extends."""
     path = path.resolve()
     if path in chain:
         names = " -> ".join(step.name for step in (*chain, path))
         raise ConfigError(f"{chain[-1]}: extends goes in a circle: {names}")
+    if len(chain) == _MAX_CHAIN:
+        raise ConfigError(f"{chain[-1]}: more than {_MAX_CHAIN} presets extend one another")
     document = read_document(path)
     parent = document.values.pop(_EXTENDS, None)
     if parent is None:
         return document
     if not isinstance(parent, str):
-        raise ConfigError(f"{document.place((_EXTENDS,))}: extends: name one preset, not {parent!r}")
+        raise ConfigError(f"{document.place((_EXTENDS,))}: extends: name one preset, not {_shortened.repr(parent)}")
     sibling = path.parent / parent
-    parent_path = sibling if parent.endswith((".yaml", ".yml")) and sibling.is_file() else _preset_path(parent)
+    parent_path = sibling if parent.endswith((".yaml", ".yml")) and _is_file(sibling) else _preset_path(parent)
     base = _resolve(parent_path, (*chain, path))
     for own in ("name", "description"):
         base.values.pop(own, None)
@@ -151,10 +170,12 @@ def _merge_values(base: dict[str, Any], over: Mapping[str, Any]) -> None:
 
 def _apply_override(document: Document, override: str) -> None:
     name, separator, text = override.partition("=")
-    place = f"--set {override}"
+    place = f"--set {override}" if len(override) <= _MAX_SHOWN else f"--set {override[:_MAX_SHOWN]}…"
     if not separator or not name.strip():
         raise ConfigError(f"{place}: write it as section.key=value, for example train.total_steps=60000")
     keys = tuple(part.strip() for part in name.split("."))
+    if len(keys) > MAX_DEPTH:
+        raise ConfigError(f"{place}: nested too deeply")
     value = parse_value(text, place)
     values: Any = document.values
     for index, key in enumerate(keys[:-1]):
@@ -173,21 +194,19 @@ def _apply_override(document: Document, override: str) -> None:
 
 def _explain(error: ValidationError, document: Document) -> str:
     """All faults of `error`, a line each: place, key, what is wrong, the nearest valid key."""
-    faults: dict[tuple[str, ...], list[str]] = {}
-    for detail in error.errors():
-        path = _path_in(detail, document.values)
-        message = _message(detail, path)
-        messages = faults.setdefault(path, [])
-        if message not in messages:
-            messages.append(message)
+    details: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        details.setdefault(_path_in(detail, document.values), []).append(detail)
     # A mapping given for "a number or a mapping": what is wrong inside the mapping is the fault, not that it is no number.
-    for path in list(faults):
-        if any(other != path and other[: len(path)] == path for other in faults) and len(path) > 1:
-            del faults[path]
-    return "\n".join(
-        f"{document.place(path)}: {'.'.join(path) + ': ' if path else ''}{' or '.join(messages)}"
-        for path, messages in faults.items()
-    )
+    above = {path[:length] for path in details for length in range(2, len(path))}
+    paths = [path for path in details if path not in above]
+    lines = []
+    for path in paths[:_MAX_FAULTS]:
+        messages = dict.fromkeys(_message(detail, path) for detail in details[path])
+        lines.append(f"{document.place(path)}: {'.'.join(path) + ': ' if path else ''}{' or '.join(messages)}")
+    if len(paths) > _MAX_FAULTS:
+        lines.append(f"{document.path}: and {len(paths) - _MAX_FAULTS} more")
+    return "\n".join(lines)
 
 
 def _path_in(detail: ErrorDetails, values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -225,9 +244,9 @@ def _message(detail: ErrorDetails, path: tuple[str, ...]) -> str:
         hint = nearest(tag, ALGORITHMS)
         return f"{tag!r} is unknown; " + (f"did you mean {hint}? " if hint else "") + f"There are {', '.join(ALGORITHMS)}"
     if kind == "model_type":
-        return f"expected keys and values, not {detail['input']!r}"
+        return f"expected keys and values, not {_shortened.repr(detail['input'])}"
     message = detail["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     if kind == "value_error" or isinstance(detail["input"], Mapping | BaseModel):
         return message
-    return f"{message}, not {detail['input']!r}"
+    return f"{message}, not {_shortened.repr(detail['input'])}"

@@ -184,7 +184,10 @@ class TrainConfig(Section):
     )
     overlap: bool = Field(False, description="dqn, qrdqn: learn while the environments play; acts one update behind")
     checkpoint_every: int = Field(100_000, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1, description="older ones are deleted")
+    keep_checkpoints: int = Field(2, ge=1, description="older ones are deleted, but for milestones")
+    milestones: list[Annotated[int, Field(ge=1)]] = Field(
+        [], max_length=100, description="steps at which a checkpoint is written that is never deleted"
+    )
     checkpoint_replay_buffer: bool = Field(True, description="save the replay buffer with the newest checkpoint")
     statistics_every: int = Field(4, ge=1, description="episodes between lines of statistics on the console")
     progress_bar: bool = True
@@ -245,6 +248,8 @@ class RetryConfig(Section):
 
     attempts: int = Field(3, ge=0, description="retries after the first failure")
     delay_seconds: float = Field(10.0, ge=0, description="wait before the first retry; doubles each time")
+    worker_timeout: float = Field(60.0, gt=0, description="nes-py: seconds without an answer after which a process is killed")
+    worker_restarts: int = Field(3, ge=0, description="nes-py: how often a lost process is started anew within one episode")
 
 
 class Config(Section):

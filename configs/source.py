@@ -10,15 +10,47 @@ import yaml
 from configs.errors import ConfigError
 
 # A preset is a page of text. The limits stop a file that was given by mistake, or made to exhaust memory.
-_MAX_BYTES = 1_000_000
-_MAX_DEPTH = 32
+_MAX_BYTES = 16 * 1024
+MAX_DEPTH = 32
+# Python takes a time that grows with the square of the length to read a number, and refuses to print a very long one.
+_MAX_NUMBER_LENGTH = 100
+_MAX_INTEGER = 2**53  # beyond, a number is no longer the same when it has been a JSON or floating-point number
 
-# What lists and mappings are without a tag (!…) of their own; a tag may ask for any Python object.
-_COLLECTIONS = ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
+# What values are without a tag (!…) of their own; a tag may ask for any Python object.
+_TAG = "tag:yaml.org,2002:"
+_COLLECTIONS = (_TAG + "seq", _TAG + "map")
+_TEXT = _TAG + "str"
+_SCALARS = (_TEXT, *(_TAG + kind for kind in ("null", "bool", "int", "float", "timestamp")))
+
+# Half of a UTF-16 pair has no UTF-8, and Postgres stores no NUL: such text would fail later.
+_UNSTORABLE = re.compile("[\\x00\\ud800-\\udfff]")
+
+
+class _RefusedError(yaml.MarkedYAMLError):
+    """Valid YAML that a preset may not use."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML, with `1e-4` read as the number that everybody means by it (YAML 1.1 wants a dot before the e)."""
+    """Safe YAML, with `1e-4` read as the number that everybody means by it (YAML 1.1 wants a dot before the e).
+
+    Aliases and deep nesting are refused at the first one, before anything is built from them.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            self._refuse(f"aliases (*{event.anchor}) are not supported; write the value out", event)
+        if self._depth > MAX_DEPTH:
+            self._refuse("nested too deeply", event)
+        self._depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def _refuse(self, problem: str, event: yaml.Event) -> None:
+        raise _RefusedError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
 _Loader.add_implicit_resolver(
@@ -57,11 +89,10 @@ def read_document(path: Path) -> Document:
         ConfigError: it cannot be read, is no YAML, is no mapping, names a key twice, or uses aliases.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > _MAX_BYTES:
-        raise ConfigError(f"{path}: {len(content)} bytes is no preset (at most {_MAX_BYTES})")
     return parse_document(content, path)
 
 
@@ -88,21 +119,17 @@ def parse_value(text: str, place: str) -> Any:
 
 
 def _compose(content: bytes, place: str) -> yaml.Node | None:
+    if len(content) > _MAX_BYTES:
+        raise ConfigError(f"{place}: more than {_MAX_BYTES} bytes is no preset")
     try:
-        for event in list(yaml.parse(content, Loader=_Loader)):
-            if isinstance(event, yaml.AliasEvent):
-                raise ConfigError(f"{place}: aliases (*{event.anchor}) are not supported; write the value out")
         node: yaml.Node | None = yaml.compose(content, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{place}{line}: no valid YAML: {error.problem or error.context}") from None
+        fault = "" if isinstance(error, _RefusedError) else "no valid YAML: "
+        raise ConfigError(f"{place}{line}: {fault}{error.problem or error.context}") from None
     except (yaml.YAMLError, UnicodeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError(f"{place}: no valid YAML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{place}: nested too deeply") from None
     return node
 
 
@@ -116,7 +143,7 @@ def _mapping(node: yaml.MappingNode, path: tuple[str, ...], document: Document) 
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
             raise ConfigError(f"{document.path}:{line}: a key must be a word, not {_kind(key_node)}")
-        key = str(key_node.value)
+        key = _storable(str(key_node.value), f"{document.path}:{line}")
         if key in values:
             raise ConfigError(f"{document.path}:{line}: {'.'.join((*path, key))} is given twice")
         document.places[(*path, key)] = f"{document.path}:{line}"
@@ -125,25 +152,37 @@ def _mapping(node: yaml.MappingNode, path: tuple[str, ...], document: Document) 
 
 
 def _value(node: yaml.Node, path: tuple[str, ...], document: Document) -> Any:
-    if len(path) > _MAX_DEPTH:
-        raise ConfigError(f"{document.path}:{node.start_mark.line + 1}: nested too deeply")
-    if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
-        raise ConfigError(f"{document.path}:{node.start_mark.line + 1}: {node.tag} cannot be read: no tags, please")
+    place = f"{document.path}:{node.start_mark.line + 1}"
+    if node.tag not in (_SCALARS if isinstance(node, yaml.ScalarNode) else _COLLECTIONS):
+        raise ConfigError(f"{place}: {node.tag} cannot be read: no tags, please")
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*path, str(index)), document) for index, item in enumerate(node.value)]
-    return _scalar(node, document)
+    return _scalar(node, place)
 
 
-def _scalar(node: yaml.Node, document: Document) -> Any:
+def _scalar(node: yaml.Node, place: str) -> Any:
+    text = str(node.value)
+    if node.tag == _TEXT:
+        return _storable(text, place)
+    if len(text) > _MAX_NUMBER_LENGTH:
+        raise ConfigError(f"{place}: {text[:20]!r}… has {len(text)} characters: too long for a number")
     # A loader of its own constructs the scalar: constructors of SafeLoader need no state but themselves.
     loader = _Loader(b"")
     try:
-        return loader.construct_object(node)
+        value = loader.construct_object(node)
     except (yaml.YAMLError, ValueError, OverflowError, KeyError, AttributeError, TypeError, IndexError) as error:
-        line = node.start_mark.line + 1
         problem = getattr(error, "problem", None) or error
-        raise ConfigError(f"{document.path}:{line}: {str(node.value)[:60]!r} cannot be read: {problem}") from None
+        raise ConfigError(f"{place}: {text[:60]!r} cannot be read: {problem}") from None
     finally:
         loader.dispose()
+    if isinstance(value, int) and abs(value) > _MAX_INTEGER:
+        raise ConfigError(f"{place}: {text} is beyond every setting (at most {_MAX_INTEGER})")
+    return value
+
+
+def _storable(text: str, place: str) -> str:
+    if found := _UNSTORABLE.search(text):
+        raise ConfigError(f"{place}: a text holds {found.group()!r}, which cannot be stored")
+    return text

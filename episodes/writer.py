@@ -164,8 +164,20 @@ class EpisodeWriter:
         self._courier.flush(timeout, patient=True)
         self._raise_for_the_rest()
 
-    def close(self, timeout: float = _CLOSING_SECONDS) -> None:
+    def secure(self, timeout: float = 5.0) -> None:
+        """Wait until neither a kill nor a power cut loses an episode handed over so far; Postgres need not be there.
+
+        Raises:
+            StoreError: the disk has not taken some within `timeout` seconds.
+        """
+        if not self._courier.secure(timeout):
+            raise StoreError(f"{_episodes(self._courier.unfiled)} could not be written to {self.spool}")
+
+    def close(self, timeout: float | None = None) -> None:
         """Write what is left and end the threads. Closing twice is no error.
+
+        Args:
+            timeout: seconds to wait for a database that is away; None: 30.
 
         Raises:
             StoreUnavailableError: some episodes could not be written within `timeout` seconds. They wait in the spool; the
@@ -176,7 +188,7 @@ class EpisodeWriter:
             return
         self._closed = True
         atexit.unregister(self._close_at_exit)
-        self._courier.close(timeout, patient=True)
+        self._courier.close(_CLOSING_SECONDS if timeout is None else timeout, patient=True)
         if self._refused is not None:
             self._refused.close()
         self._raise_for_the_rest()

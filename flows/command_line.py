@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from configs import LOGGERS, ConfigError, Settings, load, preset_names, to_dict
+from configs import LOGGERS, PROJECT, ConfigError, Settings, load, preset_names, to_dict
 
 app = typer.Typer(
     help="Train, measure and compare agents that play Super Mario Bros.",
@@ -26,6 +26,11 @@ console = Console()
 errors = Console(stderr=True)
 
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as needed")]
+
+Model = Annotated[str, typer.Argument(help="a name in models/, a path, a run's id, or models:/NAME@ALIAS")]
+Sha256 = Annotated[str | None, typer.Option("--sha256", help="of a model file from elsewhere, as its maker names it")]
+AnyFile = Annotated[bool, typer.Option("--trust", help="load a model file from elsewhere, whatever it is")]
+Name = Annotated[str | None, typer.Option("--as", help="its name there; default: the level or the preset")]
 
 _INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
 
@@ -44,18 +49,63 @@ def run(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="a path, a run's id, or models:/NAME@ALIAS")],
+    model: Model,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file")] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="episodes under each protocol")] = None,
+    experiment: Annotated[str | None, typer.Option(help="go on with this evaluation, or begin one of this name")] = None,
+    sha256: Sha256 = None,
+    trust: AnyFile = False,
 ) -> None:
-    """Let a model play under every protocol, and a random policy for reference."""
+    """Let a model play under every protocol, and a random policy for reference; a shipped one's figures are confirmed."""
     from flows.evaluating import evaluate_model
+    from flows.models import Trust
 
-    table, figures = evaluate_model(model, episodes, Settings.from_environment())
+    table, figures = evaluate_model(model, episodes, Settings.from_environment(), Trust(sha256, trust), experiment)
     _print_table(table, f"{model}")
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         console.print(f"figures: {json_file}", soft_wrap=True)
+    if (found := figures.get("confirmation")) is not None:
+        console.print(_confirmed(found), soft_wrap=True)
+        if found["contradicted"]:
+            raise typer.Exit(1)
+
+
+def _confirmed(found: Mapping[str, Any]) -> str:
+    if found["identical"]:
+        return "every figure is the one the model was shipped with"
+    if found["contradicted"]:
+        return f"NOT what the model was shipped with: {', '.join(found['contradicted'])}"
+    return "within the intervals of the figures the model was shipped with"
+
+
+@app.command()
+def keep(
+    experiment: Annotated[str, typer.Argument(help="name or id of a run that has ended")],
+    name: Name = None,
+    folder: Annotated[Path, typer.Option(help="where results are kept")] = PROJECT / "results",
+    replace: Annotated[bool, typer.Option("--replace", help="also another run's results of that name")] = False,
+) -> None:
+    """Keep a run with the project: figures, learning curve, report, configuration and where they come from."""
+    from tasks.keeping import keep_experiment
+
+    kept = keep_experiment(experiment, Settings.from_environment(), folder, name, replace_other=replace)
+    console.print(f"results: {kept.folder}", soft_wrap=True)
+    if kept.notice:
+        console.print(kept.notice, soft_wrap=True)
+
+
+@app.command()
+def ship(
+    experiment: Annotated[str, typer.Argument(help="name or id of a run that has ended")],
+    name: Name = None,
+    folder: Annotated[Path, typer.Option(help="where models are kept")] = PROJECT / "models",
+) -> None:
+    """Keep a run's policy with the project, with the figures of its evaluation."""
+    from tasks.keeping import ship_model
+
+    description = ship_model(experiment, Settings.from_environment(), folder, name)
+    console.print(f"model: {description.with_suffix('')}.pth, {description.name}", soft_wrap=True)
 
 
 @app.command()
@@ -78,13 +128,16 @@ def report(
 
 @app.command()
 def watch(
-    model: Annotated[str | None, typer.Argument(help="a path, a run's id, or models:/NAME@ALIAS")] = None,
+    model: Annotated[str | None, typer.Argument(help="a name in models/, a path, a run's id, or models:/NAME@ALIAS")] = None,
     episode: Annotated[int | None, typer.Option(help="play a stored episode again, exactly")] = None,
     video: Annotated[Path | None, typer.Option(help="write an MP4 file instead of opening a window")] = None,
     stochastic: Annotated[bool, typer.Option(help="let the model choose at random, as in training")] = False,
     seed: Annotated[int, typer.Option(min=0, help="of the stochastic choices")] = 0,
+    sha256: Sha256 = None,
+    trust: AnyFile = False,
 ) -> None:
     """See a model play, or any stored episode again."""
+    from flows.models import Trust
     from flows.watching import episode_frames, model_frames, show
 
     if (model is None) == (episode is None):
@@ -93,7 +146,7 @@ def watch(
     if episode is not None:
         frames = episode_frames(episode, settings)
     else:
-        frames = model_frames(str(model), settings, stochastic=stochastic, seed=seed)
+        frames = model_frames(str(model), settings, Trust(sha256, trust), stochastic=stochastic, seed=seed)
     written = show(frames, video)
     if written is not None:
         console.print(f"video: {written}", soft_wrap=True)

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from configs import EvaluateConfig, Settings
+from flows.models import Trust, load
 from mario_env import EpisodeStart, EpisodeSummary
 from reports.replay import episode_frames as replayed_frames
 from reports.video import Frame
 from tasks.experiment import open_store
-from tracking import resolve_model, resolve_tracking_uri
 
 
 class WatchError(RuntimeError):
@@ -32,15 +32,15 @@ def episode_frames(episode_id: int, settings: Settings) -> Iterator[Frame]:
     return replayed_frames(config.environment, EpisodeStart.from_json(episode.start), episode.actions)
 
 
-def model_frames(reference: str, settings: Settings, *, stochastic: bool, seed: int) -> Iterator[Frame]:
+def model_frames(reference: str, settings: Settings, trust: Trust, *, stochastic: bool, seed: int) -> Iterator[Frame]:
     """The frames of one episode that the model plays now.
 
     Raises:
-        ModelNotFoundError, CheckpointError: there is no such model, or its files are damaged.
+        ModelNotFoundError, CheckpointError, UntrustedModelError: as :func:`flows.models.load`.
     """
-    from agents import load_agent, play_episodes
+    from agents import play_episodes
 
-    agent = load_agent(resolve_model(reference, resolve_tracking_uri(settings.tracking_uri, settings.home)))
+    agent, _ = load(reference, settings, trust)
     played: list[EpisodeSummary] = []
     play_episodes(
         agent,

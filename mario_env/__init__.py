@@ -13,7 +13,7 @@ from mario_env.summary import EpisodeStart, EpisodeSummary
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-    from configs.schema import EnvironmentConfig
+    from configs.schema import EnvironmentConfig, RetryConfig
 
 __all__ = [
     "OBSERVATION_SHAPE",
@@ -30,11 +30,19 @@ __all__ = [
 ]
 
 
-def make_vec(config: "EnvironmentConfig", n_envs: int, *, seed: int, processes: bool = True, ahead: bool = False) -> "VecEnv":
+def make_vec(
+    config: "EnvironmentConfig",
+    n_envs: int,
+    *,
+    seed: int,
+    processes: bool = True,
+    ahead: bool = False,
+    retry: "RetryConfig | None" = None,
+) -> "VecEnv":
     """Make several environments at once: see :func:`mario_env.vector.make_vec`.
 
     Here so that importing this package does not import stable-baselines3 and torch, which workers do without.
     """
     from mario_env import vector
 
-    return vector.make_vec(config, n_envs, seed=seed, processes=processes, ahead=ahead)
+    return vector.make_vec(config, n_envs, seed=seed, processes=processes, ahead=ahead, retry=retry)

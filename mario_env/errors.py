@@ -1,6 +1,6 @@
 """What can go wrong in this package, as classes a caller can catch."""
 
-__all__ = ["PlaybackError", "RomUnavailableError", "SnapshotError", "WorkerError"]
+__all__ = ["PlaybackError", "RomUnavailableError", "SnapshotError", "WorkerError", "WorkerLostError"]
 
 
 class RomUnavailableError(ValueError):
@@ -21,9 +21,15 @@ class WorkerError(RuntimeError):
     Attributes:
         index: which of the vectorised environments it was, from 0.
         pid: the process id of the worker.
+        what: what happened to it, a predicate.
     """
 
     def __init__(self, index: int, pid: int, what: str) -> None:
         super().__init__(f"environment worker {index} (process {pid}) {what}")
         self.index = index
         self.pid = pid
+        self.what = what
+
+
+class WorkerLostError(WorkerError):
+    """The process died, or did not answer in time and was killed. Its environment raised no error that is known."""

@@ -1,47 +1,51 @@
 """Several environments behind stable-baselines3's interface: nes-py's in a process each, the fast emulator's in this one."""
 
-import contextlib
-import json
-import multiprocessing
-import os
-import pickle
-import signal
-import subprocess
-import sys
+import logging
 import time
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing.connection import Connection
 from typing import Any, Final
 
 import gymnasium
+import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from configs.schema import EnvironmentConfig
+from configs.schema import EnvironmentConfig, RetryConfig
 from mario_env.console import check_rom
-from mario_env.errors import WorkerError
+from mario_env.errors import WorkerLostError
 from mario_env.factory import make
-from mario_env.worker import WORKER_CODE
+from mario_env.worker_process import CLOSE_SECONDS, WorkerProcess
 
 __all__ = ["ProcessVecEnv", "make_vec"]
 
-_CLOSE_SECONDS: Final = 5.0
-# A worker has one environment and one core: no library in it may start threads of its own.
-_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMEXPR_NUM_THREADS": "1"}
+_LOG: Final = logging.getLogger(__name__)
+
+# What a worker answers to a step: observation, reward, done, info, info of the reset.
+_Answer = tuple[Any, Any, bool, dict[str, Any], dict[str, Any]]
 
 
-def make_vec(config: EnvironmentConfig, n_envs: int, *, seed: int, processes: bool = True, ahead: bool = False) -> VecEnv:
+def make_vec(
+    config: EnvironmentConfig,
+    n_envs: int,
+    *,
+    seed: int,
+    processes: bool = True,
+    ahead: bool = False,
+    retry: RetryConfig | None = None,
+) -> VecEnv:
     """Make `n_envs` environments that `config` describes; environment i is seeded with seed + i.
 
     Args:
         config: the environment's section of the configuration.
         n_envs: how many.
         seed: of the first; a later `VecEnv.seed` has the same meaning.
-        processes: for nes-py: a process each (they ignore Ctrl-C, which is their parent's affair), or all in this process. The
-            games of the fast emulator are always in this process, which plays them in several threads.
+        processes: for nes-py: a process each (Ctrl-C and SIGTERM are their parent's affair: they ignore them), or all in this
+            process. The games of the fast emulator are always in this process, which plays them in several threads.
         ahead: of the fast emulator: games are played from `step_async` on, beside what the caller does until `step_wait`, as
             environments in processes of their own always are. Leaves a core to the caller.
+        retry: when a process that plays is given up, and how often it is started anew; None: as by default.
 
     Raises:
         RomUnavailableError: the installed gym-super-mario-bros has no such ROM; raised before any process starts.
@@ -59,115 +63,47 @@ def make_vec(config: EnvironmentConfig, n_envs: int, *, seed: int, processes: bo
         return games
     factories: list[Callable[[], gymnasium.Env[Any, Any]]]
     factories = [partial(make, config, seed=seed + index) for index in range(n_envs)]
-    envs: VecEnv = ProcessVecEnv(config, n_envs, seed=seed) if processes else DummyVecEnv(factories)
+    envs: VecEnv = ProcessVecEnv(config, n_envs, seed=seed, retry=retry) if processes else DummyVecEnv(factories)
     envs.seed(seed)
     return envs
 
 
-class _Worker:
-    """The parent's side of one worker: a connection whose failures name the worker. Stands in for SB3's `remote`."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self._failure: str | None = None
-        self._connection, far_end = multiprocessing.Pipe(duplex=True)
-        arguments = json.dumps({"connection": far_end.fileno(), "path": sys.path})
-        with far_end, _blocked_sigint():
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", WORKER_CODE, arguments],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[far_end.fileno()],
-                env={**os.environ, **_ONE_THREAD},
-            )
-        self.pid = self._process.pid
-        # For environments that nobody closed: at the latest when this process ends.
-        self._end = weakref.finalize(self, _end, self._connection, self._process)
-
-    def send(self, request: Any) -> None:
-        self._check()
-        # Bytes, not `Connection.send`: that pickles into a buffer which, held by the traceback of a failure, cannot be freed.
-        data = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
-        try:
-            self._connection.send_bytes(data)
-            return
-        except OSError:
-            pass
-        self.recv()  # it died between two requests; if it could still say why, that is waiting here
-        self._lose()
-
-    def recv(self) -> Any:
-        self._check()
-        try:
-            kind, value = self._connection.recv()
-        except (EOFError, OSError):
-            kind, value = "lost", None
-        if kind == "lost":
-            self._lose()
-        if kind == "failed":
-            cause = str(value).strip().splitlines()[-1]
-            self._failure = f"failed: {cause}\n\nIn the worker:\n{value}"
-            self._check()
-        return value
-
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise WorkerError(self.index, self.pid, self._failure)
-
-    def _lose(self) -> None:
-        """The connection is gone: say how the process ended."""
-        try:
-            code = self._process.wait(timeout=_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._failure = "closed its connection but still runs"
-        else:
-            self._failure = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
-            if code == -signal.SIGKILL:
-                self._failure += "; the system does that when memory runs out"
-        self._check()
-
-    def ask_to_close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._connection.send(("close", None))
-        self._connection.close()
-
-    def join(self, deadline: float) -> None:
-        """Wait for the end until then, and bring it about afterwards."""
-        self._end.detach()
-        _end(self._connection, self._process, deadline)
-
-
-def _end(connection: Connection, process: subprocess.Popen[bytes], deadline: float = 0.0) -> None:
-    """End a worker: it does so by itself when its connection closes, unless it is stuck."""
-    connection.close()
-    try:
-        process.wait(timeout=max(0.1, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 class ProcessVecEnv(SubprocVecEnv):
-    """stable-baselines3's SubprocVecEnv with workers that start fast, ignore Ctrl-C, and whose failure has a name.
+    """stable-baselines3's SubprocVecEnv with workers that start fast, ignore Ctrl-C, and are replaced when lost.
 
-    Any method raises :class:`~mario_env.errors.WorkerError` when a worker died or an environment raised; after that only
-    `close` is of use, which neither raises nor waits longer than five seconds.
+    A worker that died, or has not answered for `retry.worker_timeout` seconds (it is killed then), is started anew, with other
+    random numbers. Its episode ends there, truncated: the last observation once more as `terminal_observation`, reward 0, no
+    frames, `worker_lost` (why) in info, and no `episode_summary`, so that it counts nowhere. A worker that is lost more than
+    `retry.worker_restarts` times without an ended episode between is given up.
+
+    Any method raises :class:`~mario_env.errors.WorkerError` when an environment raised, when a worker was given up, or was lost
+    in a call other than `reset` and `step`; after that only `close` is of use, which neither raises nor waits longer than five
+    seconds.
 
     Args:
         config: what each environment is.
         n_envs: how many.
         seed: environment i is made with seed + i.
+        retry: its keys that begin with `worker_`; None: as by default.
     """
 
-    def __init__(self, config: EnvironmentConfig, n_envs: int, *, seed: int | None = None) -> None:
+    def __init__(
+        self, config: EnvironmentConfig, n_envs: int, *, seed: int | None = None, retry: RetryConfig | None = None
+    ) -> None:
         self.waiting = False
         self.closed = False
         self.remotes: tuple[Any, ...] = ()
+        self._config = config
+        self._retry = retry or RetryConfig()
+        self._first_seeds = [None if seed is None else seed + index for index in range(n_envs)]
+        self._lost: dict[int, WorkerLostError] = {}  # not replaced yet
+        self._deaths = [0] * n_envs  # since an episode ended there
+        self._replacements = [0] * n_envs
+        self._observations: Sequence[Any] = ()
         try:
             for index in range(n_envs):
-                self.remotes = (*self.remotes, _Worker(index))
-            for index, worker in enumerate(self.remotes):
-                worker.send((config, None if seed is None else seed + index))
-            spaces = [worker.recv() for worker in self.remotes]
+                self.remotes = (*self.remotes, self._worker(index, self._first_seeds[index]))
+            spaces = [worker.spaces() for worker in self.remotes]
         except BaseException:
             self.close()
             raise
@@ -178,6 +114,41 @@ class ProcessVecEnv(SubprocVecEnv):
         """The workers' process ids, in order."""
         return [worker.pid for worker in self.remotes]
 
+    def reset(self) -> VecEnvObs:
+        """Begin an episode in each environment."""
+        for index in range(self.num_envs):
+            self._ask(index, ("reset", (self._seeds[index], self._options[index])))
+        answers = [self._answer(index) for index in range(self.num_envs)]
+        begun = self._replace_lost()
+        found = [begun[index] if answer is None else answer for index, answer in enumerate(answers)]
+        self._reset_seeds()
+        self._reset_options()
+        self.reset_infos = [info for _, info in found]
+        return self._stacked([observation for observation, _ in found])
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Take a step in each environment."""
+        for index, action in enumerate(actions):
+            self._ask(index, ("step", action))
+        self.waiting = True
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """What came of the step."""
+        answers = [self._answer(index) for index in range(self.num_envs)]
+        self.waiting = False
+        if self._lost:
+            ends = {index: self._end_of(index, error) for index, error in self._lost.items()}
+            begun = self._replace_lost()
+            answers = [
+                (begun[index][0], 0.0, True, ends[index], begun[index][1]) if answer is None else answer
+                for index, answer in enumerate(answers)
+            ]
+        observations, rewards, dones, infos, self.reset_infos = zip(*answers, strict=True)  # type: ignore[assignment]
+        for index, info in enumerate(infos):
+            if "episode_summary" in info:
+                self._deaths[index] = 0
+        return self._stacked(observations), np.stack(rewards), np.stack(dones), infos  # type: ignore[return-value]
+
     def close(self) -> None:
         """End the workers; those that do not end by themselves are killed."""
         if self.closed:
@@ -185,23 +156,78 @@ class ProcessVecEnv(SubprocVecEnv):
         self.closed = True
         for worker in self.remotes:
             worker.ask_to_close()
-        deadline = time.monotonic() + _CLOSE_SECONDS
+        deadline = time.monotonic() + CLOSE_SECONDS
         for worker in self.remotes:
             worker.join(deadline)
 
+    def _worker(self, index: int, seed: int | None) -> WorkerProcess:
+        return WorkerProcess(index, self._config, seed, self._retry.worker_timeout)
 
-@contextlib.contextmanager
-def _blocked_sigint() -> Iterator[None]:
-    """Processes started meanwhile never receive SIGINT: the mask is inherited, and no moment of their start is unprotected."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    def _stacked(self, observations: Sequence[Any]) -> NDArray[np.uint8]:
+        self._observations = observations
+        return np.stack(observations)
 
+    def _ask(self, index: int, request: Any) -> None:
+        try:
+            self.remotes[index].send(request)
+        except WorkerLostError as error:
+            self._lost[index] = error
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    def _answer(self, index: int) -> Any:
+        """The worker's answer; None when it is lost."""
+        if index in self._lost:
+            return None
+        try:
+            return self.remotes[index].recv()
+        except WorkerLostError as error:
+            self._lost[index] = error
+            return None
+
+    def _end_of(self, index: int, error: WorkerLostError) -> dict[str, Any]:
+        """The info of an episode's end of which the environment cannot tell."""
+        last = self._observations[index]
+        return {"worker_lost": str(error), "frames": 0, "TimeLimit.truncated": True, "terminal_observation": last}
+
+    def _replace_lost(self) -> dict[int, tuple[Any, dict[str, Any]]]:
+        """Start lost workers anew, all at once, until they all play; returns their first observations and infos.
+
+        Raises:
+            WorkerError: one was lost too often.
+        """
+        begun = {}
+        while self._lost:
+            indices = sorted(self._lost)
+            for index in indices:
+                self._replace(index, self._lost[index])
+            self._lost.clear()
+            for index in indices:
+                try:
+                    self.remotes[index].spaces()
+                except WorkerLostError as error:
+                    self._lost[index] = error
+                    continue
+                self._ask(index, ("reset", (None, {})))
+                if (answer := self._answer(index)) is not None:
+                    begun[index] = answer
+        return begun
+
+    def _replace(self, index: int, error: WorkerLostError) -> None:
+        self._deaths[index] += 1
+        restarts = self._retry.worker_restarts
+        if self._deaths[index] > restarts:
+            times = f"{restarts} time{'s' * (restarts != 1)}"
+            if restarts:
+                error = WorkerLostError(
+                    index, error.pid, f"{error.what}. It had been started anew {times} without ending an episode"
+                )
+            raise error
+        _LOG.warning("%s; it is started anew, its episode is dropped", error)
+        self.remotes[index].join(time.monotonic())
+        self._replacements[index] += 1
+        seed = self._first_seeds[index]
+        if seed is not None:
+            # Not the same again: it would play what was played before.
+            seed = int(np.random.SeedSequence([seed, self._replacements[index]]).generate_state(1)[0] >> 1)
+        workers = list(self.remotes)
+        workers[index] = self._worker(index, seed)
+        self.remotes = tuple(workers)

@@ -17,12 +17,13 @@ from reports.tables import config_name, config_yaml
 from reports.timing_figure import phases_picture, throughput_picture
 
 
-def build_report(data: ReportData, directory: Path, *, video: bool = True) -> ReportPaths:
+def build_report(data: ReportData, directory: Path, *, video: bool = True, embed: bool = True) -> ReportPaths:
     """Write report.html, its plots (PNG) and videos (MP4) to `directory`, made if needed, and return their paths.
 
     The HTML file stands alone: plots are inside it, and so are the videos as long as they are small together (see
     :data:`reports.page.EMBEDDED_VIDEO_BYTES`); larger ones are linked. Each experiment's configuration stands beside it as
-    YAML. Files of an earlier report in the folder are replaced. `video` False leaves the videos out.
+    YAML. Files of an earlier report in the folder are replaced. `video` False leaves the videos out, `embed`
+    False links them however small they are.
 
     Raises OSError if the folder cannot be written.
     """
@@ -34,7 +35,7 @@ def build_report(data: ReportData, directory: Path, *, video: bool = True) -> Re
     first = leading(headlines)
     clips = make_clips(experiments[first], directory) if video else Clips()
     pictures = _pictures(experiments, summaries, clips)
-    html = render_page(data, summaries, headlines, first, clips, pictures)
+    html = render_page(data, summaries, headlines, first, clips, pictures, embed=embed)
     pngs = [_write(directory / f"{picture.name}.png", picture.data) for picture in pictures.all()]
     for experiment in experiments:
         _write(directory / config_name(experiment), config_yaml(experiment).encode())

@@ -46,6 +46,32 @@ def window_size(episodes: int) -> int:
     return int(min(100, max(1, episodes // 20, min(10, episodes // 3))))
 
 
+def binned(train: pd.DataFrame, most: int = 100) -> pd.DataFrame:
+    """Training in at most `most` equal spans of steps, one row each (fewer spans where there are few episodes).
+
+    Columns: ``steps`` (where the span ends), ``episodes`` that ended in it, their means ``distance_mean`` (pixels),
+    ``reward_mean`` and ``episode_steps_mean``, and ``completed_share``. A span without an episode has no means.
+    """
+    rows = train.dropna(subset=["global_step"])
+    steps = rows["global_step"].to_numpy(dtype=np.float64)
+    spans = int(max(1, min(most, len(rows) // 10)))
+    edges = np.linspace(0, steps.max() if len(rows) else 0, spans + 1)
+    place = np.clip(np.searchsorted(edges, steps, side="left") - 1, 0, spans - 1)
+    values = pd.DataFrame(
+        {
+            "episodes": 1,
+            "distance_mean": rows["distance_traveled"].to_numpy(dtype=np.float64),
+            "completed_share": rows["level_completed"].to_numpy(dtype=np.float64),
+            "reward_mean": rows["reward"].to_numpy(dtype=np.float64),
+            "episode_steps_mean": rows["steps"].to_numpy(dtype=np.float64),
+        }
+    ).groupby(place)
+    table = values.mean().reindex(range(spans))
+    table["episodes"] = values.size().reindex(range(spans), fill_value=0)
+    table.insert(0, "steps", np.rint(edges[1:]).astype(int))
+    return table
+
+
 @dataclass(frozen=True)
 class Throughput:
     """Speed of training: `hours` since its start and `steps_per_second`, float64 arrays of one length, and the mean."""

@@ -41,9 +41,9 @@ class Pictures:
 
 def render_page(
     data: ReportData, summaries: Sequence[Mapping[str, ProtocolSummary]], headlines: Sequence[Headline], first: int,
-    clips: Clips, pictures: Pictures,
+    clips: Clips, pictures: Pictures, *, embed: bool = True,
 ) -> str:  # fmt: skip
-    """The whole page; `first` is the index of the experiment whose result is the headline."""
+    """The whole page; `first` is the index of the experiment whose result is the headline. `embed` False links all videos."""
     # Everything from outside (names, YAML, provenance, error texts) passes through the template and is escaped there.
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -56,7 +56,7 @@ def render_page(
         "cards": tables.cards(experiments[first], headlines[first]),
         "several": len(experiments) > 1,
         "comparison": tables.comparison_rows(experiments, headlines),
-        **_video_context(clips),
+        **_video_context(clips, embed),
         "learning": [_figure(picture) for picture in pictures.learning],
         "learning_lead": _learning_lead(experiments),
         "protocols": [_figure(picture) for picture in pictures.protocols],
@@ -127,9 +127,9 @@ def _notes(experiments: Sequence[ExperimentData], summaries: Sequence[Mapping[st
     return found
 
 
-def _video_context(clips: Clips) -> dict[str, Any]:
+def _video_context(clips: Clips, embed: bool) -> dict[str, Any]:
     shown = clips.shown
-    embedded = sum(clip.path.stat().st_size for clip in shown) <= EMBEDDED_VIDEO_BYTES
+    embedded = embed and sum(clip.path.stat().st_size for clip in shown) <= EMBEDDED_VIDEO_BYTES
     where = f" by {clips.experiment.name}" if clips.experiment is not None else ""
     return {
         "videos": [_video(clip, clips, embedded) for clip in shown],

@@ -158,6 +158,20 @@ class Courier(Generic[Item]):
             self._flushing -= 1
             return self._settled >= target
 
+    def secure(self, timeout: float) -> bool:
+        """Wait until the disk has (fsync) all that was put and is not settled, whatever the server does.
+
+        Returns:
+            False: the disk has not taken everything, at least not within `timeout` seconds; `unfiled` says how much.
+        """
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while (self._incoming or self._filing) and self._filer.is_alive():
+                if (left := deadline - time.monotonic()) <= 0:
+                    return False
+                self._changed.wait(left)
+        return self._sync() and self.unfiled == 0
+
     def close(self, timeout: float, *, patient: bool) -> None:
         """Flush, end the threads, and give the file free. What waits on it stays there; `unfiled` items do not."""
         deadline = time.monotonic() + timeout
@@ -232,12 +246,14 @@ class Courier(Generic[Item]):
             self._settled += number
             self._changed.notify_all()
 
-    def _sync(self) -> None:
+    def _sync(self) -> bool:
         try:
             if self._spool is not None:
                 self._spool.sync()
         except OSError as error:
             _LOG.error("the disk does not take what was written to %s: %s", self._spool and self._spool.path, error)
+            return False
+        return True
 
     # The second thread: from there to the server
 

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _STEPS = 20
 _MODEL_BYTES = 30_000_000  # policy, target network and optimiser state of the largest network, rounded up
+_SPOOL_BYTES_PER_STEP = 30  # rows and metrics that wait, of short episodes: a kilobyte each, and 4 bytes for 3 decisions
 _SPARE_BYTES = 1_000_000_000  # videos, MLflow, Postgres
 
 
@@ -75,21 +76,22 @@ def _device(config: Config, settings: Settings) -> str:
 
 
 def _space(config: Config, settings: Settings) -> str:
-    """Disk for checkpoints and replay, memory for the replay buffer."""
+    """Disk for checkpoints, replay and what waits for servers, memory for the replay buffer."""
     import psutil
     from gymnasium.spaces import Box
 
     from agents import replay_bytes
 
     replay = replay_bytes(config, Box(0, 255, OBSERVATION_SHAPE, np.uint8))
-    on_disk = _MODEL_BYTES * (config.train.keep_checkpoints + 2) + _SPARE_BYTES
+    on_disk = _MODEL_BYTES * (config.train.keep_checkpoints + len(config.train.milestones) + 2) + _SPARE_BYTES
+    on_disk += _SPOOL_BYTES_PER_STEP * config.train.total_steps  # should Postgres and MLflow be away all the time
     if config.train.checkpoint_replay_buffer:
         on_disk += 2 * replay  # as large as in memory, and a new copy is complete before the old one goes
     free = shutil.disk_usage(settings.create_home()).free
     available = psutil.virtual_memory().available
     if on_disk > free:
         raise CheckFailedError(
-            f"{settings.home} has {_gigabytes(free)} free; checkpoints, replay buffer and reports may take "
+            f"{settings.home} has {_gigabytes(free)} free; checkpoints, replay buffer, spools and reports may take "
             f"{_gigabytes(on_disk)}: make room, or set train.checkpoint_replay_buffer=false or a smaller agent.buffer_size"
         )
     if replay > available:

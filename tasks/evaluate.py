@@ -56,21 +56,29 @@ def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
 def play_protocols(
     experiment: Experiment, agent: "Agent", store: "EpisodeStore", evaluate: EvaluateConfig | None = None
 ) -> tuple[dict[str, ProtocolSummary], dict[str, tuple[int, float]]]:
-    """Play every protocol; each episode goes to Postgres as it ends.
+    """Play every protocol whose episodes are not in Postgres yet; each goes there as it ends.
 
     Returns:
-        For each protocol its summary, and how many episodes were handed over with which sum of rewards.
+        For each protocol its summary, and how many episodes were played with which sum of rewards.
 
     Raises:
         StoreUnavailableError: Postgres is away at the end; the rows wait on disk.
     """
-    from agents import play_episodes
+    from agents import episodes_to_play, play_episodes
 
     config = experiment.config
     evaluate = evaluate or config.evaluate
     counts: dict[str, tuple[int, float]] = {}
     with open_writer(experiment, store) as writer:
+        # Looked at before any is played: Postgres may be away after that.
         for protocol in evaluate.protocols:
+            rows = store.episodes(experiment.id, phase="evaluate", protocol=protocol)
+            if len(rows) == episodes_to_play(protocol, evaluate):
+                counts[protocol] = (len(rows), float(rows["reward"].sum()))
+                logger.info("%-11s %d episodes were played before", protocol, len(rows))
+        for protocol in evaluate.protocols:
+            if protocol in counts:
+                continue
             started = time.perf_counter()
             sink = EpisodeSink(writer, experiment.id, "evaluate", evaluation_protocol(protocol))
             play_episodes(
@@ -80,6 +88,7 @@ def play_protocols(
                 evaluate,
                 seed=config.seed,
                 on_episode=sink,
+                retry=config.retry,
             )
             counts[protocol] = (sink.count, sink.reward_sum)
             logger.info("%-11s %d episodes in %.0f s", protocol, sink.count, time.perf_counter() - started)

@@ -273,7 +273,11 @@ def _continue(
     config: Config, name: str, settings: Settings, store: EpisodeStore, experiment_id: int, flow_run_id: str | None
 ) -> Experiment:
     record = store.experiment(experiment_id).record
-    if record.config_hash != config_hash(config):
+    begun = record.config_hash
+    if begun != config_hash(config):
+        # An earlier version did not have all of today's keys: it meant their defaults.
+        begun = config_hash(from_dict(record.config, f"experiment {name}"))
+    if begun != config_hash(config):
         raise ConfigError(
             f"experiment {name} was begun with another configuration (hash {record.config_hash[:12]}, now "
             f"{config_hash(config)[:12]}): give it the same preset and the same --set to go on, or begin one of another name"

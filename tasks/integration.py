@@ -46,7 +46,9 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
     limits = config.integration
     logger.info("until %d frames are played and an episode has ended; at most %d frames", limits.min_frames, limits.max_frames)
     with open_experiment_store(experiment) as store, open_run(experiment) as run:
-        environments = make_vec(config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap)
+        environments = make_vec(
+            config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap, retry=config.retry
+        )
         try:
             with open_writer(experiment, store) as writer:
                 indices = store.next_episode_indices(experiment.id, "integration", "training")

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A signal's checkpoint must not wait longer for a database that is away.
-_FLUSH_SECONDS = 5.0
-
 # The code file with which MLflow loads the model again.
 _SERVED_MODEL = Path(__file__).with_name("served_model.py")
 
@@ -61,7 +58,9 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
 
     config = experiment.config
     result: TrainingResult | None = None
-    environments = make_vec(config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap)
+    environments = make_vec(
+        config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap, retry=config.retry
+    )
     try:
         with open_writer(experiment, store) as writer:
             result = train(
@@ -73,7 +72,7 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
                 writers=[run.kv_writer()],
                 episode_indices=store.next_episode_indices(experiment.id, "train", "training"),
                 recorded=recorded(store, experiment.id, "train"),
-                before_checkpoint=lambda: write_out(writer),
+                before_checkpoint=lambda: secure(writer, run),
                 on_checkpoint=lambda checkpoint: run.log_dict(
                     checkpoint.manifest.to_json(), f"checkpoints/{checkpoint.path.name}.json"
                 ),
@@ -107,15 +106,18 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
     }
 
 
-def write_out(writer: EpisodeWriter) -> None:
-    """Have every episode so far in Postgres before a checkpoint: a training that goes on from there does not play them again.
+def secure(writer: EpisodeWriter, run: TrackedRun) -> None:
+    """Have every episode and metric so far on disk before a checkpoint: a training that goes on from there makes none again.
 
-    While the database is away training goes on all the same: the rows wait in memory, which a kill would empty.
+    Neither Postgres nor MLflow is waited for. A disk that takes no rows will hardly take the checkpoint; training goes on all
+    the same.
     """
     try:
-        writer.flush(_FLUSH_SECONDS)
+        writer.secure()
     except StoreError as error:
         logger.warning("a checkpoint is written before the episodes it counts: %s", error)
+    if not run.secure():
+        logger.warning("a checkpoint is written before the metrics it counts: the disk has not taken them")
 
 
 def register(experiment: Experiment, run: TrackedRun, model: Path, steps: int) -> ModelVersion:

@@ -18,24 +18,26 @@ if TYPE_CHECKING:
 def is_transient(error: BaseException | None) -> bool:
     """Whether the same work may succeed when it is tried again.
 
-    `OSError` covers lost connections, timeouts and full disks. Everything that names a fault of the program or of its input
+    `OSError` covers lost connections, timeouts and full disks. A GPU without memory may have it when the failed attempt's is
+    freed; one that is lost is lost to this process. Everything that names a fault of the program or of its input
     (`TypeError`, `ValueError`, `KeyError`, an assertion …) is final.
     """
     from sqlalchemy.exc import InterfaceError, OperationalError
-    from torch import OutOfMemoryError
 
+    from agents import DeviceLostError
+    from agents.errors import is_out_of_memory
     from episodes import StoreUnavailableError
     from mario_env import WorkerError
     from tracking import ModelNotFoundError, RunNotFoundError, TrackingError
 
-    final = (ModelNotFoundError, RunNotFoundError)
+    final = (ModelNotFoundError, RunNotFoundError, DeviceLostError)
     servers = (OSError, EOFError, OperationalError, InterfaceError, StoreUnavailableError, TrackingError)
-    transient = (*servers, WorkerError, OutOfMemoryError)
+    transient = (*servers, WorkerError)
     # What raised the error may be wrapped in an error that speaks to the person: look at its cause too.
     while error is not None:
         if isinstance(error, final):
             return False
-        if isinstance(error, transient):
+        if isinstance(error, transient) or is_out_of_memory(error):
             return True
         error = error.__cause__
     return False

@@ -1,4 +1,4 @@
-"""What the tests of the whole pipeline share: a home of their own, and one run of everything on the real game."""
+"""What tests share: a home of their own, one run of everything on the real game, a Postgres that can be stopped."""
 
 import os
 import socket
@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL, create_engine
 
 from configs import PROJECT, Settings
+from episodes import remove_embedded, stop_embedded
+from episodes.embedded import start_embedded
 
 # Before torch is imported. The networks of the tests are tiny, and on a busy machine threads that wait for each other at every
 # layer cost ten times what they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MARIO = str(Path(sys.executable).with_name("mario"))
+# Of the server that a test stops and starts.
+PASSWORD = "kn0wn#pass:w@rd"
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -35,8 +40,6 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("PREFECT_PLUGINS_ENABLED", "false")
         yield home
         if any(home.iterdir()):
-            from episodes import remove_embedded
-
             remove_embedded(home)
 
 
@@ -97,3 +100,57 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class Postgres:
+    """A server of the test's own, reached by TCP with a password: nothing starts it again but the test."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        self.home = home
+        self._port = port
+        self._command(f"ALTER SYSTEM SET port = {port}", "ALTER SYSTEM SET listen_addresses = '127.0.0.1'")
+        escaped = PASSWORD.replace("'", "''")
+        self._command(f"CREATE ROLE tester LOGIN PASSWORD '{escaped}'", "CREATE DATABASE away OWNER tester")
+        self.stop()
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """With the password."""
+        return URL.create("postgresql", "tester", PASSWORD, "127.0.0.1", self._port, "away").render_as_string(False)
+
+    def start(self) -> None:
+        """Start it, if it does not run."""
+        start_embedded(self.home)
+
+    def stop(self) -> None:
+        """To its clients it is away from now on."""
+        stop_embedded(self.home)
+
+    def _command(self, *statements: str) -> None:
+        engine = create_engine(start_embedded(self.home), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+        engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """The module's own server."""
+    home = tmp_path_factory.mktemp("own") / ".mario"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    try:
+        yield Postgres(home, port)
+    finally:
+        remove_embedded(home)
+
+
+@pytest.fixture
+def postgres(own_postgres: Postgres) -> Iterator[Postgres]:
+    """It runs before and after the test."""
+    own_postgres.start()
+    yield own_postgres
+    own_postgres.start()

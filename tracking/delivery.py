@@ -118,6 +118,10 @@ class Delivery:
         """
         return self._courier.flush(timeout, patient=False)
 
+    def secure(self, timeout: float = 5.0) -> bool:
+        """Waits until the disk has everything queued that MLflow has not; False if it does not take it, or there is no file."""
+        return self._courier.secure(timeout)
+
     def close(self, timeout: float = 30.0) -> DeliveryReport:
         """Flushes, ends the threads, and says what became of all entries.
 

@@ -236,6 +236,10 @@ class TrackedRun:
         """Waits until MLflow has everything logged so far; False if it does not take it (now)."""
         return self._delivery.flush(timeout)
 
+    def secure(self) -> bool:
+        """Waits until neither a kill nor a power cut loses what was logged so far, wherever MLflow is; False if one would."""
+        return self._delivery.secure()
+
     def close(self, status: Status = "FINISHED", timeout: float = 30.0) -> DeliveryReport:
         """Sends what is left, sets the run's state, and says what waits or was lost; a second call changes nothing."""
         if self._report is not None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -129,6 +130,20 @@ def test_checkpoints_are_written_announced_and_retired(algorithm: str, tmp_path:
     assert [(path / "replay_buffer.npz").exists() for path in kept] == [False, algorithm == "dqn"]
 
 
+@pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
+def test_milestones_are_kept_for_good(algorithm: str, tmp_path: Path) -> None:
+    config = toy_config(algorithm, checkpoint_every=200, keep_checkpoints=1, milestones=[300, 600, 5_000])
+    run(config, tmp_path, 500)  # interrupted in between, and gone on with
+    run(config, tmp_path, 1_000)
+    kept = sorted((tmp_path / "checkpoints").iterdir())
+
+    # PPO: the first ends of its rollouts (128 steps; after the 500th step they count from there) from the milestones on.
+    expected = [300, 600, 1_000] if algorithm == "dqn" else [384, 628, 1_000]
+    assert [path.name for path in kept] == [f"step-{steps:09d}" for steps in expected]
+    assert all(verify(path).kind == "checkpoint" for path in kept)
+    assert [(path / "replay_buffer.npz").exists() for path in kept] == [False, False, algorithm == "dqn"]
+
+
 def test_the_replay_buffer_can_be_left_out_and_is_filled_before_learning_goes_on(tmp_path: Path) -> None:
     config = toy_config("dqn", checkpoint_replay_buffer=False)
     run(config, tmp_path, 200)
@@ -194,6 +209,27 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     assert found.steps == 200
     assert str(newest / file) in caplog.text
     assert fault in caplog.text
+
+
+def test_damage_anywhere_is_recognised(two_checkpoints: Path, tmp_path: Path) -> None:
+    shutil.copytree(two_checkpoints, tmp_path, dirs_exist_ok=True)
+    newest, draw = tmp_path / "checkpoints" / "step-000000400", random.Random(1)
+    files = sorted(path for path in newest.iterdir() if path.name != "manifest.json")
+    for number in range(60):
+        path = files[number % len(files)]
+        whole = path.read_bytes()
+        place = draw.randrange(len(whole))
+        turned = bytes([whole[place] ^ (1 << draw.randrange(8))])
+        path.write_bytes(whole[:place] + (turned + whole[place + 1 :] if number % 2 else b""))
+
+        found = latest_checkpoint(tmp_path)
+
+        assert found is not None
+        assert found.steps == 200, f"{path.name}, byte {place}"
+        path.write_bytes(whole)
+    restored = latest_checkpoint(tmp_path)
+    assert restored is not None
+    assert restored.steps == 400
 
 
 def test_going_on_replaces_a_damaged_checkpoint(two_checkpoints: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import random
 import shutil
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.logger import KVWriter
 from twins import EVERY, VARIANTS, Killed, Record, digest, outcome, run, twin_config
 
-from agents import Progress, Recorded, TrainingInterrupted, build, latest_checkpoint
+from agents import Progress, Recorded, TrainingInterrupted, build, latest_checkpoint, reporting
 from agents.checkpoints import save_checkpoint
 from agents.manifests import Manifest, write_folder
 from agents.moment import take
@@ -94,6 +96,38 @@ def test_a_training_that_was_asked_to_stop_ends_as_its_unharmed_twin(variant: st
     # A rollout of PPO, 48 steps, is given up; the others end theirs, of two steps of all games, or of one.
     assert stopped == {"dqn": [96, 318], "dqn, overlapping": [93, 315], "ppo": [48, 288]}[variant]
     assert outcome(tmp_path, result, record) == unharmed(variant)
+
+
+class Metrics(KVWriter):
+    """The values of each step, but for those by the clock; what is there already stays, as in MLflow."""
+
+    def __init__(self) -> None:
+        self.at: dict[int, dict[str, float]] = {}
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, Any], step: int = 0) -> None:
+        values = {name: float(value) for name, value in key_values.items() if not name.startswith("time/")}
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        assert self.at.setdefault(step, finite) == finite
+
+    def close(self) -> None:
+        raise AssertionError("it is closed by its owner")
+
+
+@pytest.mark.parametrize(("variant", "signals"), [("dqn", False), ("ppo", True)])
+def test_metrics_of_a_killed_training_are_those_of_its_unharmed_twin(
+    variant: str, signals: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "_MIN_STEPS_BETWEEN_DUMPS", 40)
+    config, unharmed, killed = twin_config(variant), Metrics(), Metrics()
+    run(config, tmp_path / "unharmed", Record(), writers=[unharmed])
+    for steps in (102, 147, 315):
+        with pytest.raises(TrainingInterrupted if signals else Killed):
+            run(config, tmp_path / "killed", Record(), until=(signal_at if signals else kill_at)(steps), writers=[killed])
+    run(config, tmp_path / "killed", Record(), writers=[killed])
+
+    assert len(unharmed.at) >= 5
+    assert any("train/loss" in values for values in unharmed.at.values())
+    assert killed.at == unharmed.at
 
 
 def test_counts_of_a_rollout_that_was_given_up_are_those_of_its_beginning(tmp_path: Path) -> None:

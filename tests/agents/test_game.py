@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from toy_game import AGENTS
 
@@ -134,6 +135,51 @@ def test_evaluation_in_processes_is_the_same(agent: Agent) -> None:
     apart = played(agent, "stochastic")
 
     assert [episode.summary.actions for episode in together] == [episode.summary.actions for episode in apart]
+
+
+def kill_a_worker() -> None:
+    """One of the processes that play for this one."""
+    psutil.Process().children()[0].kill()
+
+
+def test_an_episode_whose_process_was_lost_does_not_count(caplog: pytest.LogCaptureFixture) -> None:
+    environment = game_config("dqn").environment.model_copy(update={"emulator": "nes-py"})
+    episodes: list[PlayedEpisode] = []
+
+    def note(episode: PlayedEpisode) -> None:
+        episodes.append(episode)
+        if len(episodes) == 1:
+            kill_a_worker()
+
+    count = play_episodes(None, environment, "random", EvaluateConfig(episodes=4, n_envs=2), seed=5, on_episode=note)
+
+    assert count == len(episodes) == 4
+    assert sorted((each.env_index, each.episode_index) for each in episodes) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert all(each.summary.end_reason != "worker_lost" for each in episodes)
+    assert len({each.summary.actions for each in episodes}) == 4, "none was played twice"
+    assert "was killed by SIGKILL" in caplog.text
+
+
+def test_a_training_goes_on_when_a_process_was_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = game_config("dqn")
+    config = config.model_copy(update={"environment": config.environment.model_copy(update={"emulator": "nes-py"})})
+    episodes: list[PlayedEpisode] = []
+
+    def note(episode: PlayedEpisode) -> None:
+        episodes.append(episode)
+        if len(episodes) == 2:
+            kill_a_worker()
+
+    env = make_vec(config.environment, 2, seed=config.seed)
+    try:
+        result = train(config, env=env, directory=tmp_path, on_episode=note, total_steps=192, device="cpu")
+    finally:
+        env.close()
+
+    assert result.steps == 192
+    assert result.episodes == len(episodes) > 4
+    assert result.reward_sum == pytest.approx(sum(each.summary.reward for each in episodes))
+    assert "was killed by SIGKILL" in caplog.text
 
 
 def test_protocols_fix_their_own_randomness() -> None:

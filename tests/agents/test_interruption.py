@@ -15,7 +15,7 @@ import pytest
 import torch
 from toy_game import BrightSide, toy_config, toy_vec
 
-from agents import PlayedEpisode, TrainingInterrupted, latest_checkpoint, load_agent, train
+from agents import DeviceLostError, PlayedEpisode, Progress, TrainingInterrupted, latest_checkpoint, load_agent, train
 from agents.interruption import StopRequest
 from mario_env import WorkerError
 
@@ -187,6 +187,33 @@ def test_an_environment_that_dies_of_the_same_signal_is_part_of_the_interruption
         train(toy_config("dqn"), env=env, directory=tmp_path, on_episode=lambda _: None, total_steps=1_000, device="cpu")
 
     assert caught.value.result.steps == 298
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nmore"), DeviceLostError),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), DeviceLostError),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError),
+        (RuntimeError("a fault of the program"), RuntimeError),
+    ],
+)
+def test_a_lost_device_is_told_from_one_without_memory(fault: RuntimeError, expected: type[Exception], tmp_path: Path) -> None:
+    def fail(progress: Progress) -> bool:
+        if progress.steps >= 150:
+            raise fault
+        return False
+
+    config = toy_config("dqn", checkpoint_every=100)
+    with pytest.raises(RuntimeError) as caught:
+        train(config, env=toy_vec(), directory=tmp_path, on_episode=lambda _: None, total_steps=400, device="cpu", until=fail)
+
+    assert type(caught.value) is expected
+    if expected is DeviceLostError:
+        assert "at step 150" in str(caught.value)
+        assert "step-000000100. Give the command again" in str(caught.value)
+        assert str(fault).partition("\n")[0] in str(caught.value)
+        assert caught.value.__cause__ is fault
 
 
 def test_a_failed_attempt_holds_no_memory(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import pickle
-import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy import make_url
 
 from episodes import (
     EpisodeRow,
@@ -23,67 +22,13 @@ from episodes import (
     StoreError,
     StoreUnavailableError,
     pending,
-    remove_embedded,
-    stop_embedded,
 )
 from episodes.address import make_engine, parse
-from episodes.embedded import start_embedded
 from spool import Spool, waiting
-
-# As the conftest's, for a server that this file stops and starts: others use that one meanwhile.
-PASSWORD = "kn0wn#pass:w@rd"
+from tests.conftest import PASSWORD, Postgres
 
 MakeRow = Callable[..., EpisodeRow]
 MakeRecord = Callable[..., ExperimentRecord]
-
-
-class Postgres:
-    """A server of the test's own, reached by TCP with a password: nothing starts it again but the test."""
-
-    def __init__(self, home: Path, port: int) -> None:
-        self._home = home
-        self._port = port
-        self._command(f"ALTER SYSTEM SET port = {port}", "ALTER SYSTEM SET listen_addresses = '127.0.0.1'")
-        escaped = PASSWORD.replace("'", "''")
-        self._command(f"CREATE ROLE tester LOGIN PASSWORD '{escaped}'", "CREATE DATABASE away OWNER tester")
-        self.stop()
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return URL.create("postgresql", "tester", PASSWORD, "127.0.0.1", self._port, "away").render_as_string(False)
-
-    def start(self) -> None:
-        start_embedded(self._home)
-
-    def stop(self) -> None:
-        stop_embedded(self._home)
-
-    def _command(self, *statements: str) -> None:
-        engine = create_engine(start_embedded(self._home), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            for statement in statements:
-                connection.exec_driver_sql(statement)
-        engine.dispose()
-
-
-@pytest.fixture(scope="module")
-def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    home = tmp_path_factory.mktemp("own") / ".mario"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    try:
-        yield Postgres(home, port)
-    finally:
-        remove_embedded(home)
-
-
-@pytest.fixture
-def postgres(own_postgres: Postgres) -> Iterator[Postgres]:
-    own_postgres.start()
-    yield own_postgres
-    own_postgres.start()
 
 
 @pytest.fixture
@@ -151,9 +96,12 @@ def test_putting_returns_while_postgres_is_stopped(
     with pytest.raises(StoreUnavailableError, match=r"3000 episodes wait in .*rows\.spool, because .*:\*\*\*@.*refused"):
         writer.flush(timeout=1)
     assert waiting(spool) == 3000
+    writer.put(row(experiment, 3000))
+    writer.secure()
+    assert waiting(spool) == 3001, "on disk, whatever the server does"
     postgres.start()
     writer.close()
-    assert list(away.episodes(experiment).episode_index) == list(range(3000))
+    assert list(away.episodes(experiment).episode_index) == list(range(3001))
 
 
 def test_rows_wait_for_the_next_start_when_postgres_stays_away(

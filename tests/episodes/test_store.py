@@ -1,5 +1,7 @@
 """Experiments and episodes: what is put in comes out."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -153,6 +155,35 @@ def test_an_experiment_is_run_by_one_process_at_a_time(store: EpisodeStore, expe
             pass
     with store.experiment_lock(experiment):
         pass
+
+
+_HOLDER = """
+import sys, time
+from pathlib import Path
+from episodes import EpisodeStore
+
+with EpisodeStore.open(sys.argv[1], Path(sys.argv[2])) as store, store.experiment_lock(int(sys.argv[3])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_another_process_is_noticed_and_so_is_its_end(store: EpisodeStore, experiment: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _HOLDER, store.url, str(tmp_path), str(experiment)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ExperimentLockedError, match="another process"), store.experiment_lock(experiment):
+            pass
+        other.kill()
+    deadline = time.monotonic() + 30
+    while True:  # Postgres notices the end of a killed client a moment later
+        try:
+            with store.experiment_lock(experiment):
+                return
+        except ExperimentLockedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_a_lock_whose_connection_was_lost_ends_without_a_second_error(store: EpisodeStore, experiment: int) -> None:

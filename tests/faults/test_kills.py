@@ -1,8 +1,11 @@
 """The whole pipeline, killed again and again, is in the end the one that was left alone: weights, rows, figures."""
 
 import hashlib
+import json
+import logging
 import os
 import random
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -12,14 +15,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from agents import load_agent
+from agents import latest_checkpoint, load_agent
 from configs import PROJECT, Settings
 from tasks.experiment import open_store
 from tasks.phases import finished
 from tests.conftest import MARIO
+from tracking import resolve_tracking_uri
+from tracking.client import connect
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
+LOG = logging.getLogger(__name__)
+BEFORE_TRAINING = b"'data quality: integration' - Finished"
 KILLS = int(os.environ.get("MARIO_FAULT_KILLS", "20"))
 CLOCKS = ["id", "experiment_id", "timestamp", "duration_seconds"]
 AGENTS: dict[str, dict[str, Any]] = {
@@ -45,7 +52,7 @@ def preset(algorithm: str, folder: Path) -> Path:
     """The tiny preset, with random starts and sticky actions, long enough to be killed often."""
     values = yaml.safe_load((PROJECT / "tests" / "data" / "tiny.yaml").read_text())
     values["environment"] |= {"noop_frames": 20, "sticky_actions": 0.25}
-    values["train"] |= {"total_steps": 12_000, "checkpoint_every": 1_000, "n_envs": 4, "device": "cpu"}
+    values["train"] |= {"total_steps": 6_000, "checkpoint_every": 250, "n_envs": 4, "device": "cpu"}
     if AGENTS[algorithm]:
         values["extends"], values["agent"] = "dqn", AGENTS[algorithm]
     path = folder / f"{algorithm}.yaml"
@@ -57,36 +64,65 @@ def run(path: Path, name: str, kill_after: float | None) -> tuple[int, str]:
     """`mario run`; killed so many seconds after its training was begun, or left alone."""
     log = path.with_name(f"{name}.log")
     with log.open("wb") as output:
-        process = subprocess.Popen([MARIO, "run", str(path), "--experiment", name], stdout=output, stderr=output)
+        # A busy machine takes longer for Prefect's temporary server.
+        environment = os.environ | {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}
+        command = [MARIO, "run", str(path), "--experiment", name]
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
         if kill_after is not None:
-            while process.poll() is None and b"full training" not in log.read_bytes():
+            while process.poll() is None and BEFORE_TRAINING not in log.read_bytes():
                 time.sleep(0.05)
             time.sleep(kill_after)
-            process.kill()
+            # With its group: Prefect's temporary server would outlive it, twenty times.
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
     return code, log.read_text()
 
 
 @pytest.mark.parametrize("algorithm", AGENTS)
 def test_a_run_that_is_killed_again_and_again(algorithm: str, settings: Settings, tmp_path: Path) -> None:
-    path, draw, ended = preset(algorithm, tmp_path), random.Random(algorithm), 0
+    path, draw = preset(algorithm, tmp_path), random.Random(algorithm)
     code, output = run(path, f"{algorithm}-unharmed", None)
     assert code == 0, output
-    for _ in range(KILLS):
-        code, output = run(path, f"{algorithm}-killed", draw.uniform(0.0, 6.0))
-        ended += code == 0
-    code, output = run(path, f"{algorithm}-killed", None)
-
+    unharmed = outcome(settings, f"{algorithm}-unharmed")
+    # So long that the last kills are towards its end, as fast as this machine is.
+    stretch = 2 * unharmed.pop("seconds") / KILLS
+    name, steps = f"{algorithm}-killed", []
+    for number in range(KILLS):
+        code, output = run(path, name, draw.uniform(0, stretch))
+        assert code == -signal.SIGKILL, output
+        assert "'full training" not in output, "it was killed after its training: nothing was tested"
+        found = latest_checkpoint(settings.experiment_directory(name))
+        steps.append(found.steps if found else 0)
+        LOG.info("%s: kill %d, the newest checkpoint is of step %d", algorithm, number + 1, steps[-1])
+    code, output = run(path, name, None)
     assert code == 0, output
-    assert ended < KILLS / 2, "most runs were over before they were killed: nothing was tested"
-    assert "exactly as without an interruption" in output or ended
-    unharmed, killed = (outcome(settings, f"{algorithm}-{kind}") for kind in ("unharmed", "killed"))
+    assert "exactly as without an interruption" in output
+    assert steps == sorted(steps)
+    assert len(set(steps)) > KILLS / 4, "it was nearly always killed at the same place"
+
+    killed = outcome(settings, name)
+    del killed["seconds"]
     pd.testing.assert_frame_equal(killed.pop("rows"), unharmed.pop("rows"))
+    assert len(unharmed["metrics"]["train/loss"]) > 3
     assert killed == unharmed
 
 
+def curves(settings: Settings, run_id: str) -> dict[str, dict[int, float]]:
+    """All metrics of the training but those by the clock: values by step. In the order they were logged, steps go forward."""
+    client = connect(resolve_tracking_uri(None, settings.home))
+    found = {}
+    for name in client.get_run(run_id).data.metrics:
+        if name.startswith(("train/", "rollout/")):
+            points = sorted(client.get_metric_history(run_id, name), key=lambda point: point.timestamp)
+            steps = [point.step for point in points]
+            assert steps == sorted(steps), name
+            found[name] = {point.step: point.value for point in points}
+    return found
+
+
 def outcome(settings: Settings, name: str) -> dict[str, Any]:
-    """What a run left: the rows of its training, its weights, its counts."""
+    """What a run left: the rows of its training, its weights, its counts, its metrics; its rows were found to be in order."""
     with open_store(settings) as store:
         stored = store.experiment(name)
         rows = store.episodes(stored.id, phase="train").drop(columns=CLOCKS)
@@ -95,9 +131,16 @@ def outcome(settings: Settings, name: str) -> dict[str, Any]:
     record = finished(settings.experiment_directory(name), "train")
     assert record is not None
     assert record.details["episodes"] == len(rows)
+    for phase in ("integration", "train", "evaluate"):
+        page = settings.experiment_directory(name) / "quality" / f"{phase}.json"
+        assert json.loads(page.read_text())["passed"], phase
+    assert stored.record.status == "completed"
+    assert stored.record.mlflow_run_id is not None
     return {
+        "metrics": curves(settings, stored.record.mlflow_run_id),
         "rows": rows,
         "actions": actions,
         "weights": hashlib.sha256(b"".join(weights[key].numpy().tobytes() for key in sorted(weights))).hexdigest(),
+        "seconds": record.seconds,
         "counts": [record.details[key] for key in ("steps", "frames", "episodes", "reward_sum")],
     }

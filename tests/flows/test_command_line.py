@@ -19,7 +19,20 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 def test_help_names_every_command(mario: Any) -> None:
     done = mario("--help")
     assert done.returncode == 0
-    for command in ("run", "evaluate", "report", "watch", "episodes", "check", "ui", "presets", "stop", "database"):
+    for command in (
+        "run",
+        "evaluate",
+        "keep",
+        "ship",
+        "report",
+        "watch",
+        "episodes",
+        "check",
+        "ui",
+        "presets",
+        "stop",
+        "database",
+    ):
         assert f" {command} " in done.stdout
 
 
@@ -78,7 +91,8 @@ def test_ctrl_c_ends_with_a_checkpoint_and_the_command_to_go_on(home: Path, mari
     latest = max(int(path.parent.name.removeprefix("step-")) for path in checkpoints.glob("step-*/manifest.json"))
     done = mario("episodes", "--experiment", "ctrl-c", "--count", "1")
     assert done.returncode == 0
-    assert latest > 512
+    # PPO gives up the rollout it is in the middle of: the newest checkpoint may be the one after its first rollout.
+    assert latest >= 512
 
 
 def test_psql_opens_the_episodes_and_stop_ends_the_server(mario: Any, tmp_path: Path) -> None:

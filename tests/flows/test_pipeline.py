@@ -119,7 +119,9 @@ def test_mlflow_has_parameters_metrics_and_artifacts(stored: StoredExperiment, s
 
 # MLflow remarks that it does not check an argument of `predict`; once a process, to whichever test loads a model first.
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
-def test_the_model_is_registered_with_its_evaluation(stored: StoredExperiment, settings: Settings) -> None:
+def test_the_model_is_registered_with_its_evaluation(
+    stored: StoredExperiment, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
     from mlflow import MlflowClient
 
@@ -130,7 +132,7 @@ def test_the_model_is_registered_with_its_evaluation(stored: StoredExperiment, s
     assert version.tags["algorithm"] == "ppo"
     metrics = {metric.key for metric in client.get_logged_model(logged_model_id(client, "models:/mario-test/1")).metrics}
     assert {"evaluate/greedy/completion", "evaluate/random/distance_iqm"} <= metrics
-    mlflow.set_tracking_uri(uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # set_tracking_uri would leave it to the tests that follow
     model = mlflow.pyfunc.load_model("models:/mario-test@tiny")
     actions = model.predict(np.zeros((3, 4, 84, 84), np.uint8))
     assert actions.shape == (3,)

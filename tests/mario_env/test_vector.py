@@ -16,7 +16,7 @@ from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
-from configs.schema import EnvironmentConfig
+from configs.schema import EnvironmentConfig, RetryConfig
 from mario_env import WorkerError, make, make_vec
 from mario_env.vector import ProcessVecEnv
 
@@ -79,10 +79,94 @@ def test_the_end_of_an_episode_is_told_as_stable_baselines3_expects(two: Process
         assert reset_info["frame_count"] == 0
 
 
-def test_a_killed_worker_is_named(two: ProcessVecEnv) -> None:
+def _kill(envs: ProcessVecEnv, index: int) -> None:
+    pid = envs.pids[index]
+    os.kill(pid, signal.SIGKILL)
+    _wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.fixture
+def make_two() -> Iterator[Callable[..., ProcessVecEnv]]:
+    """Two environments; keywords are of `RetryConfig`."""
+    made: list[ProcessVecEnv] = []
+
+    def make_them(**keys: Any) -> ProcessVecEnv:
+        envs = make_vec(RANDOM, 2, seed=3, retry=RetryConfig(**keys))
+        assert isinstance(envs, ProcessVecEnv)
+        made.append(envs)
+        return envs
+
+    yield make_them
+    for envs in made:
+        envs.close()
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_lost_worker_is_replaced_and_its_episode_ends_without_a_result(
+    how: str, make_two: Callable[..., ProcessVecEnv], caplog: pytest.LogCaptureFixture
+) -> None:
+    undisturbed, two = (make_two(worker_timeout=2.0) for _ in range(2))
+    undisturbed.reset()
     two.reset()
-    os.kill(two.pids[1], signal.SIGKILL)
-    _wait_until(lambda: psutil.Process(two.pids[1]).status() == psutil.STATUS_ZOMBIE)
+    for _ in range(7):
+        expected, *_ = undisturbed.step(np.array([3, 1]))
+        before, *_ = two.step(np.array([3, 1]))
+    assert np.array_equal(before, expected)
+    pid = two.pids[1]
+    if how == "killed":
+        _kill(two, 1)
+    else:
+        os.kill(pid, signal.SIGSTOP)
+
+    observations, rewards, dones, infos = two.step(np.array([3, 1]))
+
+    expected, *_ = undisturbed.step(np.array([3, 1]))
+    assert np.array_equal(observations[0], expected[0]), "the other plays on"
+    assert list(dones) == [False, True]
+    assert rewards[1] == infos[1]["frames"] == 0
+    assert infos[1]["TimeLimit.truncated"] is True
+    assert np.array_equal(infos[1]["terminal_observation"], before[1])
+    assert "episode_summary" not in infos[1]
+    what = {"killed": "was killed by SIGKILL", "stopped": "has not answered for 2 s and was killed"}[how]
+    assert infos[1]["worker_lost"].startswith(f"environment worker 1 (process {pid}) {what}")
+    assert f"{what}" in caplog.text
+    assert "it is started anew, its episode is dropped" in caplog.text
+    assert two.pids[1] != pid
+    assert not psutil.pid_exists(pid)
+    ended = [two.step(np.array([3, 1]))[3][1].get("episode_summary") for _ in range(20)]
+    assert [summary.steps for summary in ended if summary is not None] == [20]
+
+
+def test_a_worker_that_dies_again_and_again_is_given_up(make_two: Callable[..., ProcessVecEnv]) -> None:
+    two = make_two(worker_restarts=1)
+    two.reset()
+    _kill(two, 0)
+    for _ in range(22):  # an episode ends: the count begins anew
+        two.step(np.array([0, 0]))
+    _kill(two, 0)
+    two.step(np.array([0, 0]))
+    pid = two.pids[0]
+    _kill(two, 0)
+    with pytest.raises(
+        WorkerError, match=rf"\(process {pid}\) was killed by SIGKILL.*started anew 1 time without ending an epi"
+    ):
+        two.step(np.array([0, 0]))
+
+
+def test_a_worker_that_dies_before_a_reset_is_replaced_and_plays_something_else(make_two: Callable[..., ProcessVecEnv]) -> None:
+    two = make_two()
+    first = two.reset()
+    _kill(two, 0)
+    two.seed(3)
+    again = two.reset()
+    assert np.array_equal(again[1], first[1])
+    assert two.reset_infos[0]["noop_frames"] != make(RANDOM, seed=3).reset()[1]["noop_frames"]
+
+
+def test_a_killed_worker_that_is_not_to_be_replaced_is_named(make_two: Callable[..., ProcessVecEnv]) -> None:
+    two = make_two(worker_restarts=0)
+    two.reset()
+    _kill(two, 1)
     with pytest.raises(WorkerError) as caught:
         two.step(np.array([0, 0]))
     message = f"environment worker 1 (process {two.pids[1]}) was killed by SIGKILL; the system does that when memory runs out"
@@ -92,6 +176,14 @@ def test_a_killed_worker_is_named(two: ProcessVecEnv) -> None:
         two.reset()
     with pytest.raises(WorkerError, match="was killed by SIGKILL"):
         two.get_attr("spec")
+
+
+def test_environments_do_not_end_of_a_signal_to_the_whole_group(two: ProcessVecEnv) -> None:
+    two.reset()
+    for pid in two.pids:
+        os.kill(pid, signal.SIGTERM)
+    two.step(np.array([3, 3]))
+    assert not [info for info in two.step(np.array([3, 3]))[3] if "worker_lost" in info]
 
 
 def test_an_error_in_an_environment_names_worker_and_cause(two: ProcessVecEnv) -> None:
@@ -118,7 +210,7 @@ def test_closing_with_dead_workers_neither_raises_nor_hangs(two: ProcessVecEnv) 
 
 
 def test_a_stuck_worker_is_killed_when_closing(two: ProcessVecEnv, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mario_env.vector._CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr("mario_env.vector.CLOSE_SECONDS", 0.3)
     os.kill(two.pids[0], signal.SIGSTOP)
     two.close()
     assert not any(psutil.pid_exists(pid) for pid in two.pids)

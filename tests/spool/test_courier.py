@@ -117,6 +117,39 @@ def test_a_server_that_hangs_keeps_nothing_off_the_disk(tmp_path: Path) -> None:
     assert [int(each) for each in Spool(path, "run 1").records()] == list(range(100))
 
 
+def test_what_is_secured_is_on_disk_though_the_server_hangs(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.spool"
+    release = threading.Event()
+
+    def hang(payloads: Sequence[bytes]) -> int:
+        release.wait(60)
+        raise ConnectionError
+
+    queue = courier(hang, path)
+    assert queue._spool is not None
+    synced: list[int] = []
+    sync = queue._spool.sync
+
+    def watched() -> None:
+        sync()
+        synced.append(waiting(path))
+
+    queue._spool.sync = watched  # type: ignore[method-assign]
+    for number in range(1000):
+        queue.put(number)
+    assert queue.secure(30)
+    assert synced[-1] == 1000
+
+    def failing() -> None:
+        raise OSError(5, "Input/output error")
+
+    queue._spool.sync = failing  # type: ignore[method-assign]
+    assert not queue.secure(30)
+    queue._spool.sync = sync  # type: ignore[method-assign]
+    queue.close(0.1, patient=True)
+    release.set()
+
+
 def test_what_the_disk_does_not_take_waits_in_memory_in_order(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     server = Server()
     server.there.clear()
@@ -133,7 +166,9 @@ def test_what_the_disk_does_not_take_waits_in_memory_in_order(tmp_path: Path, ca
     queue._spool.append = full  # type: ignore[method-assign]
     for number in range(10, 20):
         queue.put(number)
-    until(lambda: queue.unfiled == 10 and "No space left" in caplog.text)
+    assert not queue.secure(30)
+    assert queue.unfiled == 10
+    assert "No space left" in caplog.text
     queue._spool.append = append  # type: ignore[method-assign]
     for number in range(20, 30):
         queue.put(number)

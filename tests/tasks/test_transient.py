@@ -4,9 +4,11 @@ import time
 from typing import Any
 
 import pytest
+import torch
 from prefect import flow, task
 from prefect.testing.utilities import prefect_test_harness
 
+from agents import DeviceLostError
 from configs.schema import RetryConfig
 from episodes import RowError, StoreError, StoreUnavailableError
 from mario_env import WorkerError
@@ -15,8 +17,11 @@ from tracking import ModelNotFoundError, TrackingError
 
 PASSING = [ConnectionResetError(), TimeoutError(), OSError(28, "No space left"), EOFError()]
 PASSING += [StoreUnavailableError("away"), TrackingError("away")]
+PASSING += [torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("CUDA error: out of memory")]
+PASSING += [RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")]
 LASTING = [TypeError(), ValueError(), KeyError("x"), AssertionError(), None]
 LASTING += [RowError("column"), StoreError("wrong password"), ModelNotFoundError("x")]
+LASTING += [DeviceLostError("gone"), torch.AcceleratorError("CUDA error: an illegal memory access was encountered")]
 
 
 @pytest.mark.parametrize("error", PASSING)

@@ -52,7 +52,10 @@ class Servers:
 
 @pytest.fixture(scope="module")
 def servers(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    started = Servers(resolve_tracking_uri(None, home), home, tmp_path_factory.mktemp("server") / "server.log")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # what removes it for every test comes after this fixture
+        uri = resolve_tracking_uri(None, home)
+    started = Servers(uri, home, tmp_path_factory.mktemp("server") / "server.log")
     yield started
     started.stop()
 

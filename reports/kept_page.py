@@ -1,0 +1,94 @@
+"""The page README.md of results that are kept: how far the agent gets, in plain words."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from episodes.statistics import ProtocolSummary
+from reports.data import ExperimentData
+from reports.results import NARROW_SPACE, duration, headline, number, one_trajectory, protocol_summaries, sentence_case
+from reports.style import protocol_label
+from reports.tables import command, completion_cell, distance_cell
+
+
+def kept_page(data: ExperimentData, name: str, run: Mapping[str, Any], folder: Path) -> str:
+    """The page in Markdown. `folder` holds the other files: what is there is linked."""
+    summaries = protocol_summaries(data)
+    result = headline(data, summaries)
+    parts = [
+        f"# {name}",
+        f"**{result.sentence}** {result.detail}",
+        _table(summaries),
+        _caveats(summaries),
+        "![Distance over training](learning-curve.png)" if (folder / "learning-curve.png").exists() else "",
+        "## The run",
+        _run(data, run),
+        "## Repeat it",
+        f"```sh\n{command(data)}\n```",
+        _files(folder),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _table(summaries: Mapping[str, ProtocolSummary]) -> str:
+    lines = [
+        f"| protocol | episodes | different | completed | share (95{NARROW_SPACE}% interval) | px, IQM (interval) |",
+        "|---|---:|---:|---:|---|---|",
+    ]
+    for protocol, summary in summaries.items():
+        cells = (completion_cell(summary), distance_cell(summary))
+        share, distance = (f"{cell.value} ({cell.interval})" if cell.interval else cell.value for cell in cells)
+        counted = (number(summary.episodes), number(summary.distinct), number(summary.completed))
+        lines.append(f"| {' | '.join((protocol_label(protocol), *counted, share, distance))} |")
+    return "\n".join(lines)
+
+
+def _caveats(summaries: Mapping[str, ProtocolSummary]) -> str:
+    notes = [f"{protocol_label(protocol)}: {each.note}" for protocol, each in summaries.items() if one_trajectory(each)]
+    notes.append(
+        "The game has no randomness of its own: few different episodes are nearly one game learned by heart, and sticky "
+        "actions, where they were not trained with, show what becomes of the agent off that path. The agent is the one at the "
+        "end of the training, not a chosen checkpoint. Intervals are for this one trained agent: one seed was trained, and "
+        "another may come out differently."
+    )
+    return " ".join(sentence_case(note) for note in notes)
+
+
+def _run(data: ExperimentData, run: Mapping[str, Any]) -> str:
+    tree = " with changes that were not committed" if run.get("dirty") else ""
+    episodes = number(run["training_episodes"])
+    lines = {
+        "Agent": f"{data.algorithm}, {data.level if data.full_game else f'level {data.level}'}",
+        "Training": f"{number(run['steps'])} steps, {episodes} episodes, {_took(run)}, begun {run['started'][:10]}",
+        "Seed": str(run["seed"]),
+        "Commit": f"{run['commit']}{tree}" if run.get("commit") else "unknown",
+        "Machine": ", ".join(part for part in (run["device"], f"{run['cores']} cores" if "cores" in run else "") if part),
+        "Versions": f"Python {run['python']}, "
+        + ", ".join(f"{package} {version}" for package, version in run["packages"].items() if package != "train-mario"),
+    }
+    return "\n".join(f"- {label}: {text}" for label, text in lines.items())
+
+
+def _took(run: Mapping[str, Any]) -> str:
+    seconds, whole = run["training_seconds"], run["first_to_last_episode_seconds"]
+    if whole > 1.05 * seconds + 60:
+        return f"{duration(whole)} from its first to its last episode with interruptions, the last part {duration(seconds)}"
+    return duration(seconds)
+
+
+def _files(folder: Path) -> str:
+    described = {
+        "report.html": "the whole report",
+        "typical.mp4": "a typical evaluation episode",
+        "best.mp4": "the best evaluation episode",
+        "evaluation.json": "the figures, by protocol",
+        "learning-curve.csv": "training in spans of steps",
+        "config.yaml": "the whole configuration",
+        "run.json": "how the run came about",
+    }
+    lines = [f"- [{name}]({name}): {what}" for name, what in described.items() if (folder / name).exists()]
+    if (folder / "best.mp4").exists() and not (folder / "typical.mp4").exists():
+        lines = [
+            line.replace("the best evaluation episode", "the best evaluation episode, also a typical one") for line in lines
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,114 @@
+"""A run that has ended, kept with the project: its results as a folder, its policy as a model that anyone can load."""
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs import Settings
+from episodes import EpisodeStore, ExperimentRecord
+from tasks import phases
+from tasks.evaluate import evaluation_json
+from tasks.experiment import Experiment, checked_name, load_experiment, open_store
+from tasks.phases import PhaseRecord
+from tasks.report import experiment_data
+
+if TYPE_CHECKING:
+    from reports.kept import Kept
+
+
+class UnfinishedError(RuntimeError):
+    """A run that has not been trained and evaluated to its end; the message says what is missing."""
+
+
+def keep_experiment(name: str, settings: Settings, folder: Path, target: str | None, *, replace_other: bool = False) -> "Kept":
+    """Keep the experiment `name` as `folder`/`target` (default: its preset's name); see :func:`reports.kept.keep_results`.
+
+    Raises:
+        StoreError: there is no such experiment.
+        UnfinishedError: it has not ended.
+        ReportError: the folder holds something else, or the report is too large.
+    """
+    from reports.kept import keep_results
+    from reports.results import protocol_summaries
+
+    experiment = load_experiment(name, settings)
+    trained, _ = _ended(experiment)
+    with open_store(settings) as store:
+        data = experiment_data(experiment, store)
+        return keep_results(
+            data,
+            folder / checked_name(target or experiment.config.name),
+            run=_origin(store, experiment, trained),
+            evaluation=evaluation_json(protocol_summaries(data)),
+            replace_other=replace_other,
+        )
+
+
+def ship_model(name: str, settings: Settings, folder: Path, target: str | None) -> Path:
+    """Keep the policy of the experiment `name` as `folder`/`target` (default: ``world-1-1`` or ``full-game``), two files.
+
+    Returns:
+        The manifest; the weights lie beside it.
+
+    Raises:
+        StoreError: there is no such experiment.
+        UnfinishedError: it has not ended.
+        CheckpointError: its model is damaged or too large.
+    """
+    from agents import ship
+
+    experiment = load_experiment(name, settings)
+    trained, evaluated = _ended(experiment)
+    environment = experiment.config.environment
+    level = "full-game" if environment.game == "full" else f"world-{environment.world}-{environment.stage}"
+    with open_store(settings) as store:
+        origin = _origin(store, experiment, trained)
+    return ship(
+        Path(trained.details["model_path"]),
+        folder / checked_name(target or level),
+        evaluation=evaluated.details["protocols"],
+        origin=origin,
+    )
+
+
+def _ended(experiment: Experiment) -> tuple[PhaseRecord, PhaseRecord]:
+    """The records of training and evaluation."""
+    trained, evaluated = phases.finished(experiment.directory, "train"), phases.finished(experiment.directory, "evaluate")
+    if trained is None or evaluated is None:
+        raise UnfinishedError(
+            f"experiment {experiment.name} has not been {'trained to its end' if trained is None else 'evaluated'} (in "
+            f"{experiment.directory}): give the command of its run again with --experiment {experiment.name}, and it goes on"
+        )
+    return trained, evaluated
+
+
+def _origin(store: EpisodeStore, experiment: Experiment, trained: PhaseRecord) -> dict[str, Any]:
+    """How the run came about, as JSON types."""
+    record = store.experiment(experiment.id).record
+    ended = store.episodes(experiment.id, phase="train")["timestamp"]
+    return {
+        "experiment": record.name,
+        "started": record.started.isoformat(timespec="seconds"),
+        "commit": record.git_commit,
+        "dirty": record.git_dirty,
+        "config_hash": record.config_hash,
+        "seed": record.seed,
+        "steps": trained.details["steps"],
+        "training_episodes": trained.details["episodes"],
+        "training_seconds": trained.details["training_seconds"],
+        # Longer than the training where it was interrupted: that counts from where it last went on.
+        "first_to_last_episode_seconds": (ended.max() - ended.min()).total_seconds() if len(ended) else 0.0,
+        "device": record.device,
+        **_machine(record),
+        "python": record.python_version,
+        "packages": dict(record.packages or {}),
+    }
+
+
+def _machine(record: ExperimentRecord) -> dict[str, Any]:
+    """What is known of the machine only where it is this one."""
+    if record.host != socket.gethostname():
+        return {}
+    import psutil
+
+    return {"cores": psutil.cpu_count(logical=True), "memory_gb": round(psutil.virtual_memory().total / 2**30, 1)}

@@ -1,0 +1,138 @@
+"""What is kept of a run: results that say how it came about, and a policy whose figures can be confirmed."""
+
+import csv
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs import PROJECT, load
+from flows.evaluating import confirmation
+from tasks.phases import finished
+
+
+@pytest.fixture(scope="module")
+def results(mario: Any, pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of the tiny run, kept."""
+    folder = tmp_path_factory.mktemp("results")
+    done = mario("keep", pipeline.name, "--folder", str(folder), "--as", "tiny-kept")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "tiny-kept"
+
+
+@pytest.fixture(scope="module")
+def shipped(mario: Any, pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny run's policy, shipped: its manifest."""
+    folder = tmp_path_factory.mktemp("models")
+    done = mario("ship", pipeline.name, "--folder", str(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "world-1-1.json"
+
+
+def test_all_that_belongs_to_a_result_is_kept(results: Path, pipeline: Any) -> None:
+    evaluated, trained = finished(pipeline.directory, "evaluate"), finished(pipeline.directory, "train")
+    assert evaluated is not None
+    assert trained is not None
+    run = json.loads((results / "run.json").read_text())
+
+    assert json.loads((results / "evaluation.json").read_text()) == evaluated.details["protocols"]
+    assert (run["experiment"], run["steps"], run["seed"]) == (pipeline.name, 1_536, 0)
+    assert run["training_episodes"] == trained.details["episodes"]
+    assert load(str(results / "config.yaml")).agent == load(str(PROJECT / "tests" / "data" / "tiny.yaml")).agent
+    with (results / "learning-curve.csv").open() as file:
+        spans = list(csv.DictReader(file))
+    assert sum(int(span["episodes"]) for span in spans) == trained.details["episodes"]
+    assert int(spans[-1]["steps"]) <= 1_536
+    assert (results / "learning-curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert 10_000 < (results / "report.html").stat().st_size < 5_000_000
+    assert (results / "best.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_the_page_says_how_far_the_agent_gets(results: Path) -> None:
+    page = (results / "README.md").read_text()
+    figures = json.loads((results / "evaluation.json").read_text())["stochastic"]
+
+    assert f"| {figures['episodes']} | {figures['distinct']} | {figures['completed']} |" in page
+    assert "95" in page
+    assert "one seed was trained" in page
+    assert "make setup" in page
+    for name in ("report.html", "config.yaml", "learning-curve.csv"):
+        assert f"({name})" in page
+
+
+def test_results_of_another_run_are_not_replaced(mario: Any, pipeline: Any, results: Path) -> None:
+    again = mario("keep", pipeline.name, "--folder", str(results.parent), "--as", "tiny-kept")
+    assert again.returncode == 0, again.stderr
+    run = json.loads((results / "run.json").read_text())
+    (results / "run.json").write_text(json.dumps({**run, "experiment": "somebody-else"}))
+    refused = mario("keep", pipeline.name, "--folder", str(results.parent), "--as", "tiny-kept")
+    (results / "run.json").write_text(json.dumps(run))
+
+    assert refused.returncode == 1
+    assert "holds the results of another run (somebody-else" in refused.stderr
+
+
+def test_a_shipped_policy_has_the_figures_it_was_shipped_with(mario: Any, shipped: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    # As somebody does who has cloned the project: another home, without the run.
+    home = {"MARIO_HOME": str(tmp_path / "home")}
+    done = mario("evaluate", str(shipped), "--trust", "--json", str(figures), **home)
+    mario("stop", **home)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "every figure is the one the model was shipped with" in done.stdout
+    found = json.loads(figures.read_text())
+    assert found["confirmation"]["identical"] is True
+    assert found["confirmation"]["told"]["stochastic"]["episodes"] == found["protocols"]["stochastic"]["episodes"] == 2
+
+
+def test_a_shipped_policy_is_watched_without_any_server(mario: Any, shipped: Path, tmp_path: Path) -> None:
+    video, home = tmp_path / "mario.mp4", tmp_path / "home"
+    done = mario("watch", str(shipped), "--trust", "--video", str(video), MARIO_HOME=str(home))
+
+    assert done.returncode == 0, done.stderr
+    assert video.read_bytes()[4:8] == b"ftyp"
+    assert not [path for path in home.rglob("*") if "postgres" in path.name or "mlflow" in path.name]
+
+
+def test_a_file_from_elsewhere_is_vouched_for(mario: Any, pipeline: Any, tmp_path: Path) -> None:
+    model = shutil.copytree(pipeline.directory / "model", tmp_path / "model")
+    digest = hashlib.sha256((model / "model.zip").read_bytes()).hexdigest()
+    video = ("--video", str(tmp_path / "mario.mp4"))
+    unknown = mario("watch", str(model), *video)
+    other = mario("watch", str(model), "--sha256", "0" * 64, *video)
+    known = mario("watch", str(model), "--sha256", digest, *video)
+
+    assert (unknown.returncode, other.returncode, known.returncode) == (1, 1, 0), known.stderr
+    assert f"this file's is {digest}" in unknown.stderr
+    assert "it is another file" in other.stderr
+
+
+def test_a_run_that_has_not_ended_is_not_kept(mario: Any, pipeline: Any, tmp_path: Path) -> None:
+    record = pipeline.directory / "phases" / "evaluate.json"
+    aside = record.rename(tmp_path / "evaluate.json")
+    try:
+        done = mario("ship", pipeline.name, "--folder", str(tmp_path / "models"))
+    finally:
+        shutil.move(aside, record)
+    assert done.returncode == 1
+    assert "experiment tiny has not been evaluated" in done.stderr
+    assert not (tmp_path / "models").exists()
+
+
+def _figures(low: float, high: float) -> dict[str, Any]:
+    return {"episodes": 100, "completed": 50, "completion": {"low": low, "high": high}}
+
+
+def test_figures_contradict_when_their_intervals_do_not_meet() -> None:
+    told = {"stochastic": _figures(0.4, 0.6), "sticky": _figures(0.1, 0.2), "noop": _figures(0.0, 0.1)}
+    found = {"stochastic": _figures(0.55, 0.8), "sticky": _figures(0.3, 0.5)}
+    result = confirmation(told, found)
+
+    assert not result["identical"]
+    assert result["contradicted"] == ["sticky"]
+    assert result["missing"] == ["noop"]
+    assert confirmation(told, told)["identical"]
