@@ -20,7 +20,7 @@ def freed_memory_kept() -> Iterator[None]:
 
     torch allocates every intermediate result of an update anew, tens of megabytes each, and glibc gives such pieces back as
     soon as they are freed: the system then has to find, clear and map their pages again at every layer, up to a third of an
-    update's time (docs/experiments.md). Does nothing where the C library is another.
+    update's time (docs/experiments.md). At the block's end all of it goes back. Does nothing where the C library is another.
     """
     options = _options()
     if options is None:
@@ -31,6 +31,8 @@ def freed_memory_kept() -> Iterator[None]:
         yield
     finally:
         _set(options, _DEFAULTS)
+        # glibc itself gives back only what lies at the heap's end, and that depends on what was allocated last.
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _set(options: Callable[[int, int], int], values: dict[int, int]) -> None:
