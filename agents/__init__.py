@@ -7,11 +7,12 @@ from agents.checkpoints import Checkpoint, latest_checkpoint
 from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError, TrainingInterrupted
 from agents.evaluation import episodes_to_play, evaluation_seed, play_episodes, protocol_environment
 from agents.manifests import Manifest
-from agents.models import Agent, load_agent
-from agents.progress import PlayedEpisode, Progress, Recorded, TrainingResult
+from agents.models import Agent, keep_best, load_agent
+from agents.progress import PlayedEpisode, Progress, Recorded, TrainingResult, Validated
 from agents.provenance import Provenance, provenance
 from agents.shipped import load_shipped, ship, shipped_evaluation, weights_entry
 from agents.training import train
+from agents.validation import Validation
 
 __all__ = [
     "Agent",
@@ -28,9 +29,12 @@ __all__ = [
     "Recorded",
     "TrainingInterrupted",
     "TrainingResult",
+    "Validated",
+    "Validation",
     "build",
     "episodes_to_play",
     "evaluation_seed",
+    "keep_best",
     "latest_checkpoint",
     "load_agent",
     "load_shipped",

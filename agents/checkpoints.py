@@ -7,8 +7,9 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from agents.errors import CheckpointError, ContinuationError
 from agents.frame_replay import FrameReplayBuffer
 from agents.manifests import Manifest, drop_file, now, read_manifest, remove_incomplete, verify, write_folder
 from agents.moment import MOMENT_ARRAYS, obstacle, put_back, read_moment, take, write_moment
-from agents.progress import Tally
+from agents.progress import Tally, Validated
 from agents.replay import load_replay, save_replay
 from configs import Config, ConfigError, config_hash, from_dict, to_dict
 from configs.schema import TrainConfig
@@ -130,7 +131,7 @@ def save_checkpoint(
         return describe("checkpoint", config, model)
 
     manifest = write_folder(target, write)
-    _retire(folder, target, config.train)
+    _retire(folder, target, config.train, tally.validation.history)
     return Checkpoint(target, manifest.steps, manifest)
 
 
@@ -139,7 +140,16 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
 
     Damaged ones are skipped with a warning that names file and fault; nothing is deleted.
     """
-    for path in _newest_first(checkpoints_folder(directory)):
+    return _first_good(_newest_first(checkpoints_folder(directory)))
+
+
+def best_checkpoint(directory: Path, validations: Sequence[Validated]) -> Checkpoint | None:
+    """Of the good checkpoints that are there the one that did best in a validation; None if there is none."""
+    return _first_good(_best_first(checkpoints_folder(directory), validations))
+
+
+def _first_good(paths: Iterable[Path]) -> Checkpoint | None:
+    for path in paths:
         try:
             manifest = verify(path)
         except CheckpointError as error:
@@ -262,13 +272,14 @@ def _differences(prefix: str, saved: Any, current: Any) -> list[str]:
     return [] if saved == current else [prefix]
 
 
-def _retire(folder: Path, newest: Path, train: TrainConfig) -> None:
-    """Keep the `keep_checkpoints` newest and those of `milestones`; the replay buffer, by far the largest file, only with the
-    newest.
+def _retire(folder: Path, newest: Path, train: TrainConfig, validations: Sequence[Validated]) -> None:
+    """Keep the `keep_checkpoints` newest, those of `milestones`, and the one that did best in a validation; the replay buffer,
+    by far the largest file, only with the newest.
     """
     remove_incomplete(folder)
     older = [path for path in _newest_first(folder) if path.name < newest.name]
     kept = {*older[: train.keep_checkpoints - 1], *_of_milestones([newest, *older], train.milestones)}
+    kept |= set(islice(_best_first(folder, validations), 1))
     try:
         for path in older:
             if path in kept:
@@ -285,6 +296,14 @@ def _of_milestones(newest_first: Sequence[Path], milestones: Sequence[int]) -> I
         reached = [path for path in newest_first if path.name >= _folder_name(milestone)]
         if reached:
             yield reached[-1]
+
+
+def _best_first(folder: Path, validations: Sequence[Validated]) -> Iterator[Path]:
+    """The checkpoints that are there of policies that were validated."""
+    for validated in sorted(validations, key=lambda each: each.merit, reverse=True):
+        path = folder / _folder_name(validated.steps)
+        if path.is_dir():
+            yield path
 
 
 def _folder_name(steps: int) -> str:

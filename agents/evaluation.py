@@ -49,6 +49,7 @@ def play_episodes(
     on_episode: Callable[[PlayedEpisode], None],
     processes: bool = True,
     retry: RetryConfig | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> int:
     """Play `episodes_to_play` episodes under `protocol`, in `evaluate.n_envs` processes.
 
@@ -64,6 +65,7 @@ def play_episodes(
         on_episode: called for each counted episode. `global_step` is the agent's age in decisions.
         processes: False plays in this process (for tests).
         retry: see `mario_env.make_vec`. An episode whose process was lost does not count; another is played.
+        stop: asked before each decision; True ends the play, and episodes that have not ended are given up.
 
     Returns:
         The number of episodes handed over.
@@ -81,7 +83,8 @@ def play_episodes(
     try:
         # A batch of a few observations is too little work to share, and the games want the other cores.
         with torch_threads(1):
-            return _play(env, _actions(agent, protocol, env, derived), _quotas(count, n_envs), agent, protocol, on_episode)
+            actions = _actions(agent, protocol, env, derived)
+            return _play(env, actions, _quotas(count, n_envs), agent, protocol, on_episode, stop)
     finally:
         env.close()
 
@@ -108,13 +111,14 @@ def _play(
     agent: Agent | None,
     protocol: Protocol,
     on_episode: Callable[[PlayedEpisode], None],
+    stop: Callable[[], bool] | None,
 ) -> int:
     played = [0] * len(quotas)
     stochastic = agent.exploration_rate if agent is not None and protocol == "stochastic" else 0.0
     exploration = 1.0 if protocol == "random" else stochastic
     steps = agent.manifest.steps if agent is not None and protocol != "random" else 0
     observations = env.reset()
-    while played != quotas:
+    while played != quotas and not (stop is not None and stop()):
         observations, _, dones, infos = env.step(actions(np.asarray(observations)))
         for env_index in np.flatnonzero(dones):
             if played[env_index] == quotas[env_index]:

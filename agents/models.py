@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch.distributions import Categorical
 
 from agents.algorithms import build_policy
-from agents.checkpoints import CONFIG, MODEL, describe, write_model
+from agents.checkpoints import CONFIG, MODEL, Checkpoint, describe, write_model
 from agents.errors import CheckpointError
 from agents.manifests import MANIFEST, Manifest, read_manifest, verify_file, write_folder
 from configs import Config, ConfigError, from_dict
@@ -108,6 +109,24 @@ def save_model(directory: Path, config: Config, model: BaseAlgorithm) -> Path:
     return target
 
 
+def keep_best(directory: Path, checkpoint: Checkpoint) -> Path:
+    """Write the model of `checkpoint` to ``directory/best-model``, the same files as `save_model`, and return that folder.
+
+    Raises:
+        CheckpointError: the checkpoint has been damaged since, or the model could not be written.
+    """
+    target = directory / "best-model"
+
+    def write(aside: Path) -> Manifest:
+        for name in (MODEL, CONFIG):
+            verify_file(checkpoint.path / name, checkpoint.manifest.files[name])
+            shutil.copyfile(checkpoint.path / name, aside / name)
+        return Manifest(**{**checkpoint.manifest.__dict__, "kind": "model", "files": {}})
+
+    write_folder(target, write)
+    return target
+
+
 def load_agent(path: Path, device: str = "cpu") -> Agent:
     """The agent in a checkpoint's folder, a model's folder, or a model.zip that has config.json and manifest.json beside it.
 
@@ -148,6 +167,15 @@ def load_weights(file: Path, manifest: Manifest, config: Config, device: str = "
         policy.load_state_dict(_read_weights(file, policy.device), strict=True)
     except (RuntimeError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{file}: its weights do not fit the configured network: {error}") from None
+    return _agent(policy, manifest, config)
+
+
+def agent_of(model: BaseAlgorithm, config: Config, manifest: Manifest) -> Agent:
+    """The policy of a training, as it is at the moment: not a copy, and in evaluation mode until the next update."""
+    return _agent(model.policy, manifest, config)
+
+
+def _agent(policy: BasePolicy, manifest: Manifest, config: Config) -> Agent:
     policy.set_training_mode(False)
     exploration = 0.0 if config.agent.algorithm == "ppo" else config.agent.exploration_final_eps
     return Agent(policy, manifest, config, exploration)

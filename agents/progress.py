@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,10 @@ class PlayedEpisode:
     exploration_rate: float
     timestamp: datetime
 
+    def at_index(self, episode_index: int) -> PlayedEpisode:
+        """The same episode, counted otherwise."""
+        return replace(self, episode_index=episode_index)
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -48,6 +52,33 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """What the experiment's record already holds when a training is resumed: episodes, and the sum of their rewards."""
+
+    episodes: int
+    reward_sum: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What came of one validation: the policy after `steps` decisions played `episodes`, and completed so many of them.
+
+    Attributes:
+        distance: mean, in pixels.
+    """
+
+    steps: int
+    episodes: int
+    completed: int
+    distance: float
+
+    @property
+    def merit(self) -> tuple[float, float, int]:
+        """What the best has most of: completed episodes, else distance; of equals the newest, which has learned longest."""
+        return (self.completed / self.episodes, self.distance, self.steps)
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """What a training came to; steps, frames, episodes and reward_sum count from the experiment's beginning, over resumptions.
 
@@ -55,6 +86,9 @@ class TrainingResult:
         seconds: wall-clock time of this call.
         model_path: folder of the final model; None when interrupted.
         checkpoint: the newest complete checkpoint, or None.
+        validations: what came of each, oldest first.
+        validated: all episodes of validations, and the sum of their rewards.
+        best: the checkpoint that did best in a validation; None without validations.
     """
 
     steps: int
@@ -65,14 +99,9 @@ class TrainingResult:
     model_path: Path | None
     checkpoint: Checkpoint | None
     interrupted: bool
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What the experiment's record already holds when a training is resumed: episodes, and the sum of their rewards."""
-
-    episodes: int
-    reward_sum: float
+    validations: Sequence[Validated] = ()
+    validated: Recorded = Recorded(0, 0.0)
+    best: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -87,8 +116,33 @@ class RecentEpisode:
 
 
 @dataclass
+class ValidationTally:
+    """Counts of a training's validations.
+
+    Attributes:
+        history: what came of each, oldest first.
+        next_index: the episode index with which each environment begins the next one.
+    """
+
+    history: list[Validated] = field(default_factory=list)
+    episodes: int = 0
+    reward_sum: float = 0.0
+    next_index: int = 0
+
+    @property
+    def last_steps(self) -> int:
+        """Decisions at the last validation; 0 before the first."""
+        return self.history[-1].steps if self.history else 0
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ValidationTally:
+        """The inverse of `dataclasses.asdict`."""
+        return cls(**{**values, "history": [Validated(**each) for each in values["history"]]})
+
+
+@dataclass
 class Tally:
-    """Counts of a training, saved with each checkpoint.
+    """Counts of a training, saved with each checkpoint. Episodes of validations have their own.
 
     Attributes:
         written_steps: decisions when metrics were last written; with `written_episodes` it fixes when they are written next.
@@ -101,6 +155,7 @@ class Tally:
     written_episodes: int = 0
     next_index: dict[int, int] = field(default_factory=dict)
     recent: deque[RecentEpisode] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    validation: ValidationTally = field(default_factory=ValidationTally)
 
     def add(self, summary: EpisodeSummary, env_index: int) -> int:
         """Count an ended episode; returns its index among those of its environment."""
@@ -138,4 +193,5 @@ class Tally:
             written_episodes=values.get("written_episodes", 0),
             next_index={int(index): count for index, count in values["next_index"].items()},
             recent=deque((RecentEpisode(**episode) for episode in values["recent"]), maxlen=WINDOW),
+            validation=ValidationTally.from_json(values["validation"]) if "validation" in values else ValidationTally(),
         )

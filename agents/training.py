@@ -36,6 +36,7 @@ from agents.callbacks import (
 )
 from agents.checkpoints import (
     Checkpoint,
+    best_checkpoint,
     checkpoints_folder,
     counters,
     latest_checkpoint,
@@ -53,6 +54,7 @@ from agents.moment import Moment, obstacle, put_back, take
 from agents.progress import PlayedEpisode, Progress, Recorded, Tally, TrainingResult
 from agents.reporting import ProgressBar, Statistics, say
 from agents.threads import torch_threads
+from agents.validation import Validation, Validator
 from configs import Config
 from mario_env import WorkerError
 
@@ -77,6 +79,7 @@ def train(
     until: Callable[[Progress], bool] | None = None,
     before_checkpoint: Callable[[], None] | None = None,
     on_checkpoint: Callable[[Checkpoint], None] | None = None,
+    validation: Validation | None = None,
     resume: bool = True,
 ) -> TrainingResult:
     """Train `config.agent` on `env` until `total_steps` decisions (of all environments) have been taken.
@@ -103,6 +106,7 @@ def train(
         before_checkpoint: called before each checkpoint, to make sure that episodes and metrics so far are on record: a
             training that goes on from it does not play them again.
         on_checkpoint: called after each complete checkpoint.
+        validation: where the episodes of validations go; without it there are none, whatever `train.validation` says.
         resume: False starts anew, beside what is on record, and deletes the checkpoints that are there.
 
     Raises:
@@ -125,6 +129,10 @@ def train(
         stack.callback(_release, run.model)
         if not run.exact:
             _adopt_record(run.tally, episode_indices, recorded)
+        if validation is not None and config.train.validation is not None:
+            if not run.exact:
+                validation.adopt_record(run.tally)
+            run.validator = Validator(config, config.train.validation, run.model, run.tally, validation, request)
         reached = run.learn(total_steps, request, on_episode, until)
         return run.finish(time.perf_counter() - started, interrupted=not reached)
 
@@ -134,6 +142,7 @@ class _Run:
     """One call of `train`.
 
     Attributes:
+        validations_kept: how many validations `checkpoint` knows of.
         exact: what it plays is what an uninterrupted training of this configuration plays, from its first episode on.
         between_rollouts: the state of the model is complete.
         beginning: of the present rollout, if it may have to be gone back to.
@@ -146,6 +155,8 @@ class _Run:
     exact: bool
     refill: bool = False
     checkpoint: Checkpoint | None = None
+    validations_kept: int = 0
+    validator: Validator | None = None
     before_checkpoint: Callable[[], None] | None = None
     on_checkpoint: Callable[[Checkpoint], None] | None = None
     between_rollouts: bool = True
@@ -159,10 +170,21 @@ class _Run:
         until: Callable[[Progress], bool] | None,
     ) -> bool:
         """Learn until an end; returns False when that was a signal."""
-        left = total_steps - self.model.num_timesteps
-        if left <= 0:
+        if self.model.num_timesteps < total_steps:
+            self._learn(total_steps, request, on_episode, until)
+        else:
             say(f"nothing left to train: the checkpoint has {self.model.num_timesteps:,} of {total_steps:,} steps")
-            return True
+        if self.validator is not None and not request.requested:
+            self.validator.at_end()
+        return not request.requested
+
+    def _learn(
+        self,
+        total_steps: int,
+        request: StopRequest,
+        on_episode: Callable[[PlayedEpisode], None],
+        until: Callable[[Progress], bool] | None,
+    ) -> None:
         guard = FiniteGuard(lambda: self.checkpoint.path if self.checkpoint else None)
         statistics = Statistics(self.tally, self.config.train.statistics_every, total_steps)
         bar = ProgressBar(total_steps) if self.config.train.progress_bar else None
@@ -171,6 +193,7 @@ class _Run:
             EpisodeSink(self.tally, on_episode),
             statistics,
             guard,
+            *([] if self.validator is None else [RolloutStart(self.validator.when_due)]),
             PeriodicCheckpoint(self.config.train.checkpoint_every, self.save_checkpoint, self.config.train.milestones),
             stop,
         ]
@@ -179,6 +202,7 @@ class _Run:
         callbacks += [bar] if bar else []
         try:
             # The library adds its counter to the number it is given.
+            left = total_steps - self.model.num_timesteps
             self.model.learn(left, CallbackList(callbacks), log_interval=sys.maxsize, reset_num_timesteps=False)
         except StopLearning:
             pass
@@ -201,7 +225,6 @@ class _Run:
             statistics.dump()
         if stop.gave_up:
             self._leave_rollout(request)
-        return not request.requested
 
     def _note_beginning(self) -> None:
         moment = take(self.model)
@@ -243,7 +266,8 @@ class _Run:
 
     def save_checkpoint(self) -> None:
         """Write a checkpoint; when that is impossible, say so and go on: the one before is still whole."""
-        if self.checkpoint is not None and self.checkpoint.steps == self.model.num_timesteps:
+        steps, validations = self.model.num_timesteps, len(self.tally.validation.history)
+        if self.checkpoint is not None and (self.checkpoint.steps, self.validations_kept) == (steps, validations):
             return
         # Looked at here and not after each update, which would cost the DQN family a hundredth of its time.
         require_finite_weights(self.model, self.checkpoint.path if self.checkpoint else None)
@@ -256,6 +280,7 @@ class _Run:
         except CheckpointError as error:
             _log.warning("no checkpoint at step %d, training goes on: %s", self.model.num_timesteps, error)
             return
+        self.validations_kept = validations
         if self.on_checkpoint is not None:
             self.on_checkpoint(self.checkpoint)
 
@@ -272,6 +297,9 @@ class _Run:
             model_path=model_path,
             checkpoint=self.checkpoint,
             interrupted=interrupted,
+            validations=tuple(self.tally.validation.history),
+            validated=Recorded(self.tally.validation.episodes, self.tally.validation.reward_sum),
+            best=best_checkpoint(self.directory, self.tally.validation.history),
         )
         if interrupted:
             raise TrainingInterrupted(result)
@@ -306,7 +334,8 @@ def _start(
         say(f"{going_on}, exactly as without an interruption")
     else:
         say(f"{going_on}, with new games and other random numbers: {restored.inexact}")
-    return _Run(config, directory, model, restored.tally, restored.inexact is None, restored.refill, checkpoint)
+    kept = len(restored.tally.validation.history)
+    return _Run(config, directory, model, restored.tally, restored.inexact is None, restored.refill, checkpoint, kept)
 
 
 def _adopt_record(tally: Tally, episode_indices: Mapping[int, int] | None, recorded: Recorded | None) -> None:

@@ -168,6 +168,13 @@ class PPOConfig(_AgentBase):
 AgentConfig = Annotated[DQNConfig | QRDQNConfig | PPOConfig, Field(discriminator="algorithm")]
 
 
+class ValidationConfig(Section):
+    """How the policy of the moment is judged in the course of a training, at each multiple of `checkpoint_every`."""
+
+    episodes: int = Field(20, ge=1, description="episodes each time; of a greedy policy one")
+    protocol: Literal["greedy", "stochastic", "sticky", "noop"] = Field("stochastic", description="as in evaluate.protocols")
+
+
 class TrainConfig(Section):
     """The training run."""
 
@@ -184,9 +191,12 @@ class TrainConfig(Section):
     )
     overlap: bool = Field(False, description="dqn, qrdqn: learn while the environments play; acts one update behind")
     checkpoint_every: int = Field(100_000, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1, description="older ones are deleted, but for milestones")
+    keep_checkpoints: int = Field(2, ge=1, description="older ones are deleted, but for the best and milestones")
     milestones: list[Annotated[int, Field(ge=1)]] = Field(
         [], max_length=100, description="steps at which a checkpoint is written that is never deleted"
+    )
+    validation: ValidationConfig | None = Field(
+        None, description="let the policy play before each checkpoint, and keep the best; null: do not"
     )
     checkpoint_replay_buffer: bool = Field(True, description="save the replay buffer with the newest checkpoint")
     statistics_every: int = Field(4, ge=1, description="episodes between lines of statistics on the console")
@@ -210,6 +220,9 @@ class IntegrationConfig(Section):
 class EvaluateConfig(Section):
     """How agents are compared."""
 
+    model: Literal["last", "best"] = Field(
+        "last", description="the policy at the end of the training, or the one that did best in train.validation"
+    )
     episodes: int = Field(100, ge=1, description="episodes under each protocol")
     protocols: list[Protocol] = Field(list(PROTOCOLS), min_length=1)
     n_envs: int = Field(2, ge=1, le=256)
@@ -271,6 +284,10 @@ class Config(Section):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         agent = self.agent
+        if self.evaluate.model == "best" and self.train.validation is None:
+            raise ValueError(
+                "evaluate.model is best, but nothing tells which that is: set train.validation as well, e.g. to {}"
+            )
         if agent.algorithm == "ppo" and agent.batch_size > agent.n_steps * self.train.n_envs:
             raise ValueError(
                 f"agent.batch_size {agent.batch_size} is larger than one rollout "

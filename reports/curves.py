@@ -41,6 +41,13 @@ def learning_curve(train: pd.DataFrame, column: str) -> Curve:
     )
 
 
+def validation_points(validation: pd.DataFrame, column: str) -> tuple[Series, Series]:
+    """For each validation the decisions its policy was trained for, and the mean of `column` over its episodes, float64."""
+    rows = validation[["global_step", column]].astype(float)
+    means = rows[np.isfinite(rows).all(axis=1)].groupby("global_step")[column].mean()
+    return means.index.to_numpy(dtype=np.float64), means.to_numpy(dtype=np.float64)
+
+
 def window_size(episodes: int) -> int:
     """Episodes a moving mean is taken over: a twentieth of all, at least 1 and at most 100 (the field's habit)."""
     return int(min(100, max(1, episodes // 20, min(10, episodes // 3))))

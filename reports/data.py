@@ -66,9 +66,10 @@ class RuleCheck:
 class ExperimentData:
     """Everything the report says about one experiment.
 
-    `train` and `evaluation` hold one row an episode with the columns of the episode store (:data:`REQUIRED_COLUMNS`, and `id`);
-    both may be empty. `summaries` are computed from `evaluation` where they are not given. `replay` yields the RGB frames,
-    uint8 (240, 256, 3), of the episode with the given id; without it there is no video. `command` is the line that repeats
+    `train`, `evaluation` and `validation` (episodes of the policy of the moment in the course of the training) hold one row an
+    episode with the columns of the episode store (:data:`REQUIRED_COLUMNS`, and `id`); all may be empty. `summaries` are
+    computed from `evaluation` where they are not given. `replay` yields the RGB frames, uint8 (240, 256, 3), of the episode
+    with the given id; without it there is no video. `command` is the line that repeats
     the run (default: from the configuration that is written beside the report).
 
     Raises :class:`ReportError` for a frame that lacks a column.
@@ -80,6 +81,7 @@ class ExperimentData:
     provenance: Mapping[str, Any]
     train: pd.DataFrame
     evaluation: pd.DataFrame
+    validation: pd.DataFrame = field(default_factory=pd.DataFrame)
     summaries: Mapping[str, ProtocolSummary] = field(default_factory=dict)
     phases: Sequence[PhaseTiming] = ()
     resources: Sequence[ResourceUse] = ()
@@ -88,7 +90,7 @@ class ExperimentData:
     command: str | None = None
 
     def __post_init__(self) -> None:
-        for label in ("train", "evaluation"):
+        for label in ("train", "evaluation", "validation"):
             frame: pd.DataFrame = getattr(self, label)
             missing = [column for column in REQUIRED_COLUMNS if column not in frame.columns]
             if missing and len(frame):

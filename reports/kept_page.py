@@ -19,7 +19,7 @@ def kept_page(data: ExperimentData, name: str, run: Mapping[str, Any], folder: P
         f"# {name}",
         f"**{result.sentence}** {result.detail}",
         _table(summaries),
-        _caveats(summaries),
+        _caveats(data, summaries, run),
         "![Distance over training](learning-curve.png)" if (folder / "learning-curve.png").exists() else "",
         "## The run",
         _run(data, run),
@@ -43,15 +43,29 @@ def _table(summaries: Mapping[str, ProtocolSummary]) -> str:
     return "\n".join(lines)
 
 
-def _caveats(summaries: Mapping[str, ProtocolSummary]) -> str:
+def _caveats(data: ExperimentData, summaries: Mapping[str, ProtocolSummary], run: Mapping[str, Any]) -> str:
     notes = [f"{protocol_label(protocol)}: {each.note}" for protocol, each in summaries.items() if one_trajectory(each)]
     notes.append(
         "The game has no randomness of its own: few different episodes are nearly one game learned by heart, and sticky "
-        "actions, where they were not trained with, show what becomes of the agent off that path. The agent is the one at the "
-        "end of the training, not a chosen checkpoint. Intervals are for this one trained agent: one seed was trained, and "
-        "another may come out differently."
+        "actions, where they were not trained with, show what becomes of the agent off that path. "
+        f"{_choice(data, run)} "
+        "Intervals are for this one trained agent: one seed was trained, and another may come out differently."
     )
     return " ".join(sentence_case(note) for note in notes)
+
+
+def _choice(data: ExperimentData, run: Mapping[str, Any]) -> str:
+    """Which of the training's policies was evaluated."""
+    if data.config.get("evaluate", {}).get("model") != "best":
+        return "The agent is the one at the end of the training, not a chosen checkpoint."
+    validations = run.get("validations", [])
+    protocol = protocol_label(data.config["train"]["validation"]["protocol"]).lower()
+    each = max((validated["episodes"] for validated in validations), default=0)
+    return (
+        f"The agent is the policy after {number(run['model_steps'])} steps, which did best in {len(validations)} validations "
+        f"({protocol}, {each} episodes each) in the course of the training; "
+        "the episodes of the table are others, with other seeds, so that having been chosen does not flatter it."
+    )
 
 
 def _run(data: ExperimentData, run: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Final
 
 from matplotlib.axes import Axes
 
-from reports.curves import Curve, learning_curve
+from reports.curves import Curve, learning_curve, validation_points
 from reports.data import ExperimentData
 from reports.results import number, percent
 from reports.style import HALF, WIDE, Picture, colour, counted, dress, legend, new_figure, percentages, png
@@ -35,6 +35,15 @@ def learning_picture(experiments: Sequence[ExperimentData], column: str) -> Pict
             _spread(axes, curve, colour(index))
         marker = "o" if len(curve.values) < FEW_EPISODES else ""
         axes.plot(curve.steps, curve.mean, color=colour(index), linewidth=2.2, label=own, marker=marker)
+        axes.plot(
+            *validation_points(experiments[index].validation, column),
+            color=colour(index),
+            linestyle="",
+            marker="D",
+            markersize=6,
+            markeredgecolor="white",
+            zorder=3,
+        )
     dress(axes, "environment steps", unit)
     counted(axes)
     axes.set_xlim(left=0)
@@ -44,7 +53,9 @@ def learning_picture(experiments: Sequence[ExperimentData], column: str) -> Pict
     if len(curves) > 1:
         legend(axes)
     told = "; ".join(f"{own} ends at {_said(curve, column)}" for _, own, curve in curves)
-    caption = f"{title}. {_line(curves, share)}."
+    validated = any(len(experiments[index].validation) for index, _, _ in curves)
+    diamonds = "; diamonds: means of the validations" if validated else ""
+    caption = f"{title}. {_line(curves, share)}{diamonds}."
     return Picture(name, png(figure), f"Line plot of {title.lower()} over environment steps: {told}.", caption, wide=wide)
 
 

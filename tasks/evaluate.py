@@ -42,7 +42,7 @@ def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
         summaries, counts = play_protocols(experiment, agent, store)
     with open_run(experiment) as run:
         metrics = metrics_of(summaries, counts)
-        run.log_evaluation(str(trained.details["model_uri"]), metrics, step=int(trained.details["steps"]))
+        run.log_evaluation(str(trained.details["model_uri"]), metrics, step=agent.manifest.steps)
         run.log_dict(evaluation_json(summaries), "evaluation.json")
     create_table_artifact(key="evaluation", table=table_of(summaries), description=f"Evaluation of {experiment.name}")
     details = {

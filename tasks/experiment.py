@@ -289,9 +289,9 @@ def _continue(
     return experiment
 
 
-def recorded(store: EpisodeStore, experiment_id: int, phase: str) -> "Recorded":
+def recorded(store: EpisodeStore, experiment_id: int, phase: str, protocol: str = "training") -> "Recorded":
     """What Postgres holds of a phase before it is (again) begun: episodes and the sum of their rewards."""
     from agents import Recorded
 
-    rows = store.episodes(experiment_id, phase=phase)
+    rows = store.episodes(experiment_id, phase=phase, protocol=protocol)
     return Recorded(len(rows), float(rows["reward"].sum()))

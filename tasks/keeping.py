@@ -85,7 +85,7 @@ def _ended(experiment: Experiment) -> tuple[PhaseRecord, PhaseRecord]:
 def _origin(store: EpisodeStore, experiment: Experiment, trained: PhaseRecord) -> dict[str, Any]:
     """How the run came about, as JSON types."""
     record = store.experiment(experiment.id).record
-    ended = store.episodes(experiment.id, phase="train")["timestamp"]
+    ended = store.episodes(experiment.id, phase="train", protocol="training")["timestamp"]
     return {
         "experiment": record.name,
         "started": record.started.isoformat(timespec="seconds"),
@@ -94,6 +94,9 @@ def _origin(store: EpisodeStore, experiment: Experiment, trained: PhaseRecord) -
         "config_hash": record.config_hash,
         "seed": record.seed,
         "steps": trained.details["steps"],
+        # Of a run of an older version the last model was always the one.
+        "model_steps": trained.details.get("model_steps", trained.details["steps"]),
+        "validations": trained.details.get("validations", []),
         "training_episodes": trained.details["episodes"],
         "training_seconds": trained.details["training_seconds"],
         # Longer than the training where it was interrupted: that counts from where it last went on.

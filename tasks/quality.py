@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from episodes.schema import Phase
 from tasks.experiment import Experiment, files_in_words, open_run, open_store, rows_waiting
 from tasks.phases import PhaseRecord
+from tracking import TrackedRun
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +36,14 @@ def check_rows(experiment: Experiment, phase: Phase, done: PhaseRecord) -> None:
     from episodes.expectations import validate
     from episodes.quality_page import render
 
+    # Episodes of validations are rows of the training phase too; those who count them keep them apart.
+    validated = int(done.details.get("validation_episodes", 0))
     with open_run(experiment) as run:
-        reward_sum = run.metric(f"{phase}/reward_sum")
-        if reward_sum is None:
-            raise QualityError(f"MLflow has no {phase}/reward_sum of {experiment.name}: its rows cannot be reconciled")
+        sums = [f"{phase}/reward_sum", *(["validate/reward_sum"] if validated else [])]
+        reward_sum = sum(_metric(run, name, experiment) for name in sums)
+        counted = int(done.details["episodes"]) + validated
         with open_store(experiment.settings) as store:
-            result = validate(store, experiment.id, phase, counted=int(done.details["episodes"]), reward_sum=reward_sum)
+            result = validate(store, experiment.id, phase, counted=counted, reward_sum=reward_sum)
         folder = experiment.directory / "quality"
         folder.mkdir(parents=True, exist_ok=True)
         page = folder / f"{phase}.html"
@@ -63,6 +66,13 @@ def check_rows(experiment: Experiment, phase: Phase, done: PhaseRecord) -> None:
         )
         raise QualityError(f"rows of the phase {phase} of {experiment.name} break {len(broken)} rules (see {page}):\n{names}")
     logger.info("%s: %d rows keep all %d rules", phase, result.rows_checked, len(result.rules))
+
+
+def _metric(run: TrackedRun, name: str, experiment: Experiment) -> float:
+    value = run.metric(name)
+    if value is None:
+        raise QualityError(f"MLflow has no {name} of {experiment.name}: its rows cannot be reconciled")
+    return value
 
 
 def _row(rule: Any) -> dict[str, str]:

@@ -65,13 +65,16 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
     from reports.data import ExperimentData, PhaseTiming
 
     config = experiment.config
+    trained = store.episodes(experiment.id, phase="train")
+    training = trained["protocol"] == "training"
     records = [record for phase in PHASES if (record := phases.finished(experiment.directory, phase))]
     return ExperimentData(
         name=experiment.name,
         id=experiment.id,
         config=to_dict(config),
         provenance=_provenance(store, experiment.id),
-        train=store.episodes(experiment.id, phase="train"),
+        train=trained[training],
+        validation=trained[~training],
         evaluation=store.episodes(experiment.id, phase="evaluate"),
         phases=[PhaseTiming(record.phase, record.seconds) for record in records],
         resources=_resources(experiment),

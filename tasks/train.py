@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,11 @@ from episodes import EpisodeStore, EpisodeWriter, StoreError, StoreUnavailableEr
 from tasks import phases
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded
 from tasks.phases import PhaseRecord
-from tasks.rows import EpisodeSink
+from tasks.rows import EpisodeSink, evaluation_protocol
 from tracking import ModelVersion, TrackedRun, TrackingError
 
 if TYPE_CHECKING:
-    from agents import TrainingResult
+    from agents import TrainingResult, Validation
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
                 total_steps=config.train.total_steps,
                 on_episode=EpisodeSink(writer, experiment.id, "train"),
                 writers=[run.kv_writer()],
+                validation=_validation(experiment, store, writer),
                 episode_indices=store.next_episode_indices(experiment.id, "train", "training"),
                 recorded=recorded(store, experiment.id, "train"),
                 before_checkpoint=lambda: secure(writer, run),
@@ -84,13 +86,12 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
     finally:
         environments.close()
     run.log_metrics({"train/episodes": result.episodes, "train/reward_sum": result.reward_sum}, result.steps)
-    if result.model_path is None:
-        raise RuntimeError("the training ended without a final model")
+    model_path, model_steps = _chosen(experiment, result)
     try:
-        version = register(experiment, run, result.model_path, result.steps)
+        version = register(experiment, run, model_path, model_steps)
     except TrackingError as error:
         raise TrackingError(
-            f"the training is complete, its model is in {result.model_path}, but MLflow has not registered it: {error}. When "
+            f"the training is complete, its model is in {model_path}, but MLflow has not registered it: {error}. When "
             f"MLflow is back, give the command of this run again with --experiment {experiment.name}: it goes on here"
         ) from error
     return {
@@ -98,12 +99,43 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
         "frames": result.frames,
         "episodes": result.episodes,
         "reward_sum": result.reward_sum,
+        "validations": [asdict(validated) for validated in result.validations],
+        "validation_episodes": result.validated.episodes,
         "training_seconds": result.seconds,
-        "model_path": str(result.model_path),
+        "model_path": str(model_path),
+        "model_steps": model_steps,
         "registered_model": version.name,
         "model_version": str(version.version),
         "model_uri": version.uri,
     }
+
+
+def _validation(experiment: Experiment, store: EpisodeStore, writer: EpisodeWriter) -> "Validation | None":
+    from agents import Validation
+
+    if experiment.config.train.validation is None:
+        return None
+    protocol = evaluation_protocol(experiment.config.train.validation.protocol)
+    return Validation(
+        on_episode=EpisodeSink(writer, experiment.id, "train", protocol),
+        recorded=recorded(store, experiment.id, "train", protocol),
+        next_index=max(store.next_episode_indices(experiment.id, "train", protocol).values(), default=0),
+    )
+
+
+def _chosen(experiment: Experiment, result: "TrainingResult") -> tuple[Path, int]:
+    """The model that is registered and evaluated, and for how many steps it was trained."""
+    from agents import keep_best
+
+    if result.model_path is None:
+        raise RuntimeError("the training ended without a final model")
+    if experiment.config.evaluate.model == "last":
+        return result.model_path, result.steps
+    if result.best is None:
+        logger.warning("no checkpoint of a policy that was validated is left: the last policy is evaluated instead of the best")
+        return result.model_path, result.steps
+    logger.info("the best policy in validation is that of step %d", result.best.steps)
+    return keep_best(experiment.directory, result.best), result.best.steps
 
 
 def secure(writer: EpisodeWriter, run: TrackedRun) -> None:

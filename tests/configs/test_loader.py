@@ -15,7 +15,7 @@ def write(folder: Path, name: str, text: str) -> str:
 
 
 def test_the_presets_are_the_promised_ones() -> None:
-    assert {"baseline", "dqn", "qrdqn", "ppo", "demo"} <= set(preset_names())
+    assert {"baseline", "dqn", "qrdqn", "ppo", "ppo-sticky", "demo"} <= set(preset_names())
 
 
 @pytest.mark.parametrize("name", preset_names())

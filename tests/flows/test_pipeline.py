@@ -65,9 +65,31 @@ def test_every_counted_episode_is_a_row(store: EpisodeStore, stored: StoredExper
     for phase in ("integration", "train", "evaluate"):
         record = finished(pipeline.directory, phase)
         assert record is not None
-        rows = store.episodes(stored.id, phase=phase)
+        rows = store.episodes(stored.id, phase=phase, protocol="training" if phase == "train" else None)
         assert len(rows) == record.details["episodes"] > 0
         assert float(rows["reward"].sum()) == pytest.approx(record.details["reward_sum"], rel=1e-9)
+
+
+def test_the_best_policy_in_validation_is_the_one_that_was_evaluated(
+    store: EpisodeStore, stored: StoredExperiment, pipeline: Any
+) -> None:
+    record = finished(pipeline.directory, "train")
+    assert record is not None
+    rows = store.episodes(stored.id, phase="train", protocol="stochastic")
+    assert len(rows) == record.details["validation_episodes"] == 6
+    validations = {each["steps"]: each for each in record.details["validations"]}
+    assert sorted(validations) == [512, 1_024, 1_536]
+    assert rows.groupby("global_step")["distance_traveled"].mean().to_dict() == {
+        steps: each["distance"] for steps, each in validations.items()
+    }
+    best = max(validations.values(), key=lambda each: (each["completed"], each["distance"], each["steps"]))["steps"]
+    assert record.details["model_steps"] == best
+    assert Path(record.details["model_path"]).name == "best-model"
+    agent = load_agent(Path(record.details["model_path"]))
+    assert agent.manifest.steps == best
+    assert set(store.episodes(stored.id, phase="evaluate", protocol="greedy")["global_step"]) == {best}
+    checkpoint = load_agent(pipeline.directory / "checkpoints" / f"step-{best:09d}")
+    assert checkpoint.manifest.files["model.zip"] == agent.manifest.files["model.zip"]
 
 
 def test_the_integration_run_is_long_enough_and_has_an_episode(
@@ -112,6 +134,10 @@ def test_mlflow_has_parameters_metrics_and_artifacts(stored: StoredExperiment, s
     assert trained is not None
     assert run.data.metrics["train/episodes"] == trained.details["episodes"]
     assert run.data.metrics["train/reward_sum"] == pytest.approx(trained.details["reward_sum"])
+    validations = client.get_metric_history(run.info.run_id, "validate/distance_mean")
+    assert [(each.step, each.value) for each in validations] == [
+        (each["steps"], each["distance"]) for each in trained.details["validations"]
+    ]
     assert any(name.startswith("system/") for name in run.data.metrics)
     top = {each.path for each in client.list_artifacts(run.info.run_id)}
     assert {"config.yaml", "provenance.json", "evaluation.json", "report", "quality", "checkpoints"} <= top
@@ -141,7 +167,7 @@ def test_the_model_is_registered_with_its_evaluation(
 
 def test_every_way_of_naming_the_model_finds_it(stored: StoredExperiment, settings: Settings, pipeline: Any) -> None:
     uri = resolve_tracking_uri(None, settings.home)
-    expected = load_agent(pipeline.directory / "model").manifest.files
+    expected = load_agent(pipeline.directory / "best-model").manifest.files
     for reference in ("mario-test", "models:/mario-test/1", "models:/mario-test@tiny", str(stored.record.mlflow_run_id)):
         assert load_agent(resolve_model(reference, uri)).manifest.files == expected
 

@@ -1,0 +1,138 @@
+"""Validation: in the course of a training the policy of the moment is judged, so that the best one can be kept.
+
+The last policy of a training is often not its best one: those of the DQN family change from update to update, and policies of
+PPO have been seen to fall from 19 of 20 completed episodes to 4. Playing changes nothing for the training: games, seeds and
+random numbers of a validation are its own, so that the weights are those of a training without it, bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import fmean
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from agents.checkpoints import describe
+from agents.evaluation import play_episodes
+from agents.interruption import StopRequest
+from agents.models import agent_of
+from agents.progress import PlayedEpisode, Recorded, Tally, Validated
+from agents.reporting import say
+from configs import Config
+from configs.schema import ValidationConfig
+
+# Keeps a validation's seeds apart from those of the training and of the evaluation that judges the model at the end.
+_VALIDATION = 0x7A11DA7E
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a training has to be told for validations of its policy.
+
+    Attributes:
+        on_episode: called for each episode, in the training thread: it must not block. Its `global_step` is the age of the
+            policy. An episode that is played again after a kill has the same indices.
+        recorded: what the record holds of earlier ones, and
+        next_index: the first episode index that is free in all environments: for a training that does not go on exactly.
+    """
+
+    on_episode: Callable[[PlayedEpisode], None]
+    recorded: Recorded = field(default_factory=lambda: Recorded(0, 0.0))
+    next_index: int = 0
+
+    def adopt_record(self, tally: Tally) -> None:
+        """Count on from the record instead of the checkpoint."""
+        tally.validation.episodes, tally.validation.reward_sum = self.recorded.episodes, self.recorded.reward_sum
+        tally.validation.next_index = self.next_index
+
+
+class Validator:
+    """Plays validations of `model` when they are due: at each multiple of `train.checkpoint_every`, and at the end."""
+
+    def __init__(
+        self,
+        config: Config,
+        settings: ValidationConfig,
+        model: BaseAlgorithm,
+        tally: Tally,
+        validation: Validation,
+        request: StopRequest,
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._model = model
+        self._tally = tally
+        self._validation = validation
+        self._request = request
+
+    def when_due(self) -> None:
+        """Validate if none has been since the last multiple: before its checkpoint, which then knows what came of it.
+
+        One that a signal ended is due again in the process that goes on.
+        """
+        every, steps = self._config.train.checkpoint_every, self._model.num_timesteps
+        if steps // every > self._tally.validation.last_steps // every:
+            self._validate()
+
+    def at_end(self) -> None:
+        """Validate unless that was the last thing done."""
+        if self._model.num_timesteps > self._tally.validation.last_steps:
+            self._validate()
+
+    def _validate(self) -> None:
+        played: list[PlayedEpisode] = []
+        first = self._tally.validation.next_index
+        agent = agent_of(self._model, self._config, describe("policy", self._config, self._model))
+        settings = self._config.evaluate.model_copy(update={"episodes": self._settings.episodes})
+
+        def take(episode: PlayedEpisode) -> None:
+            episode = episode.at_index(first + episode.episode_index)
+            played.append(episode)
+            self._validation.on_episode(episode)
+
+        number = len(self._tally.validation.history)
+        seed = int(np.random.SeedSequence([self._config.seed, number, _VALIDATION]).generate_state(1)[0] >> 1)
+        play_episodes(
+            agent,
+            self._config.environment,
+            self._settings.protocol,
+            settings,
+            seed=seed,
+            on_episode=take,
+            retry=self._config.retry,
+            stop=lambda: self._request.requested,
+        )
+        if not self._request.requested:
+            self._count(played)
+
+    def _count(self, played: list[PlayedEpisode]) -> None:
+        summaries = [episode.summary for episode in played]
+        found = Validated(
+            steps=self._model.num_timesteps,
+            episodes=len(summaries),
+            completed=sum(bool(summary.level_completed) for summary in summaries),
+            distance=fmean(float(summary.distance_traveled) for summary in summaries),
+        )
+        counts = self._tally.validation
+        counts.history.append(found)
+        counts.episodes += found.episodes
+        counts.reward_sum += sum(float(summary.reward) for summary in summaries)
+        counts.next_index = 1 + max(episode.episode_index for episode in played)
+        self._write(found)
+        best = " (the best so far)" if found.merit == max(each.merit for each in counts.history) else ""
+        completed = f"{found.completed} of {found.episodes} completed"
+        say(f"validation at step {found.steps:,}: {completed}, distance {found.distance:.0f}{best}")
+
+    def _write(self, found: Validated) -> None:
+        """To the metrics, at this very step: not with the training's own, which are written at the next opportunity."""
+        counts = self._tally.validation
+        values = {
+            "validate/completion_rate": found.completed / found.episodes,
+            "validate/distance_mean": found.distance,
+            "validate/episodes": counts.episodes,
+            "validate/reward_sum": counts.reward_sum,
+        }
+        for writer in self._model.logger.output_formats:
+            writer.write(dict(values), dict.fromkeys(values, ()), found.steps)
