@@ -82,13 +82,15 @@ def masked(url: URL) -> str:
 
 def make_engine(url: URL, *, pool_size: int = 3) -> Engine:
     """An engine whose connections speak UTC, notice a dead peer within about a minute, and are tested before use."""
-    # Keepalives: without them a connection to a machine that vanished blocks for hours.
+    # Without keepalives a connection to a machine that vanished blocks for hours; they are not sent while data is unanswered,
+    # for which there is the last one (in ms; Linux).
     arguments = {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "application_name": "train-mario",
         "keepalives_idle": 20,
         "keepalives_interval": 10,
         "keepalives_count": 3,
+        "tcp_user_timeout": 50_000,
     }
     given = {name: value for name, value in arguments.items() if name not in url.query}
     engine = create_engine(

@@ -107,7 +107,7 @@ class Postgres:
 
     def __init__(self, home: Path, port: int) -> None:
         self.home = home
-        self._port = port
+        self.port = port
         self._command(f"ALTER SYSTEM SET port = {port}", "ALTER SYSTEM SET listen_addresses = '127.0.0.1'")
         escaped = PASSWORD.replace("'", "''")
         self._command(f"CREATE ROLE tester LOGIN PASSWORD '{escaped}'", "CREATE DATABASE away OWNER tester")
@@ -117,7 +117,11 @@ class Postgres:
     @property
     def url(self) -> str:
         """With the password."""
-        return URL.create("postgresql", "tester", PASSWORD, "127.0.0.1", self._port, "away").render_as_string(False)
+        return self.url_at(self.port)
+
+    def url_at(self, port: int) -> str:
+        """The same by way of another port, a proxy's."""
+        return URL.create("postgresql", "tester", PASSWORD, "127.0.0.1", port, "away").render_as_string(False)
 
     def start(self) -> None:
         """Start it, if it does not run."""
