@@ -1,0 +1,173 @@
+"""What it costs that nothing is lost: run as ``python -m benchmarks.durability [--json FILE] [--transitions 100000]``.
+
+The replay memory of the preset `dqn`, filled with random play of the real game, goes to the disk as checkpoints keep it, and
+deflated at the fastest and at the usual level, each time synced; then whole checkpoints are written; then episodes are handed
+to a spool, as in a training. Shares are of the time of one that makes `--rate` decisions a second.
+
+All ways take turns, and the fastest round of each counts. Files are written below the working folder, whose disk is measured.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from agents import build
+from agents.checkpoints import save_checkpoint
+from agents.frame_replay import FrameReplayBuffer
+from agents.progress import Tally
+from agents.replay import save_replay
+from configs import Config, load
+from episodes import EpisodeRow, pending
+from mario_env import make_vec
+from spool import Spool
+
+KEPT: Final = "as it is"
+LEVELS: Final = {"deflated, fastest": 1, "deflated": 6}
+EPISODES: Final = 1_000
+EPISODES_PER_SECOND: Final = 3.0  # of a training on one level
+SYNCS_PER_SECOND: Final = 1.0
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE too")
+    parser.add_argument("--transitions", type=int, default=100_000, help="in the replay memory (default 100 000)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=600.0, help="decisions a second of the training assumed (default 600)")
+    options = parser.parse_args()
+    size = f"={options.transitions}"
+    config = load("dqn", [f"agent.buffer_size{size}", f"agent.learning_starts{size}", f"train.total_steps{size}"])
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=".") as folder:
+        model = played(config)
+        figures = replay(model, Path(folder), options.rounds)
+        figures |= checkpoint(model, config, Path(folder), options.rounds, options.rate)
+        figures |= spool(Path(folder), options.rounds)
+    for name, value in figures.items():
+        sys.stdout.write(f"{name:56} {value:12.5g}\n")
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def played(config: Config) -> OffPolicyAlgorithm:
+    """An agent whose replay memory has just been filled."""
+    model = build(config, make_vec(config.environment, config.train.n_envs, seed=0), device="cpu")
+    assert isinstance(model, OffPolicyAlgorithm)
+    model.learn(config.train.total_steps)
+    return model
+
+
+def replay(model: OffPolicyAlgorithm, folder: Path, rounds: int) -> dict[str, float]:
+    """Seconds to write and to read, and size, of the replay memory in each form."""
+    plain, file = folder / "plain.npz", folder / "replay.npz"
+    assert isinstance(model.replay_buffer, FrameReplayBuffer)
+    save_replay(model.replay_buffer, plain)
+    ways: dict[str, Callable[[], None]] = {KEPT: partial(save_replay, model.replay_buffer, file)}
+    ways |= {name: partial(_deflate, plain, file, level) for name, level in LEVELS.items()}
+    writing, reading, size = (dict.fromkeys(ways, float("inf")) for _ in range(3))
+    for _ in range(rounds):
+        for name, way in ways.items():
+            writing[name] = min(writing[name], _seconds(way, partial(_sync, file)))
+            reading[name] = min(reading[name], _seconds(partial(_read, file)))
+            size[name] = file.stat().st_size / 1e6
+            file.unlink()
+    figures = {f"replay memory {name}: seconds to write": seconds for name, seconds in writing.items()}
+    figures |= {f"replay memory {name}: seconds to read": seconds for name, seconds in reading.items()}
+    figures |= {f"replay memory {name}: megabytes": megabytes for name, megabytes in size.items()}
+    for name in LEVELS:
+        figures[f"{name} over {KEPT}: time to write"] = writing[name] / writing[KEPT]
+        figures[f"{name} over {KEPT}: size"] = size[name] / size[KEPT]
+    return figures
+
+
+def checkpoint(model: OffPolicyAlgorithm, config: Config, folder: Path, rounds: int, rate: float) -> dict[str, float]:
+    """Seconds of a whole checkpoint: weights, optimiser, replay memory, games; hashed and synced."""
+    seconds = min(_seconds(partial(save_checkpoint, folder, config, model, Tally())) for _ in range(rounds))
+    every = config.train.checkpoint_every
+    return {"checkpoint: seconds": seconds, f"checkpoint each {every} decisions: share of time": seconds * rate / every}
+
+
+def spool(folder: Path, rounds: int) -> dict[str, float]:
+    """What an episode costs the training's thread, and the threads behind it, until the disk has it."""
+    row = _row()
+    converting = min(
+        _seconds(partial(_repeat, partial(pending.convert, row, {"noop_frames": 0}, bytes(400)))) for _ in range(rounds)
+    )
+    payload = pending.encode(pending.convert(row, {"noop_frames": 0}, bytes(400)))
+    file = Spool(folder / "episodes.spool", "benchmark")
+    appending = min(_seconds(partial(_repeat, partial(file.append, [payload]))) for _ in range(rounds))
+    syncing = []
+    for _ in range(50 * rounds):
+        file.append([payload] * 3)
+        syncing.append(_seconds(file.sync))
+    file.close()
+    syncing.sort()
+    median = syncing[len(syncing) // 2]
+    return {
+        "episode: µs to hand over": converting / EPISODES * 1e6,
+        "episode: µs to append to the spool": appending / EPISODES * 1e6,
+        "fsync: ms, median": median * 1e3,
+        "fsync: ms, longest": syncing[-1] * 1e3,
+        "share of a training's thread": converting / EPISODES * EPISODES_PER_SECOND,
+        "share of the thread beside it": appending / EPISODES * EPISODES_PER_SECOND + median * SYNCS_PER_SECOND,
+    }
+
+
+def _row() -> EpisodeRow:
+    return EpisodeRow(
+        experiment_id=1, phase="train", protocol="training", env_index=0, episode_index=0, timestamp=datetime.now(UTC),
+        reward=12.5, steps=400, frames=1600, duration_seconds=1.25, global_step=100_000, exploration_rate=0.01,
+        distance_traveled=900, x_pos=940, y_pos=79, score=200, coins=2, time=380, life=1, status="small", world=1, stage=1,
+        level_completed=False, end_reason="died",
+    )  # fmt: skip
+
+
+def _repeat(work: Callable[[], Any]) -> None:
+    for _ in range(EPISODES):
+        work()
+
+
+def _deflate(source: Path, target: Path, level: int) -> None:
+    with (
+        zipfile.ZipFile(source) as old,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as new,
+    ):
+        for name in old.namelist():
+            with old.open(name) as member, new.open(name, "w", force_zip64=True) as copy:
+                while piece := member.read(1 << 20):
+                    copy.write(piece)
+
+
+def _read(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                while member.read(1 << 20):
+                    pass
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _seconds(*work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    for part in work:
+        part()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
