@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import LOGGERS, PROJECT, ConfigError, Settings, load, preset_names, to_dict
+from flows import new_process
 
 app = typer.Typer(
     help="Train, measure and compare agents that play Super Mario Bros.",
@@ -251,6 +252,7 @@ def database() -> None:
 
 def main() -> None:
     """Entry point: faults that a person can mend are printed as one message, without a traceback."""
+    new_process.prepare()
     settings = Settings.from_environment()
     settings.create_home()
     settings.apply()

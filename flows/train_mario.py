@@ -86,8 +86,13 @@ def _check(experiment: Experiment, phase: Any, record: Any) -> None:
 
 def resume_command(preset: str, overrides: list[str], name: str) -> str:
     """The command that goes on with an experiment."""
+    return shlex.join(["mario", *run_arguments(preset, overrides, name)])
+
+
+def run_arguments(preset: str, overrides: list[str], name: str) -> list[str]:
+    """The same as a list, behind the program's name."""
     settings = [part for override in overrides for part in ("--set", override)]
-    return shlex.join(["mario", "run", preset, *settings, "--experiment", name])
+    return ["run", preset, *settings, "--experiment", name]
 
 
 def first_line(config: Config) -> str:
