@@ -49,7 +49,7 @@ pytest: $(READY)
 	@$(BIN)/python -m pytest
 
 faults: $(READY) ## kill whole runs again and again, take their Postgres away, compare (half an hour)
-	@$(BIN)/python -m pytest -m faults -n0 tests/faults
+	@$(BIN)/python -m pytest -m faults -n0 tests
 
 check: $(READY) ## the smoke test alone: seconds, and says what would fail later
 	@$(MARIO) check
