@@ -22,6 +22,7 @@ from agents.exact_length import ExactDQN, ExactPPO, ExactQRDQN
 from agents.exploration import Exploration, Explores
 from agents.frame_replay import FrameReplayBuffer
 from agents.networks import available_precision, extractor_arguments
+from agents.noisy import NoisyDQNPolicy, NoisyDuelingDQNPolicy, NoisyDuelingQRDQNPolicy, NoisyQRDQNPolicy, set_noise
 from agents.overlap import Meanwhile
 from agents.prioritised_learning import (
     PrioritisedDoubleDQN,
@@ -47,13 +48,21 @@ class _Kinds(NamedTuple):
     prioritised: type[BaseAlgorithm]
     double_prioritised: type[BaseAlgorithm]
     dueling_policy: type[BasePolicy]
+    noisy_policy: type[BasePolicy]
+    noisy_dueling_policy: type[BasePolicy]
 
 
 # Without a switch the updates are the libraries' own code on a CPU. On a GPU those would wait for it at each update, to read
 # the loss.
 _REPLAY_KINDS: dict[str, _Kinds] = {
-    "dqn": _Kinds(ExactDQN, SampledDQN, DoubleDQN, PrioritisedDQN, PrioritisedDoubleDQN, DuelingDQNPolicy),
-    "qrdqn": _Kinds(ExactQRDQN, SampledQRDQN, DoubleQRDQN, PrioritisedQRDQN, PrioritisedDoubleQRDQN, DuelingQRDQNPolicy),
+    "dqn": _Kinds(
+        *(ExactDQN, SampledDQN, DoubleDQN, PrioritisedDQN, PrioritisedDoubleDQN),
+        *(DuelingDQNPolicy, NoisyDQNPolicy, NoisyDuelingDQNPolicy),
+    ),
+    "qrdqn": _Kinds(
+        *(ExactQRDQN, SampledQRDQN, DoubleQRDQN, PrioritisedQRDQN, PrioritisedDoubleQRDQN),
+        *(DuelingQRDQNPolicy, NoisyQRDQNPolicy, NoisyDuelingQRDQNPolicy),
+    ),
 }
 
 # Handed over under the very name the configuration has; everything else needs translation below.
@@ -116,6 +125,7 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
         model.exploration = Exploration(config.agent.exploration_highest_eps, config.agent.exploration_zeta)
     if isinstance(model, DefersLosses):
         model.losses_kept = losses_kept(device)
+    set_noise(model.policy, True)
     if config.train.compile:
         compile_networks(model)
     return model
@@ -141,8 +151,12 @@ def algorithm_class(agent: AgentConfig, device: str) -> type[BaseAlgorithm]:
 
 
 def _policy_class(agent: AgentConfig) -> type[BasePolicy]:
-    if not isinstance(agent, PPOConfig) and agent.dueling:
-        return _REPLAY_KINDS[agent.algorithm].dueling_policy
+    if not isinstance(agent, PPOConfig):
+        kinds = _REPLAY_KINDS[agent.algorithm]
+        if agent.noisy:
+            return kinds.noisy_dueling_policy if agent.dueling else kinds.noisy_policy
+        if agent.dueling:
+            return kinds.dueling_policy
     return algorithm_class(agent, "cpu").policy_aliases["CnnPolicy"]
 
 

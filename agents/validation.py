@@ -18,6 +18,7 @@ from agents.checkpoints import describe
 from agents.evaluation import play_episodes
 from agents.interruption import StopRequest
 from agents.models import agent_of
+from agents.noisy import without_noise
 from agents.progress import PlayedEpisode, Recorded, Tally, Validated
 from agents.reporting import say
 from configs import Config
@@ -94,16 +95,17 @@ class Validator:
 
         number = len(self._tally.validation.history)
         seed = int(np.random.SeedSequence([self._config.seed, number, _VALIDATION]).generate_state(1)[0] >> 1)
-        play_episodes(
-            agent,
-            self._config.environment,
-            self._settings.protocol,
-            settings,
-            seed=seed,
-            on_episode=take,
-            retry=self._config.retry,
-            stop=lambda: self._request.requested,
-        )
+        with without_noise(self._model.policy):
+            play_episodes(
+                agent,
+                self._config.environment,
+                self._settings.protocol,
+                settings,
+                seed=seed,
+                on_episode=take,
+                retry=self._config.retry,
+                stop=lambda: self._request.requested,
+            )
         if not self._request.requested:
             self._count(played)
 

@@ -112,6 +112,9 @@ class _ReplayAgent(_AgentBase):
     n_steps: int = Field(1, ge=1)
     double: bool = Field(False, description="the network itself chooses the action its target values (van Hasselt et al. 2016)")
     dueling: bool = Field(False, description="a stream for the state's value, one for advantages (Wang et al. 2016)")
+    noisy: bool = Field(
+        False, description="layers whose weights are drawn anew explore in epsilon's place (Fortunato et al. 2018)"
+    )
     prioritised: PrioritisedConfig | None = Field(None, description="draw what surprised most more often; null: uniformly")
     target_update_interval: int = Field(10_000, ge=1)
     exploration_fraction: float = Field(0.1, gt=0, le=1)

@@ -29,7 +29,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dqn": {"learning_rate": {"start": 1e-3, "end": 1e-4}},
     "dqn, every switch": {"double": True, "dueling": True, "prioritised": {}, "n_steps": 3},
     "dqn, overlapping": {"prioritised": {}, "n_steps": 2, "train_freq": 1},
-    "qrdqn, every switch": {"double": True, "dueling": True, "prioritised": {}, "n_steps": 3, "gradient_steps": 2},
+    "qrdqn, every switch": {
+        "double": True,
+        "dueling": True,
+        "noisy": True,
+        "prioritised": {},
+        "n_steps": 3,
+        "gradient_steps": 2,
+    },
     "ppo": {"n_steps": 16, "batch_size": 24, "n_epochs": 2, "learning_rate": {"start": 1e-3, "end": 1e-4}, "ent_coef": 0.01},
 }
 
