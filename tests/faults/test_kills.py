@@ -113,7 +113,7 @@ def curves(settings: Settings, run_id: str) -> dict[str, dict[int, float]]:
     client = connect(resolve_tracking_uri(None, settings.home))
     found = {}
     for name in client.get_run(run_id).data.metrics:
-        if name.startswith(("train/", "rollout/")):
+        if name.startswith(("train/", "rollout/", "validate/")):
             points = sorted(client.get_metric_history(run_id, name), key=lambda point: point.timestamp)
             steps = [point.step for point in points]
             assert steps == sorted(steps), name
@@ -130,7 +130,8 @@ def outcome(settings: Settings, name: str) -> dict[str, Any]:
     weights = load_agent(settings.experiment_directory(name) / "model").model.state_dict()
     record = finished(settings.experiment_directory(name), "train")
     assert record is not None
-    assert record.details["episodes"] == len(rows)
+    assert record.details["episodes"] + record.details["validation_episodes"] == len(rows)
+    assert len(record.details["validations"]) > 20
     for phase in ("integration", "train", "evaluate"):
         page = settings.experiment_directory(name) / "quality" / f"{phase}.json"
         assert json.loads(page.read_text())["passed"], phase
@@ -142,5 +143,5 @@ def outcome(settings: Settings, name: str) -> dict[str, Any]:
         "actions": actions,
         "weights": hashlib.sha256(b"".join(weights[key].numpy().tobytes() for key in sorted(weights))).hexdigest(),
         "seconds": record.seconds,
-        "counts": [record.details[key] for key in ("steps", "frames", "episodes", "reward_sum")],
+        "counts": [record.details[key] for key in ("steps", "frames", "episodes", "reward_sum", "validations")],
     }

@@ -96,7 +96,7 @@ def require_all_rows(run: Run, name: str, postgres: Postgres) -> None:
     assert trained.details["steps"] == STEPS
     with EpisodeStore.open(postgres.url, postgres.home) as store:
         stored = store.experiment(name)
-        rows = store.episodes(stored.id, phase="train")
+        rows = store.episodes(stored.id, phase="train", protocol="training")
     assert stored.record.status == "completed"
     assert len(rows) == trained.details["episodes"]
     assert float(rows.reward.sum()) == pytest.approx(trained.details["reward_sum"])
