@@ -132,7 +132,8 @@ def train(
         if validation is not None and config.train.validation is not None:
             if not run.exact:
                 validation.adopt_record(run.tally)
-            run.validator = Validator(config, config.train.validation, run.model, run.tally, validation, request)
+            settings = config.train.validation
+            run.validator = Validator(config, settings, run.model, run.tally, validation, request, run.require_finite_weights)
         reached = run.learn(total_steps, request, on_episode, until)
         return run.finish(time.perf_counter() - started, interrupted=not reached)
 
@@ -264,13 +265,17 @@ class _Run:
         self.save_checkpoint()
         raise error
 
+    def require_finite_weights(self) -> None:
+        """Raises NonFiniteError when a weight is NaN or infinite."""
+        require_finite_weights(self.model, self.checkpoint.path if self.checkpoint else None)
+
     def save_checkpoint(self) -> None:
         """Write a checkpoint; when that is impossible, say so and go on: the one before is still whole."""
         steps, validations = self.model.num_timesteps, len(self.tally.validation.history)
         if self.checkpoint is not None and (self.checkpoint.steps, self.validations_kept) == (steps, validations):
             return
         # Looked at here and not after each update, which would cost the DQN family a hundredth of its time.
-        require_finite_weights(self.model, self.checkpoint.path if self.checkpoint else None)
+        self.require_finite_weights()
         if self.before_checkpoint is not None:
             self.before_checkpoint()
         try:

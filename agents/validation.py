@@ -50,7 +50,12 @@ class Validation:
 
 
 class Validator:
-    """Plays validations of `model` when they are due: at each multiple of `train.checkpoint_every`, and at the end."""
+    """Plays validations of `model` when they are due: at each multiple of `train.checkpoint_every`, and at the end.
+
+    Args:
+        request: ends a validation too.
+        require_sound: raises where the policy's weights are no numbers: what it would play is no result.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class Validator:
         tally: Tally,
         validation: Validation,
         request: StopRequest,
+        require_sound: Callable[[], None],
     ) -> None:
         self._config = config
         self._settings = settings
@@ -67,6 +73,7 @@ class Validator:
         self._tally = tally
         self._validation = validation
         self._request = request
+        self._require_sound = require_sound
 
     def when_due(self) -> None:
         """Validate if none has been since the last multiple: before its checkpoint, which then knows what came of it.
@@ -83,6 +90,7 @@ class Validator:
             self._validate()
 
     def _validate(self) -> None:
+        self._require_sound()
         played: list[PlayedEpisode] = []
         first = self._tally.validation.next_index
         agent = agent_of(self._model, self._config, describe("policy", self._config, self._model))

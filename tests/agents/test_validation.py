@@ -5,18 +5,34 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stable_baselines3.common.logger import KVWriter
+from stable_baselines3.common.logger import KVWriter, Logger
 from test_exact_resumption import kill_at
 from twins import EVERY, TOTAL, Killed, Record, outcome, run, twin_config
 
-from agents import PlayedEpisode, Recorded, TrainingInterrupted, Validated, Validation, keep_best, latest_checkpoint, load_agent
+from agents import (
+    NonFiniteError,
+    PlayedEpisode,
+    Recorded,
+    TrainingInterrupted,
+    Validated,
+    Validation,
+    build,
+    keep_best,
+    latest_checkpoint,
+    load_agent,
+)
+from agents.callbacks import require_finite_weights
 from agents.checkpoints import best_checkpoint
-from agents.progress import ValidationTally
+from agents.interruption import StopRequest
+from agents.progress import Tally, ValidationTally
+from agents.validation import Validator
 from configs import Config, ConfigError, from_dict
+from mario_env import make_vec
 
 SETTINGS = {"episodes": 5, "protocol": "stochastic"}
 DUE = [90, 180, 270, 360, TOTAL]
@@ -171,6 +187,31 @@ def test_where_the_best_is_damaged_or_gone_the_next_best_is_taken(tmp_path: Path
     shutil.rmtree(folder / "step-000000270")
     assert best() == 360
     assert best_checkpoint(tmp_path, []) is None
+
+
+def test_a_policy_whose_weights_are_no_numbers_is_not_judged() -> None:
+    settings, judged = config("ppo"), Record()
+    assert settings.train.validation is not None
+    env = make_vec(settings.environment, settings.train.n_envs, seed=0)
+    model = build(settings, env, device="cpu")
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    model.num_timesteps = 90
+    tally = Tally()
+    validator = Validator(
+        settings,
+        settings.train.validation,
+        model,
+        tally,
+        Validation(judged),
+        StopRequest(),
+        partial(require_finite_weights, model, None),
+    )
+    next(iter(model.policy.parameters())).data[0] = float("nan")
+    with pytest.raises(NonFiniteError, match="at step 90"):
+        validator.at_end()
+    env.close()
+    assert judged.rows == {}
+    assert tally.validation.history == []
 
 
 def test_merit_is_completion_then_distance_then_age() -> None:
