@@ -83,12 +83,12 @@ class Moment:
 
 
 def moments(draw: random.Random) -> list[Moment]:
-    """Spread over the whole training, so that each gets further than those before; every third in the midst of a start."""
+    """Spread over the training, each further than those before, none at its end; every third while it starts."""
     found = []
     for number in range(KILLS):
-        share = (number + draw.random()) / (KILLS + 2)
+        share = (number + draw.random()) / (KILLS + 4)
         anywhere = Moment(int(share * STEPS), draw.uniform(0, 0.4))
-        found.append(Moment(0, draw.uniform(0, 4)) if number % 3 == 0 else anywhere)
+        found.append(Moment(0, draw.uniform(0, 1.5)) if number % 3 == 0 else anywhere)
     return found
 
 
@@ -127,7 +127,7 @@ def test_a_run_that_is_killed_again_and_again(algorithm: str, settings: Settings
     assert code == 0, output
     assert "exactly as without an interruption" in output
     assert steps == sorted(steps)
-    assert len(set(steps)) > KILLS / 2, "it was often killed at the same place"
+    assert len(set(steps)) > KILLS / 3, "it was nearly always killed at the same place"
 
     killed = outcome(settings, name)
     pd.testing.assert_frame_equal(killed.pop("rows"), unharmed.pop("rows"))
