@@ -1,5 +1,6 @@
 """What tests share: a home of their own, one run of everything on the real game, a Postgres that can be stopped."""
 
+import logging
 import os
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, create_engine
 
-from configs import PROJECT, Settings
+from configs import LOGGERS, PROJECT, Settings
 from episodes import remove_embedded, stop_embedded
 from episodes.embedded import start_embedded
 
@@ -41,6 +42,15 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
         if any(home.iterdir()):
             remove_embedded(home)
+
+
+@pytest.fixture(autouse=True)
+def _our_lines_reach_the_log() -> None:
+    """Whatever configured logging in this process before: Prefect and Alembic cut loggers off from the root or disable them."""
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] in LOGGERS and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True
+            logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
