@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, create_engine
 
 from configs import LOGGERS, PROJECT, Settings
-from episodes import remove_embedded, stop_embedded
-from episodes.embedded import start_embedded
+
+# SQLAlchemy and the episode store are imported where they are needed: the other stack is tested without a database's packages.
 
 # Before torch is imported. The networks of the tests are tiny, and on a busy machine threads that wait for each other at every
 # layer cost ten times what they bring.
@@ -41,6 +40,8 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("PREFECT_PLUGINS_ENABLED", "false")
         yield home
         if any(home.iterdir()):
+            from episodes import remove_embedded
+
             remove_embedded(home)
 
 
@@ -131,17 +132,27 @@ class Postgres:
 
     def url_at(self, port: int) -> str:
         """The same by way of another port, a proxy's."""
+        from sqlalchemy import URL
+
         return URL.create("postgresql", "tester", PASSWORD, "127.0.0.1", port, "away").render_as_string(False)
 
     def start(self) -> None:
         """Start it, if it does not run."""
+        from episodes.embedded import start_embedded
+
         start_embedded(self.home)
 
     def stop(self) -> None:
         """To its clients it is away from now on."""
+        from episodes import stop_embedded
+
         stop_embedded(self.home)
 
     def _command(self, *statements: str) -> None:
+        from sqlalchemy import create_engine
+
+        from episodes.embedded import start_embedded
+
         engine = create_engine(start_embedded(self.home), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             for statement in statements:
@@ -152,6 +163,8 @@ class Postgres:
 @pytest.fixture(scope="module")
 def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """The module's own server."""
+    from episodes import remove_embedded
+
     home = tmp_path_factory.mktemp("own") / ".mario"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

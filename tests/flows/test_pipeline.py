@@ -143,8 +143,6 @@ def test_mlflow_has_parameters_metrics_and_artifacts(stored: StoredExperiment, s
     assert {"config.yaml", "provenance.json", "evaluation.json", "report", "quality", "checkpoints"} <= top
 
 
-# MLflow remarks that it does not check an argument of `predict`; once a process, to whichever test loads a model first.
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
 def test_the_model_is_registered_with_its_evaluation(
     stored: StoredExperiment, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
