@@ -25,7 +25,10 @@ TOOLS = ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis"]
 FEW_FRAMES = {"MARIO_PARITY_FRAMES": "10000"}
 FEW_LEVELS = "not every_byte or 1-1 or 2-2 or full"
 # Everything of tests/mario_env but what goes through stable-baselines3, and so torch, and the 6502 by itself.
-LEFT_OUT = ("test_vector.py", "test_stable_baselines.py", "nes/test_games.py", "nes/test_events.py", "nes/test_cpu.py")
+LEFT_OUT = (
+    *("test_vector.py", "test_snapshots.py", "test_stable_baselines.py"),
+    *("nes/test_games.py", "nes/test_events.py", "nes/test_cpu.py"),
+)
 
 
 def other_python() -> str | None:
