@@ -60,7 +60,7 @@ def test_both_factors_get_gradients() -> None:
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
 @pytest.mark.parametrize("dueling", [False, True])
-def test_all_layers_behind_the_convolutions_are_noisy_in_training_alone(algorithm: str, dueling: bool, tmp_path: Path) -> None:
+def test_all_layers_behind_the_convolutions_are_noisy_in_training_alone(algorithm: str, dueling: bool) -> None:
     config = toy_config(algorithm, agent={"noisy": True, "dueling": dueling})
     model: Any = build(config, toy_vec(), device="cpu")
     found = layers(model.policy)
