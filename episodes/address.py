@@ -37,6 +37,7 @@ _ADVICE: Final = (
     ("too many", "the server has no connection left: close other clients"),
     ("permission denied", "grant the user the right to create and use tables there"),
     ("read-only", "the database takes no writing: use the primary server"),
+    ("uq_experiments_name", "there is an experiment of that name: choose another one"),
     ("no space left", "the server's disk is full: free some space"),
 )
 

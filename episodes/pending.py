@@ -5,11 +5,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from episodes import boundary
 from episodes.errors import RowError
 from episodes.schema import EPISODE_ACTIONS, EPISODES, EpisodeRow
+
+# Records without a form were written when `sticky` was the name of the rule that is called `sticky_decisions` now.
+_FORM: Final = 2
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ def encode(episode: PendingEpisode) -> bytes:
     """The episode as one line of JSON; numbers come back exactly as they were."""
     values = episode.values | {"timestamp": episode.values["timestamp"].isoformat()}
     actions = None if episode.actions is None else base64.b64encode(episode.actions).decode()
-    return json.dumps({"values": values, "start": episode.start, "actions": actions}, allow_nan=False).encode()
+    entry = {"form": _FORM, "values": values, "start": episode.start, "actions": actions}
+    return json.dumps(entry, allow_nan=False).encode()
 
 
 def decode(payload: bytes) -> PendingEpisode:
@@ -52,6 +56,8 @@ def decode(payload: bytes) -> PendingEpisode:
         values = entry["values"] | {"timestamp": datetime.fromisoformat(entry["values"]["timestamp"])}
         actions = None if entry["actions"] is None else base64.b64decode(entry["actions"], validate=True)
         start = entry["start"]
+        if "form" not in entry and values["protocol"] == "sticky":
+            values["protocol"] = "sticky_decisions"
     except (ValueError, KeyError, TypeError) as error:
         raise RowError(f"a record of the spool is no episode ({type(error).__name__}: {error})") from None
     return PendingEpisode(boundary.row_values(EPISODES, values), start, actions)

@@ -1,15 +1,14 @@
 """The tables of the episode store: the only place that names their columns.
 
 Each table is a dataclass whose fields carry a :class:`Fact`: SQL type, meaning, range or allowed values. The SQLAlchemy
-tables, the CHECK constraints, the first migration, the writer's conversion and the data-quality expectations are all derived
-from these.
+tables, the CHECK constraints, the writer's conversion and the data-quality expectations are all derived from these. Migrations
+are not: each is written out and stays as it was, and a test compares what they lead to with the tables here.
 
 Two strengths of fact: an *enforced* one is a CHECK constraint, so such a row cannot exist; it guards the columns that rows are
 found by. Every other range is an expectation only: a row that breaks it is stored, found by the data-quality phase and named,
 because refusing it would lose the evidence.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
@@ -24,7 +23,6 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     Identity,
-    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -38,7 +36,7 @@ from sqlalchemy.types import TypeEngine
 from configs.game_facts import CLOCK_MAX, COINS_MAX, END_REASONS, STAGES, STATUSES, WORLDS
 
 Phase = Literal["smoke", "integration", "train", "evaluate"]
-EpisodeProtocol = Literal["training", "greedy", "stochastic", "sticky", "noop", "random"]
+EpisodeProtocol = Literal["training", "greedy", "stochastic", "sticky", "noop", "random", "sticky_decisions"]
 ExperimentStatus = Literal["running", "completed", "failed", "interrupted"]
 
 PHASES: Final[tuple[str, ...]] = get_args(Phase)
@@ -58,8 +56,7 @@ class Fact:
     enforced: bool = False  # range and allowed values as a CHECK constraint instead of an expectation
     references: str | None = None
     primary_key: bool = False
-    indexed: bool = False
-    revision: int = 1  # the migration that adds the column
+    unique: bool = False
 
 
 INTEGER: Final = Integer()
@@ -78,7 +75,7 @@ _GLOBAL_STEP: Final = (
 class ExperimentRecord:
     """One configured training: a row of `experiments` but for the database's own id."""
 
-    name: Annotated[str, Fact(TEXT, "the experiment's name", indexed=True)]
+    name: Annotated[str, Fact(TEXT, "the experiment's name", unique=True)]
     config: Annotated[dict[str, Any], Fact(JSON, "the whole configuration")]
     config_hash: Annotated[str, Fact(TEXT, "SHA-256 of the configuration")]
     seed: Annotated[int, Fact(BIG, "seed of everything random", minimum=0)]
@@ -142,7 +139,21 @@ class StoredActions:
     actions: Annotated[bytes, Fact(LargeBinary(), "one byte a decision, compressed by zlib")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AcceptedRule:
+    """A broken data-quality rule that a person has looked into and accepted: a row of `accepted_rules`."""
+
+    experiment_id: Annotated[int, Fact(BIG, "the experiment it belongs to", references="experiments.id")]
+    phase: Annotated[str, Fact(TEXT, "part of the pipeline", allowed=PHASES, enforced=True)]
+    rule: Annotated[str, Fact(TEXT, "name of the data-quality rule that is broken")]
+    observed: Annotated[str, Fact(TEXT, "what was seen when it was accepted")]
+    reason: Annotated[str, Fact(TEXT, "why it may be broken, in the person's words")]
+    accepted_by: Annotated[str, Fact(TEXT, "the person's name on the machine, and the machine's")]
+    accepted: Annotated[datetime, Fact(MOMENT, "when it was accepted")]
+
+
 EPISODE_KEY: Final = ("experiment_id", "phase", "protocol", "env_index", "episode_index")
+ACCEPTED_RULE_KEY: Final = ("experiment_id", "phase", "rule")
 
 # Two episodes with all of these equal are taken for the same trajectory. The actions would decide it for certain, but are not
 # kept for every experiment; position, score and clock at the end tell different play apart well enough.
@@ -156,7 +167,9 @@ _RECORDS: Final[dict[str, type[Any]]] = {
     "experiments": ExperimentRecord,
     "episodes": EpisodeRow,
     "episode_actions": StoredActions,
+    "accepted_rules": AcceptedRule,
 }
+_KEYS: Final = {"episodes": EPISODE_KEY, "accepted_rules": ACCEPTED_RULE_KEY}
 _CONVENTION: Final = {
     "ix": "ix_%(table_name)s_%(column_0_name)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
@@ -212,25 +225,21 @@ def _checks(name: str, fact: Fact) -> list[Constraint]:
     return checks
 
 
-def build(revision: int | None = None, records: Mapping[str, type[Any]] = _RECORDS) -> MetaData:
-    """The tables as of a migration (None: the newest)."""
+def build() -> MetaData:
+    """The tables as this version of the program wants them."""
     metadata = MetaData(naming_convention=_CONVENTION)
-    for table_name, record in records.items():
-        columns = {
-            name: (fact, nullable)
-            for name, (fact, nullable) in declared(record).items()
-            if revision is None or fact.revision <= revision
-        }
+    for table_name, record in _RECORDS.items():
+        columns = declared(record)
         parts: list[Any] = []
         if not any(fact.primary_key for fact, _ in columns.values()):
             parts.append(Column("id", BigInteger, Identity(), primary_key=True, comment="the database's own id"))
         parts += [_column(name, fact, nullable) for name, (fact, nullable) in columns.items()]
         for name, (fact, _) in columns.items():
             parts += _checks(name, fact)
-            if fact.indexed:
-                parts.append(Index(None, name))
-        if record is EpisodeRow:
-            parts.append(UniqueConstraint(*EPISODE_KEY, name="uq_episodes_key"))
+            if fact.unique:
+                parts.append(UniqueConstraint(name))
+        if key := _KEYS.get(table_name):
+            parts.append(UniqueConstraint(*key, name=f"uq_{table_name}_key"))
         Table(table_name, metadata, *parts)
     return metadata
 
@@ -239,6 +248,7 @@ metadata: Final = build()
 EXPERIMENTS: Final = metadata.tables["experiments"]
 EPISODES: Final = metadata.tables["episodes"]
 EPISODE_ACTIONS: Final = metadata.tables["episode_actions"]
+ACCEPTED_RULES: Final = metadata.tables["accepted_rules"]
 
 
 def fact_of(column: Column[Any]) -> Fact | None:

@@ -121,7 +121,7 @@ class EpisodeStore:
         """Add an experiment and return its id.
 
         Raises:
-            RowError: a value cannot be stored; StoreError: the database fails.
+            RowError: a value cannot be stored; StoreError: there is one of that name, or the database fails.
         """
         values = boundary.row_values(EXPERIMENTS, {each.name: getattr(record, each.name) for each in fields(record)})
         with self.transaction("adding an experiment") as connection:
@@ -141,29 +141,28 @@ class EpisodeStore:
             raise StoreError(f"there is no experiment {experiment_id} in {self.masked_url}")
 
     def experiment(self, id_or_name: int | str) -> StoredExperiment:
-        """The experiment with this id, or the newest one with this name; text of digits is an id if no name fits.
+        """The experiment with this name or id; text of digits is an id if no name fits.
 
         Raises:
             StoreError: there is none.
         """
-        newest = select(EXPERIMENTS).order_by(EXPERIMENTS.c.id.desc()).limit(1)
         conditions = [EXPERIMENTS.c.name == id_or_name] if isinstance(id_or_name, str) else []
         number = _experiment_number(id_or_name)
         if number is not None:
             conditions.append(EXPERIMENTS.c.id == number)
         with self.transaction("reading an experiment") as connection:
             for condition in conditions:
-                row = connection.execute(newest.where(condition)).first()
+                row = connection.execute(select(EXPERIMENTS).where(condition)).first()
                 if row is not None:
                     return _experiment(row)
-            names = connection.execute(select(EXPERIMENTS.c.name).distinct()).scalars().all()
+            names = connection.execute(select(EXPERIMENTS.c.name)).scalars().all()
         nearest = get_close_matches(str(id_or_name), names, n=3)
         hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
         raise StoreError(f"there is no experiment {id_or_name!r} in {self.masked_url}{hint}")
 
     def find_experiment(self, name: str) -> int | None:
-        """The id of the latest experiment of exactly this name; None if there is none."""
-        query = select(EXPERIMENTS.c.id).where(EXPERIMENTS.c.name == name).order_by(EXPERIMENTS.c.id.desc()).limit(1)
+        """The id of the experiment of exactly this name; None if there is none."""
+        query = select(EXPERIMENTS.c.id).where(EXPERIMENTS.c.name == name)
         with self.transaction("looking up an experiment") as connection:
             number: int | None = connection.execute(query).scalar()
         return number

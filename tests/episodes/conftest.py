@@ -123,7 +123,7 @@ def lone_store(server: Server, tmp_path: Path) -> Iterator[EpisodeStore]:
 
 def _record(**columns: Any) -> ExperimentRecord:
     values: dict[str, Any] = {
-        "name": "ppo",
+        "name": f"ppo-{next(_numbers)}",
         "config": {"environment": {"game": "level", "world": 1, "stage": 1}},
         "config_hash": "0" * 64,
         "seed": 1,
@@ -137,7 +137,7 @@ def _record(**columns: Any) -> ExperimentRecord:
 
 @pytest.fixture(scope="session")
 def record() -> Callable[..., ExperimentRecord]:
-    """Makes an experiment's record; keywords replace its values."""
+    """Makes an experiment's record with a name of its own; keywords replace its values."""
     return _record
 
 

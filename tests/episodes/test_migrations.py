@@ -1,32 +1,159 @@
 """The migrated database is the schema, however often and from however many processes it is opened."""
 
+import json
+import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import CheckConstraint, inspect, text
+from sqlalchemy import URL, Connection, create_engine, text
 
-from episodes import EpisodeStore, StoreError, migrations, schema
+from configs import PROJECT
+from episodes import EpisodeRow, EpisodeStore, StoreError, migrations, pending, schema
+from episodes.address import DRIVER
+from tasks.experiment import checked_name
+from tests.episodes.conftest import Server
+
+RELEASED = sorted((Path(__file__).parent / "data").glob("revision_*.sql"))
+"""A small database of each revision that was released."""
 
 
-def test_the_migrated_database_is_the_schema(store: EpisodeStore) -> None:
+@pytest.fixture
+def database(server: Server) -> Iterator[URL]:
+    """An empty database of the test's own."""
+    name = server.new_database()
+    yield server.by_tcp.set(drivername=DRIVER, database=name)
+    server.drop_database(name)
+
+
+def described(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """All that Postgres' catalogues say of our tables: columns with types and comments, constraints, indices."""
+    queries = {
+        "columns": "SELECT c.relname, attname, format_type(atttypid, atttypmod), attnotnull, attidentity, "
+        "pg_get_expr(adbin, adrelid), col_description(c.oid, attnum) FROM pg_attribute JOIN pg_class c ON c.oid = attrelid "
+        "LEFT JOIN pg_attrdef ON adrelid = c.oid AND adnum = attnum WHERE attnum > 0 AND NOT attisdropped AND relkind = 'r'",
+        "constraints": "SELECT c.relname, conname, pg_get_constraintdef(o.oid) FROM pg_constraint o "
+        "JOIN pg_class c ON c.oid = conrelid WHERE true",
+        "indices": "SELECT tablename, indexname, indexdef FROM pg_indexes JOIN pg_class c ON c.relname = tablename WHERE true",
+    }
+    ours = "AND c.relnamespace = 'public'::regnamespace AND c.relname <> 'alembic_version' ORDER BY 1, 2"
+    return {name: [tuple(row) for row in connection.execute(text(f"{query} {ours}"))] for name, query in queries.items()}
+
+
+def wanted(server: Server) -> dict[str, list[tuple[Any, ...]]]:
+    """The same of a database that is made from the schema, without any migration."""
+    name = server.new_database()
+    engine = create_engine(server.by_tcp.set(drivername=DRIVER, database=name))
+    with engine.begin() as connection:
+        schema.metadata.create_all(connection)
+        found = described(connection)
+    engine.dispose()
+    server.drop_database(name)
+    return found
+
+
+def without_positions(found: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:
+    return {name: sorted(rows, key=str) for name, rows in found.items()}
+
+
+def test_the_migrated_database_is_the_schema(store: EpisodeStore, server: Server) -> None:
     with store.transaction("comparing") as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, schema.metadata) == []
+        # Alembic compares no CHECK constraints, no identity, no names of keys.
+        found = described(connection)
+    assert without_positions(found) == without_positions(wanted(server))
+    assert len(found["columns"]) == sum(len(table.columns) for table in schema.metadata.tables.values())
 
 
-def test_the_checks_are_there_too(store: EpisodeStore) -> None:
-    # Alembic compares no CHECK constraints.
-    with store.transaction("comparing") as connection:
-        inspector = inspect(connection)
-        for table in schema.metadata.tables.values():
-            declared = {str(check.name) for check in table.constraints if isinstance(check, CheckConstraint)}
-            assert {check["name"] for check in inspector.get_check_constraints(table.name)} == declared
+def test_a_database_of_every_released_revision_is_kept() -> None:
+    revisions = {path.stem.removeprefix("revision_") for path in RELEASED}
+    newest = int(migrations.head())
+    assert revisions >= {f"{number:04d}" for number in range(1, newest)}, (
+        "before a migration is added, keep a dump of the revision it comes after (pg_dump --column-inserts)"
+    )
+
+
+@pytest.mark.parametrize("dump", RELEASED, ids=lambda path: str(path.stem))
+def test_a_database_of_a_released_revision_is_upgraded_without_losing_anything(
+    dump: Path, database: URL, server: Server, tmp_path: Path
+) -> None:
+    load(dump, database)
+    engine = create_engine(database)
+    with engine.connect() as connection:
+        before = contents(connection)
+    migrations.upgrade(engine)
+    with engine.connect() as connection:
+        assert migrations.current(connection) == migrations.head()
+        assert without_positions(described(connection)) == without_positions(wanted(server))
+        after = contents(connection)
+    engine.dispose()
+    for table, rows in before.items():
+        assert after[table].keys() == rows.keys()
+        for number, row in rows.items():
+            changed = {name for name, value in row.items() if after[table][number][name] != value}
+            assert changed <= {"experiments": {"name"}, "episodes": {"protocol"}}.get(table, set()), (table, number)
+    with EpisodeStore.open(database.render_as_string(hide_password=False), tmp_path) as store:
+        assert len(store.episodes(1)) > 1
+        assert store.episode(1).actions == bytes([1, 2, 3])
+
+
+def load(dump: Path, database: URL) -> None:
+    engine = create_engine(database)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(dump.read_text(encoding="utf-8").replace("%", "%%"))
+    engine.dispose()
+
+
+def contents(connection: Connection) -> dict[str, dict[int, dict[str, Any]]]:
+    """Table → id → row."""
+    found = {}
+    for table in ("experiments", "episodes", "episode_actions"):
+        rows = connection.execute(text(f"SELECT * FROM {table}")).mappings().all()  # noqa: S608
+        found[table] = {int(row.get("id", row.get("episode_id"))): dict(row) for row in rows}
+    return found
+
+
+def test_revision_2_parts_names_and_protocols(database: URL, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (dump,) = (path for path in RELEASED if path.stem == "revision_0001")
+    load(dump, database)
+    engine = create_engine(database)
+    migrations.upgrade(engine)
+    engine.dispose()
+    with EpisodeStore.open(database.render_as_string(hide_password=False), tmp_path) as store:
+        long = "x" * 100
+        names = ["ppo-sticky-tidy-otter", "twice-older-2", "twice", f"{long[:92]}-older-4", long]
+        assert list(store.experiments()["name"]) == names
+        assert all(checked_name(name) for name in names)
+        assert [store.find_experiment(name) for name in names] == [1, 2, 3, 4, 5]
+        protocols = store.episodes(1)[["phase", "protocol"]].value_counts().to_dict()
+    assert protocols == {
+        ("integration", "training"): 1,
+        ("train", "training"): 2,
+        ("train", "sticky_decisions"): 2,
+        ("evaluate", "greedy"): 1,
+        ("evaluate", "sticky_decisions"): 2,
+        ("evaluate", "random"): 1,
+    }
+    assert "two experiments were called 'twice': the older one (row 2) is called 'twice-older-2' now" in caplog.text
+
+
+def test_rows_that_waited_on_disk_since_an_older_version_are_renamed_too(row: Callable[..., EpisodeRow]) -> None:
+    entry = json.loads(pending.encode(pending.convert(row(1, phase="evaluate", protocol="sticky"), None, None)))
+    assert pending.decode(json.dumps(entry).encode()).values["protocol"] == "sticky"
+    del entry["form"]
+    assert pending.decode(json.dumps(entry).encode()).values["protocol"] == "sticky_decisions"
+
+
+def test_no_migration_reads_the_schema() -> None:
+    for path in (PROJECT / "episodes" / "migrations" / "versions").glob("*.py"):
+        code = path.read_text(encoding="utf-8")
+        assert re.findall(r"^\s*(?:from|import) (?:episodes|configs)\b", code, re.M) == [], path.name
 
 
 def test_opening_again_changes_nothing(store: EpisodeStore, tmp_path: Path) -> None:
@@ -36,7 +163,7 @@ def test_opening_again_changes_nothing(store: EpisodeStore, tmp_path: Path) -> N
 
 def test_two_processes_that_open_at_once_do_not_collide(lone_store: EpisodeStore, tmp_path: Path) -> None:
     with lone_store.transaction("emptying the database") as connection:
-        connection.execute(text("DROP TABLE episode_actions, episodes, experiments, alembic_version"))
+        connection.execute(text("DROP TABLE accepted_rules, episode_actions, episodes, experiments, alembic_version"))
     code = "import sys; from pathlib import Path; from episodes import EpisodeStore; sys.stdin.read(1)\n"
     code += "EpisodeStore.open(sys.argv[1], Path(sys.argv[2])).close()"
     command = [sys.executable, "-c", code, lone_store.url, str(tmp_path)]
@@ -56,15 +183,3 @@ def test_an_older_code_refuses_a_newer_database_naming_both_revisions(lone_store
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(StoreError, match=rf"at revision 9999.*its newest is {migrations.head()}.*Update train-mario"):
         EpisodeStore.open(lone_store.url, tmp_path)
-
-
-def test_a_column_of_a_later_revision_is_left_to_its_migration() -> None:
-    @dataclass
-    class Record:
-        old: Annotated[int, schema.Fact(schema.INTEGER, "there from the beginning")]
-        new: Annotated[float, schema.Fact(schema.DOUBLE, "added later", revision=2)]
-
-    assert schema.build(1, {"table": Record}).tables["table"].columns.keys() == ["id", "old"]
-    table = schema.build(2, {"table": Record}).tables["table"]
-    assert table.columns.keys() == ["id", "old", "new"]
-    assert {check.name for check in table.constraints if isinstance(check, CheckConstraint)} == {"ck_table_new_finite"}
