@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,7 @@ DATABASE: Final = "mario"
 ROLE: Final = "postgres"
 _LOCK_SECONDS: Final = 120.0
 _START_SECONDS: Final = 120
+_PROBE_SECONDS: Final = 5.0
 # A socket's path has at most 107 bytes on Linux and 103 on macOS; Postgres adds "/.s.PGSQL.5432" to the folder. Spaces, commas
 # and quotes would have to be quoted three times over on their way to the server.
 _SOCKET_FOLDER: Final = re.compile(r"[A-Za-z0-9/._+-]{1,88}")
@@ -66,6 +68,27 @@ class _Server:
         except (psutil.Error, OSError):
             pass
         return None
+
+    @property
+    def socket(self) -> Path:
+        """The file of its socket."""
+        return Path(self.socket_folder) / f".s.PGSQL.{self.port}"
+
+    def listens(self) -> bool:
+        """Whether a process listens at the socket, whatever it would answer: too many clients, in recovery, nothing at all.
+
+        Only a refused connection or a missing socket says that nobody is there. To take a server for dead that is not would put
+        a second one on the same data.
+        """
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PROBE_SECONDS)
+            try:
+                probe.connect(str(self.socket))
+            except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
+                return False
+            except OSError:  # a full queue, a time-out, no permission: somebody may be there
+                return True
+        return True
 
     def url(self) -> URL:
         query = {"host": self.socket_folder, "port": str(self.port)}
@@ -244,23 +267,15 @@ def _running(data: Path) -> _Server | None:
     server = _Server.recorded(data)
     if server is None:
         return None
-    # The connection decides where the process cannot: two containers that share the folder do not see each other's processes.
-    if server.process(data) is not None or _answers(server):
+    # The socket decides where the process cannot: two containers that share the folder do not see each other's processes, and
+    # one user cannot look into another's.
+    if server.process(data) is not None or server.listens():
         return server
     # Postgres clears these itself, except when another process has got the number since.
     (data / "postmaster.pid").unlink(missing_ok=True)
-    socket = Path(server.socket_folder) / f".s.PGSQL.{server.port}"
-    for path in (socket, socket.with_name(f"{socket.name}.lock")):
+    for path in (server.socket, server.socket.with_name(f"{server.socket.name}.lock")):
         path.unlink(missing_ok=True)
     return None
-
-
-def _answers(server: _Server) -> bool:
-    try:
-        _connect(server, "postgres").close()
-    except psycopg2.OperationalError as error:
-        return "starting up" in str(error) or "shutting down" in str(error)
-    return True
 
 
 def _connect(server: _Server, database: str) -> psycopg2.extensions.connection:

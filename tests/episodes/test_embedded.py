@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from episodes import (
     EpisodeStore,
     ExperimentRecord,
     StoreError,
+    embedded,
     migrations,
     psql_command,
     remove_embedded,
@@ -170,6 +172,63 @@ def test_a_process_that_has_the_servers_old_number_is_not_taken_for_it(home: Pat
     finally:
         other.kill()
         other.wait()
+
+
+@contextmanager
+def seen_from_another_container(data: Path) -> Iterator[bytes]:
+    """The server's number is that of no process here, as for another container on the same folder. Yields the file's text."""
+    path = data / "postmaster.pid"
+    before = path.read_bytes()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    # In place, as the file belongs to the server's user, and not for long: the server looks after it once a minute.
+    path.write_bytes(b"%d\n" % gone.pid + before.partition(b"\n")[2])
+    try:
+        yield path.read_bytes()
+    finally:
+        if path.exists():
+            path.write_bytes(before)
+
+
+@contextmanager
+def without_a_free_connection(url: URL) -> Iterator[None]:
+    clients: list[Any] = []
+
+    def take_all() -> None:
+        while True:
+            clients.append(psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False)))
+
+    try:
+        with pytest.raises(psycopg2.OperationalError, match="too many clients"):
+            take_all()
+        yield
+    finally:
+        for client in clients:
+            client.close()
+
+
+@contextmanager
+def that_answers_nothing(home: Path) -> Iterator[None]:
+    """The postmaster stands still: connections wait in its queue."""
+    os.kill(pid := server_pid(home), signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("state", ["too many clients", "no answer"])
+def test_a_server_that_cannot_answer_is_not_taken_for_dead(home: Path, state: str) -> None:
+    url = start_embedded(home)
+    data = (home / "postgres" / "data").resolve()
+    with (
+        without_a_free_connection(url) if state == "too many clients" else that_answers_nothing(home),
+        seen_from_another_container(data) as record,
+    ):
+        assert embedded._running(data) is not None
+        assert (data / "postmaster.pid").read_bytes() == record
+        assert Path(str(url.query["host"]), ".s.PGSQL.5432").exists()
+    assert query(start_embedded(home), "SELECT 1") == [(1,)]
 
 
 def test_libpqs_environment_does_not_redirect_the_server(home: Path) -> None:
