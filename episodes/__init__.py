@@ -1,9 +1,10 @@
 """The episode store: every episode ever played, one row each in Postgres, and what can be asked of them."""
 
 from episodes.embedded import psql_command, remove_embedded, stop_embedded
-from episodes.errors import ExperimentLockedError, RowError, StoreError, StoreUnavailableError
+from episodes.errors import ExperimentLockedError, RevisionError, RowError, StoreError, StoreUnavailableError
 from episodes.schema import EpisodeRow, ExperimentRecord
 from episodes.store import EpisodeStore, StoredEpisode, StoredExperiment
+from episodes.upgrading import upgrade_database
 from episodes.writer import EpisodeWriter
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "EpisodeWriter",
     "ExperimentLockedError",
     "ExperimentRecord",
+    "RevisionError",
     "RowError",
     "StoreError",
     "StoreUnavailableError",
@@ -20,4 +22,5 @@ __all__ = [
     "psql_command",
     "remove_embedded",
     "stop_embedded",
+    "upgrade_database",
 ]

@@ -9,6 +9,10 @@ class StoreUnavailableError(StoreError):
     """The database cannot be reached, or not for now: the same may succeed later."""
 
 
+class RevisionError(StoreError):
+    """The database's tables are of an older or newer revision than this version of the program works with."""
+
+
 class RowError(StoreError):
     """A value cannot be stored in its column; the message names table, column and value."""
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import pandas as pd
-from sqlalchemy import URL, Connection, Row, Select, func, insert, select, update
+from sqlalchemy import URL, Connection, Engine, Row, Select, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from episodes import address, boundary, migrations, writer
@@ -19,7 +19,7 @@ from episodes.errors import ExperimentLockedError, StoreError
 from episodes.schema import EPISODE_ACTIONS, EPISODES, EXPERIMENTS, EpisodeRow, ExperimentRecord
 
 # The first numbers of advisory locks; the second is the experiment's id, or its name's checksum.
-_EXPERIMENT_LOCK: Final = 0x6D6172
+EXPERIMENT_LOCK: Final = 0x6D6172
 _NAME_LOCK: Final = 0x6D6173
 
 
@@ -53,24 +53,38 @@ class EpisodeStore:
 
     @classmethod
     def open(cls, url: str | None, home: Path) -> "EpisodeStore":
-        """Connect and bring the tables to the newest version.
+        """Connect. The embedded server's tables are brought to the newest revision, those of a shared one only created.
 
         Args:
             url: a Postgres URL; None starts the embedded server in `home`.
             home: the folder for what a run writes (`.mario`).
 
         Raises:
-            StoreError: the URL is wrong, the server cannot be reached or refuses, or a newer version wrote to the database.
+            RevisionError: the shared database is older than this version of the program, or either is newer.
+            StoreError: the URL is wrong, or the server cannot be reached or refuses.
         """
-        home = home.absolute()
-        store = cls(address.parse(url) if url else start_embedded(home), home, embedded=not url)
+        store = cls.connected(url, home)
         try:
             with address.reported(store._url, "opening the episode store"):
-                migrations.upgrade(store._engine)
+                if store._embedded:
+                    migrations.upgrade(store._engine)
+                else:
+                    migrations.prepare_shared(store._engine)
         except StoreError:
             store.close()
             raise
         return store
+
+    @classmethod
+    def connected(cls, url: str | None, home: Path) -> "EpisodeStore":
+        """A store whose tables are left as they are; for upgrading them."""
+        home = home.absolute()
+        return cls(address.parse(url) if url else start_embedded(home), home, embedded=not url)
+
+    @property
+    def engine(self) -> Engine:
+        """The connections; for migrations."""
+        return self._engine
 
     @property
     def url(self) -> str:
@@ -178,7 +192,7 @@ class EpisodeStore:
         Raises:
             ExperimentLockedError: another process holds it.
         """
-        with self._advisory_lock("pg_try_advisory_lock", _EXPERIMENT_LOCK, int(experiment_id)) as free:
+        with self._advisory_lock("pg_try_advisory_lock", EXPERIMENT_LOCK, int(experiment_id)) as free:
             if not free:
                 raise ExperimentLockedError(
                     f"experiment {experiment_id} is being run by another process on {self.masked_url}: wait for it, or end it"

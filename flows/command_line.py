@@ -23,6 +23,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+database_app = typer.Typer(invoke_without_command=True)
+app.add_typer(database_app, name="database")
 console = Console()
 errors = Console(stderr=True)
 
@@ -238,16 +240,36 @@ def stop() -> None:
     console.print("the embedded Postgres is stopped" if stopped else "no embedded Postgres is running")
 
 
-@app.command()
-def database() -> None:
-    """Print the command that opens the episode database with psql."""
-    from episodes import psql_command
+@database_app.callback()
+def database(context: typer.Context) -> None:
+    """Print the command that opens the episode database with psql; `upgrade` brings its tables to the newest revision."""
+    if context.invoked_subcommand is not None:
+        return
+    from episodes import RevisionError, psql_command
     from tasks.experiment import open_store
 
     settings = Settings.from_environment()
-    with open_store(settings):
-        command = 'psql "$DATABASE_URL"' if settings.database_url else psql_command(settings.home)
+    try:
+        open_store(settings).close()
+    except RevisionError as error:  # psql opens it all the same
+        errors.print(f"{error}", markup=False, highlight=False, soft_wrap=True)
+    command = 'psql "$DATABASE_URL"' if settings.database_url else psql_command(settings.home)
     console.print(command, markup=False, highlight=False, soft_wrap=True)
+
+
+@database_app.command()
+def upgrade(
+    force: Annotated[bool, typer.Option("--force", help="also while experiments are being run on it")] = False,
+) -> None:
+    """Bring the tables of the episode database to the newest revision."""
+    from episodes import upgrade_database
+
+    settings = Settings.from_environment()
+    url, steps = upgrade_database(settings.database_url, settings.create_home(), force=force)
+    for step in steps:
+        console.print(f"applied {step}", markup=False, highlight=False, soft_wrap=True)
+    if not steps:
+        console.print(f"nothing is pending: {url} is at the newest revision", markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:

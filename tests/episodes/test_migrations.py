@@ -14,8 +14,19 @@ from alembic.migration import MigrationContext
 from sqlalchemy import URL, Connection, create_engine, text
 
 from configs import PROJECT
-from episodes import EpisodeRow, EpisodeStore, StoreError, migrations, pending, schema
+from episodes import (
+    EpisodeRow,
+    EpisodeStore,
+    RevisionError,
+    StoreError,
+    address,
+    migrations,
+    pending,
+    schema,
+    upgrade_database,
+)
 from episodes.address import DRIVER
+from episodes.embedded import start_embedded
 from tasks.experiment import checked_name
 from tests.episodes.conftest import Server
 
@@ -181,5 +192,49 @@ def test_two_processes_that_open_at_once_do_not_collide(lone_store: EpisodeStore
 def test_an_older_code_refuses_a_newer_database_naming_both_revisions(lone_store: EpisodeStore, tmp_path: Path) -> None:
     with lone_store.transaction("pretending") as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(StoreError, match=rf"at revision 9999.*its newest is {migrations.head()}.*Update train-mario"):
-        EpisodeStore.open(lone_store.url, tmp_path)
+    for attempt in (EpisodeStore.open, upgrade_database):
+        with pytest.raises(RevisionError, match=rf"at revision 9999.*its newest is {migrations.head()}.*Update train-mario"):
+            attempt(lone_store.url, tmp_path)
+
+
+@pytest.fixture
+def older(database: URL) -> str:
+    """The URL of a shared database of the first revision."""
+    (dump,) = (path for path in RELEASED if path.stem == "revision_0001")
+    load(dump, database)
+    return database.render_as_string(hide_password=False)
+
+
+def test_a_shared_database_is_upgraded_only_when_a_person_says_so(older: str, tmp_path: Path) -> None:
+    with pytest.raises(RevisionError) as caught:
+        EpisodeStore.open(older, tmp_path)
+    said = str(caught.value)
+    assert f"at revision 0001, and this version of train-mario needs {migrations.head()}" in said
+    assert "0002: Make names of experiments unique" in said
+    assert "`mario database upgrade` does that" in said
+    engine = create_engine(address.parse(older))
+    with engine.connect() as connection:
+        assert migrations.current(connection) == "0001"
+        assert migrations.missing(connection)[0].revision == "0002"
+    engine.dispose()
+    url, steps = upgrade_database(older, tmp_path)
+    assert ":***@" in url
+    assert [step.revision for step in steps] == [f"{number:04d}" for number in range(2, int(migrations.head()) + 1)]
+    assert upgrade_database(older, tmp_path) == (url, [])
+    EpisodeStore.open(older, tmp_path).close()
+
+
+def test_a_database_whose_experiments_are_being_run_is_upgraded_by_force_only(older: str, tmp_path: Path) -> None:
+    # As an older version holds it: it cannot be opened by this one.
+    with EpisodeStore.connected(older, tmp_path) as store, store.experiment_lock(2):
+        with pytest.raises(StoreError, match=r"is in use: twice\..*add --force"):
+            upgrade_database(older, tmp_path)
+        _, steps = upgrade_database(older, tmp_path, force=True)
+        assert steps
+
+
+def test_the_embedded_database_goes_on_by_itself(short_home: Path) -> None:
+    (dump,) = (path for path in RELEASED if path.stem == "revision_0001")
+    load(dump, start_embedded(short_home))
+    with EpisodeStore.open(None, short_home) as store:
+        assert store.find_experiment("twice-older-2") == 2

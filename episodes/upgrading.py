@@ -1,0 +1,45 @@
+"""Upgrading a database when a person asks for it, which is the only way for one that several machines share."""
+
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import text
+
+from episodes import address, migrations
+from episodes.errors import StoreError
+from episodes.store import EXPERIMENT_LOCK, EpisodeStore
+
+# The experiments whose locks are held by any process of any machine.
+_RUNNING: Final = text(
+    "SELECT name FROM pg_locks JOIN pg_database d ON d.oid = database AND datname = current_database() "
+    "JOIN experiments e ON e.id = objid::bigint WHERE locktype = 'advisory' AND classid = :kind AND objsubid = 2 ORDER BY 1"
+)
+
+
+def upgrade_database(url: str | None, home: Path, *, force: bool = False) -> tuple[str, list[migrations.Step]]:
+    """Bring the tables to the newest revision.
+
+    Args:
+        url: a Postgres URL; None starts the embedded server in `home`.
+        home: the folder for what a run writes (`.mario`).
+        force: also while experiments are being run, perhaps by an older version that stops then.
+
+    Returns:
+        The database's masked URL, and the migrations that were applied.
+
+    Raises:
+        RevisionError: a newer version wrote to the database.
+        StoreError: experiments are being run, or the database cannot be reached or refuses.
+    """
+    with EpisodeStore.connected(url, home) as store:
+        with store.transaction("upgrading the database") as connection:
+            steps = migrations.missing(connection)
+            known = migrations.current(connection) is not None
+            running = connection.execute(_RUNNING, {"kind": EXPERIMENT_LOCK}).scalars().all() if known else []
+        if steps and running and not force:
+            raise StoreError(
+                f"{store.masked_url} is in use: {', '.join(running)}. An older version that runs one of these stops when it "
+                "meets the upgraded database. End them first (Ctrl-C; they go on later), or add --force"
+            )
+        with address.reported(address.parse(store.url), "upgrading the database"):
+            return store.masked_url, migrations.upgrade(store.engine)
