@@ -4,6 +4,7 @@ Heavy packages are imported by the command that needs them: `mario --help` answe
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from configs import LOGGERS, PROJECT, ConfigError, Settings, load, preset_names, to_dict
 from flows import faults, new_process
+from flows.prefect_access import MARIO_PROCESS
 
 app = typer.Typer(
     help="Train, measure and compare agents that play Super Mario Bros.",
@@ -253,6 +255,7 @@ def database() -> None:
 def main() -> None:
     """Entry point: faults that a person can mend are printed as one message, without a traceback."""
     new_process.prepare()
+    os.environ[MARIO_PROCESS] = str(os.getpid())
     settings = Settings.from_environment()
     settings.create_home()
     settings.apply()
