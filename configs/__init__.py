@@ -3,7 +3,7 @@
 from configs.errors import ConfigError
 from configs.loader import config_hash, from_dict, load, preset_names, to_dict
 from configs.schema import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
-from configs.settings import LOGGERS, PROJECT, Settings
+from configs.settings import LOGGERS, PROJECT, Settings, reach_loopback_directly
 
 __all__ = [
     "LOGGERS",
@@ -20,5 +20,6 @@ __all__ = [
     "from_dict",
     "load",
     "preset_names",
+    "reach_loopback_directly",
     "to_dict",
 ]

@@ -8,6 +8,8 @@ from pathlib import Path
 LOGGERS = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "spool", "tasks", "tracking")
 """The project's packages, each a logger."""
 
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -68,7 +70,22 @@ class Settings:
         }
 
     def apply(self, environment: "os._Environ[str] | dict[str, str] | None" = None) -> None:
-        """Set :meth:`process_environment` where the person has not set the variable; call it before Prefect is imported."""
+        """Set :meth:`process_environment` where the person has not set the variable; call it before Prefect is imported.
+
+        Loopback is reached past any proxy from then on.
+        """
         target = os.environ if environment is None else environment
         for name, value in self.process_environment().items():
             target.setdefault(name, value)
+        reach_loopback_directly(target)
+
+
+def reach_loopback_directly(environment: "os._Environ[str] | dict[str, str]") -> None:
+    """Have this machine's own servers reached past any proxy, by this process and its children.
+
+    The libraries of HTTP take `no_proxy` before `NO_PROXY`, so both get what either says, and the names of loopback.
+    """
+    named = [environment.get(name, "") for name in ("no_proxy", "NO_PROXY")]
+    hosts = [host.strip() for text in named for host in text.split(",") if host.strip()]
+    merged = ",".join(dict.fromkeys([*hosts, *_LOOPBACK]))
+    environment["no_proxy"] = environment["NO_PROXY"] = "*" if "*" in hosts else merged

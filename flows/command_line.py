@@ -4,6 +4,7 @@ Heavy packages are imported by the command that needs them: `mario --help` answe
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import LOGGERS, PROJECT, ConfigError, Settings, load, preset_names, to_dict
-from flows import new_process
+from flows import faults, new_process
+from flows.prefect_access import MARIO_PROCESS
 
 app = typer.Typer(
     help="Train, measure and compare agents that play Super Mario Bros.",
@@ -275,6 +277,7 @@ def upgrade(
 def main() -> None:
     """Entry point: faults that a person can mend are printed as one message, without a traceback."""
     new_process.prepare()
+    os.environ[MARIO_PROCESS] = str(os.getpid())
     settings = Settings.from_environment()
     settings.create_home()
     settings.apply()
@@ -297,9 +300,12 @@ def _explain(error: Exception) -> None:
     if isinstance(error, click.ClickException):
         error.show()
         sys.exit(error.exit_code)
-    # Our own errors are written for people; what is none of ours is a fault of the program and shows its traceback.
+    # Our own errors are written for people. So is the message of one from outside; the rest are faults of the program.
     if type(error).__module__.split(".")[0] in LOGGERS:
         errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    if (message := faults.message_of(error, Settings.from_environment().home)) is not None:
+        errors.print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     raise error
 

@@ -1,22 +1,27 @@
 """Prefect's start-up hook of this project; enabled by `prefect.toml` and by the `mario` command.
 
-It does two things that Prefect leaves to its user:
+It does what Prefect leaves to its user:
 
 - A deployment is always named FLOW/DEPLOYMENT, and `prefect deployment run train-mario` is refused ("Expected format:
   <FLOW_NAME>/<DEPLOYMENT_NAME>"). Here a name without a slash means NAME/NAME.
-- Where no server is configured (no `PREFECT_API_URL`, no profile), the one that `make ui` started on this machine is used, if
-  it answers.
+- Where no server is configured (no `PREFECT_API_URL`, no profile), the one that `make ui` started for this home is used, with
+  its secret, if it proves to be that one; see :mod:`flows.prefect_access`.
+- Otherwise the command `mario` gets a temporary server of its own. That server has a secret too.
+- A temporary server ends with the process that started it, even if that one is killed.
+- Loopback is reached past any proxy.
 
 The hook is documented at https://docs.prefect.io/v3/advanced/plugins (group `prefect.plugins`, hook `setup_environment`).
 """
 
 import functools
 import os
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pluggy
+
+from configs import Settings, reach_loopback_directly
+from flows import prefect_access
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
 # Prefect may be imported here at the top.
 register_hook = pluggy.HookimplMarker("prefect-experimental")
 
-DEFAULT_PORT = 4200
+_TEMPORARY_SERVER = "PREFECT__SERVER_EPHEMERAL"  # Prefect sets it for the process of its temporary server alone
 
 Read = Callable[["PrefectClient", str], Any]
 
@@ -39,16 +44,49 @@ class Plugin:
     def setup_environment(self, *, ctx: "HookContext") -> "SetupResult | None":
         """Prepare Prefect's client, and point it to the local server where nothing else is configured."""
         _accept_short_names()
-        if ctx.api_url is not None or "PREFECT_API_URL" in os.environ or not _answers(DEFAULT_PORT):
+        reach_loopback_directly(os.environ)
+        if _TEMPORARY_SERVER in os.environ:
+            _end_with_parent()
+            return None
+        environment = _environment(ctx.api_url or os.environ.get("PREFECT_API_URL"))
+        if not environment:
             return None
         from prefect.plugins import SetupResult
 
-        return SetupResult(env={"PREFECT_API_URL": local_api_url(DEFAULT_PORT)}, note="using the server of `make ui`")
+        return SetupResult(env=environment, note="using a Prefect server of train-mario's own")
 
 
-def local_api_url(port: int) -> str:
-    """URL of the Prefect server that `make ui` starts on `port`."""
-    return f"http://127.0.0.1:{port}/api"
+def _environment(configured: str | None) -> dict[str, str]:
+    """The variables to set, given the API's URL that is configured already."""
+    if configured is not None and "PREFECT_API_AUTH_STRING" in os.environ:
+        return {}
+    found = prefect_access.running_server(Settings.from_environment().home)
+    if found is not None and configured in (None, found.url):
+        return found.environment
+    if configured is None and os.environ.get(prefect_access.MARIO_PROCESS) == str(os.getpid()):
+        auth = prefect_access.make_secret()
+        return {"PREFECT_SERVER_API_AUTH_STRING": auth, "PREFECT_API_AUTH_STRING": auth}
+    return {}
+
+
+def _end_with_parent() -> None:
+    from tracking import end_with
+
+    parent = os.getppid()
+    named = os.environ.get(prefect_access.MARIO_PROCESS)
+    if named is not None and _gone(int(named)):
+        parent = int(named)  # it was killed before this process came so far
+    end_with(parent)
+
+
+def _gone(pid: int) -> bool:
+    """Whether the process has ended, though it may not have been waited for."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def full_name(name: str) -> str:
@@ -70,13 +108,6 @@ def _accept_short_names() -> None:
 
     # Prefect has no other place for it: the command line, `run_deployment` and the UI's links all come through this method.
     PrefectClient.read_deployment_by_name = read_deployment_by_name  # type: ignore[method-assign, assignment]
-
-
-def _answers(port: int) -> bool:
-    """Whether anything listens on the loopback `port`; a refused connection costs microseconds."""
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 plugin = Plugin()

@@ -3,18 +3,26 @@
 import logging
 import signal
 
+import httpx
+from prefect.settings import get_current_settings
 from prefect.utilities.names import generate_slug
 from rich.console import Console
 
 from agents.errors import DeviceLostError
 from configs import LOGGERS, Config, Settings, load
-from flows import new_process
+from flows import faults, new_process
 from flows.train_mario import first_line, run_arguments, train_mario
+from tracking import mask
 
 console = Console()
 logger = logging.getLogger(__name__)
 
 _INTERRUPTED = 128 + signal.SIGINT  # what a shell reports for a command that Ctrl-C ended
+_ANSWER_SECONDS = 10.0
+
+
+class NoPrefectServerError(RuntimeError):
+    """The Prefect server that is configured does not answer as one; the message says what to do."""
 
 
 def run_pipeline(preset: str, overrides: list[str], experiment: str | None) -> int:
@@ -27,9 +35,13 @@ def run_pipeline(preset: str, overrides: list[str], experiment: str | None) -> i
 
     Raises:
         ConfigError: preset or overrides are refused; Prefect has not been started then.
+        NoPrefectServerError: `PREFECT_API_URL` names a server that does not answer.
         DeviceLostError: the GPU was lost once too often.
     """
     config = load(preset, overrides)
+    home = Settings.from_environment().home
+    _require_server()
+    faults.show_no_tracebacks(home)
     # As Prefect would name it, but known here: a new process needs the experiment's name.
     slug = generate_slug(2)
     name = experiment or f"{config.name}-{slug}"
@@ -42,7 +54,6 @@ def run_pipeline(preset: str, overrides: list[str], experiment: str | None) -> i
     except DeviceLostError as error:
         _go_on_in_a_new_process(config, error, run_arguments(preset, overrides, name))
         return 1
-    home = Settings.from_environment().home
     lines = {
         "report": summary["report"],
         "video": summary["video"] or "none (no episode was stored with its actions)",
@@ -67,6 +78,23 @@ def _go_on_in_a_new_process(config: Config, error: DeviceLostError, arguments: l
         "a new process goes on in %.0f s, the %d. of at most %d (retry.attempts)", wait, number, config.retry.attempts
     )
     new_process.at_exit(arguments, wait)
+
+
+def _require_server() -> None:
+    """Refuse a Prefect server that is configured and does not answer: its client would try for minutes."""
+    api = get_current_settings().api
+    if api.url is None:
+        return
+    advice = "start that server, correct PREFECT_API_URL (or Prefect's profile), or unset it: then no server is needed"
+    try:
+        answer = httpx.get(f"{api.url.rstrip('/')}/health", timeout=_ANSWER_SECONDS, verify=not api.tls_insecure_skip_verify)
+    except httpx.HTTPError as error:
+        raise NoPrefectServerError(
+            f"the Prefect server {mask(api.url)} does not answer ({type(error).__name__}): {advice}"
+        ) from None
+    # What another server says to a path it does not know; a server with a login of its own may refuse, and is asked again.
+    if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.NOT_IMPLEMENTED):
+        raise NoPrefectServerError(f"what answers at {mask(api.url)} is not a Prefect server: {advice}")
 
 
 def _show_our_lines() -> None:

@@ -33,11 +33,9 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("mario-home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MARIO_HOME", str(home))
-        for name in ("DATABASE_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
+        for name in ("DATABASE_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME"):
             patch.delenv(name, raising=False)
         Settings.from_environment().apply(os.environ)
-        # A server that the person runs must not see the tests' flows.
-        patch.setenv("PREFECT_PLUGINS_ENABLED", "false")
         yield home
         if any(home.iterdir()):
             from episodes import remove_embedded

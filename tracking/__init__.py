@@ -3,13 +3,14 @@
 MLflow takes seconds to import; it is imported by the first call that needs it, never by ``import tracking``.
 """
 
+from tracking.attended import attended, end_with
 from tracking.delivery import DeliveryReport
 from tracking.errors import ModelNotFoundError, RunNotFoundError, TrackingError
 from tracking.location import mask, resolve_tracking_uri
 from tracking.models import ModelVersion
 from tracking.references import registered_names, resolve_model
 from tracking.run import TrackedRun
-from tracking.server import RunningServer, ServerCommand, end_process_group, server_command, wait_for_server
+from tracking.server import RunningServer, ServerCommand, end_process_group, require_free, server_command, wait_for_server
 
 __all__ = [
     "DeliveryReport",
@@ -20,9 +21,12 @@ __all__ = [
     "ServerCommand",
     "TrackedRun",
     "TrackingError",
+    "attended",
     "end_process_group",
+    "end_with",
     "mask",
     "registered_names",
+    "require_free",
     "resolve_model",
     "resolve_tracking_uri",
     "server_command",

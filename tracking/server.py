@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tracking.attended import attended
 from tracking.client import connect, environment
 from tracking.errors import TrackingError
 from tracking.location import artifact_root, is_server, mask, normalise
@@ -56,8 +56,8 @@ def server_command(uri: str, home: Path, *, port: int = PORT) -> ServerCommand:
     root = artifact_root(uri, home)
     assert root is not None  # it is None for servers only
     port = port or free_port()
-    arguments = (
-        sys.executable, "-m", "mlflow", "server",
+    options = (
+        "server",
         "--host", LOOPBACK,
         "--port", str(port),
         "--workers", "1",
@@ -66,14 +66,18 @@ def server_command(uri: str, home: Path, *, port: int = PORT) -> ServerCommand:
         "--default-artifact-root", root.as_uri(),
         "--artifacts-destination", root.as_uri(),
         "--allowed-hosts", f"localhost:{port},{LOOPBACK}:{port}",
+        # MLflow adds every page of this machine, whatever its port; it has no setting against that.
+        "--cors-allowed-origins", f"http://localhost:{port},http://{LOOPBACK}:{port}",
     )  # fmt: skip
     added = environment() | {
         "MLFLOW_BACKEND_STORE_URI": uri,
         # Runners for jobs this project never starts: several processes, and a database of their own.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
     }
-    return ServerCommand(arguments, added, f"http://{LOOPBACK}:{port}", root.parent)
+    # It ends with this process, even if this one is killed.
+    return ServerCommand(tuple(attended("mlflow", options)), added, f"http://{LOOPBACK}:{port}", root.parent)
 
 
 class RunningServer:
@@ -103,7 +107,7 @@ class RunningServer:
             TrackingError: the port is taken, the store cannot be opened, or the server ends or does not answer in time.
         """
         command = server_command(uri, home, port=port)
-        _require_free(command.url)
+        require_free(port or int(command.url.rpartition(":")[2]))
         connect(uri, home)  # creates the store, with a message that says what takes so long
         command.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
@@ -183,12 +187,27 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _require_free(url: str) -> None:
-    port = url.rpartition(":")[2]
+def require_free(port: int) -> None:
+    """Refuse a loopback port that a server cannot have.
+
+    Raises:
+        TrackingError: something listens there, answering or not, or this user may not listen there.
+    """
+    taken = TrackingError(f"port {port} is taken: stop what listens there, or choose another port")
     with socket.socket() as probe:
         probe.settimeout(1)
-        if probe.connect_ex((LOOPBACK, int(port))) == 0:
-            raise TrackingError(f"port {port} is taken: stop what listens there, or choose another port")
+        # On macOS a listener on all addresses does not hinder one on loopback: the next step would not see it.
+        if probe.connect_ex((LOOPBACK, port)) == 0:
+            raise taken
+    with socket.socket() as probe:
+        # As servers do: connections that a server before has closed do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except PermissionError:
+            raise TrackingError(f"port {port} is not allowed to this user: choose one above 1023") from None
+        except OSError:
+            raise taken from None
 
 
 def _group_alive(group: int) -> bool:

@@ -1,21 +1,29 @@
 """The deployment: servers, a worker, and the command that people type."""
 
+import base64
 import json
 import os
+import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from prefect.plugins import register_hook
 
 from configs import PROJECT, Settings
+from flows import prefect_access
 from flows.prefect_plugin import full_name
 from tasks.experiment import open_store
 
@@ -30,16 +38,45 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def fetch(url: str, body: dict[str, Any] | None = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.loads(answer.read())
+@dataclass(frozen=True)
+class Servers:
+    """What `mario ui` has started.
+
+    Attributes:
+        api: the URL of Prefect's API.
+        secret: `USER:PASSWORD` of Prefect's server.
+        process: `mario ui` itself.
+        output: what it has printed.
+    """
+
+    api: str
+    secret: str
+    process: "subprocess.Popen[str]"
+    output: str
+
+    def status(self, path: str, method: str = "GET", **headers: str) -> int:
+        """What the server answers to a request without the secret."""
+        request = urllib.request.Request(f"{self.api}{path}", method=method, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def fetch(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", "Authorization": self.authorization}
+        with urllib.request.urlopen(urllib.request.Request(f"{self.api}{path}", data, headers), timeout=20) as answer:
+            return json.loads(answer.read())
+
+    @property
+    def authorization(self) -> str:
+        return f"Basic {base64.b64encode(self.secret.encode()).decode()}"
 
 
 @pytest.fixture(scope="module")
-def servers(home: Path, pipeline: Any) -> Iterator[str]:
-    """`mario ui` on ports of its own; yields the URL of Prefect's API. Ctrl-C ends it."""
+def servers(home: Path, pipeline: Any) -> Iterator[Servers]:
+    """`mario ui` on ports of its own. Ctrl-C ends it."""
     prefect, mlflow = free_port(), free_port()
     arguments = [MARIO, "ui", "--prefect-port", str(prefect), "--mlflow-port", str(mlflow)]
     process = subprocess.Popen(arguments, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -54,7 +91,8 @@ def servers(home: Path, pipeline: Any) -> Iterator[str]:
         assert lines[-1].startswith("Ctrl-C"), "".join(lines)
         with urllib.request.urlopen(f"http://127.0.0.1:{mlflow}/health", timeout=20) as answer:
             assert answer.status == 200
-        yield f"http://127.0.0.1:{prefect}/api"
+        secret = (home / "prefect-server" / "secret").read_text().strip()
+        yield Servers(f"http://127.0.0.1:{prefect}/api", secret, process, "".join(lines))
     finally:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=120)
@@ -62,67 +100,173 @@ def servers(home: Path, pipeline: Any) -> Iterator[str]:
     for port in (prefect, mlflow):
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0, "a server was left running"
+    assert not (home / "prefect-server" / "url").exists()
 
 
-def prefect(api: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """A `prefect` command as a person types it in the project's folder."""
-    environment = os.environ | {"PREFECT_API_URL": api, "PREFECT_PLUGINS_ENABLED": "true"}
+def prefect(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """A `prefect` command as a person types it in the project's folder, with nothing set but where the tests' home is."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": os.environ["PREFECT_HOME"]} | variables
     return subprocess.run(
         [PREFECT, *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=280, check=False
     )
 
 
 @pytest.mark.parametrize("name", ["train-mario", "train-mario/train-mario"])
-def test_both_names_of_the_deployment_run_it(servers: str, pipeline: Any, settings: Settings, name: str) -> None:
+def test_both_names_of_the_deployment_run_it(servers: Servers, pipeline: Any, settings: Settings, name: str) -> None:
     """The experiment has ended, so that nothing is played again: what is tested is the way there."""
     with open_store(settings) as store:
         experiment = store.experiment(pipeline.name)
         before = store.count(experiment.id)
-    done = prefect(
-        servers, "deployment", "run", name, "--param", f"preset={TINY}", "--param", f"experiment={pipeline.name}", "--watch"
-    )
+    # A proxy that is not there: a request for loopback that went through it would fail.
+    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY"), "http://127.0.0.1:1")
+    experiment_name = f"experiment={pipeline.name}"
+    done = prefect("deployment", "run", name, "--param", f"preset={TINY}", "--param", experiment_name, "--watch", **proxies)
     assert done.returncode == 0, done.stdout + done.stderr
     with open_store(settings) as store:
         assert store.count(experiment.id) == before
         assert store.experiment(pipeline.name).record.status == "completed"
 
 
-def test_the_prefect_server_shows_each_phase_with_its_artifacts(servers: str, pipeline: Any) -> None:
-    runs = fetch(f"{servers}/flow_runs/filter", {"sort": "END_TIME_DESC", "limit": 1})
+def test_the_prefect_server_shows_each_phase_with_its_artifacts(servers: Servers, pipeline: Any) -> None:
+    runs = servers.fetch("/flow_runs/filter", {"sort": "END_TIME_DESC", "limit": 1})
     assert runs[0]["state_type"] == "COMPLETED"
-    tasks = fetch(f"{servers}/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
+    tasks = servers.fetch("/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
     names = {task["name"].rsplit("-", 1)[0] for task in tasks}
     phases = {"smoke test", "integration run", "full training", "evaluation", "analysis report"}
     assert phases <= names
     assert {"data quality: integration", "data quality: train", "data quality: evaluate"} <= {task["name"] for task in tasks}
-    keys = {artifact["key"] for artifact in fetch(f"{servers}/artifacts/filter", {"limit": 200})}
+    keys = {artifact["key"] for artifact in servers.fetch("/artifacts/filter", {"limit": 200})}
     assert {"smoke-test", "quality-train", "quality-evaluate", "report"} <= keys
 
 
-def test_a_whole_run_completes_on_the_worker(servers: str) -> None:
-    done = prefect(servers, "deployment", "run", "train-mario", "--param", f"preset={TINY}", "--watch")
+def test_a_whole_run_completes_on_the_worker(servers: Servers) -> None:
+    done = prefect("deployment", "run", "train-mario", "--param", f"preset={TINY}", "--watch")
     assert done.returncode == 0, done.stdout + done.stderr
-    runs = fetch(f"{servers}/flow_runs/filter", {"sort": "END_TIME_DESC", "limit": 1})
-    tasks = fetch(f"{servers}/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
+    runs = servers.fetch("/flow_runs/filter", {"sort": "END_TIME_DESC", "limit": 1})
+    tasks = servers.fetch("/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
     assert len(tasks) == 8
 
 
-def test_cancelling_ends_the_training_with_a_checkpoint(servers: str, home: Path) -> None:
+def test_cancelling_ends_the_training_with_a_checkpoint(servers: Servers, home: Path) -> None:
     experiment = "cancelled"
     arguments = ["--param", f"preset={TINY}", "--param", f"experiment={experiment}"]
     # so many steps that it cannot end by itself, and no checkpoint that is due before
     overrides = 'overrides=["train.total_steps=2000000", "train.checkpoint_every=2000000"]'
-    done = prefect(servers, "deployment", "run", "train-mario", *arguments, "--param", overrides)
+    done = prefect("deployment", "run", "train-mario", *arguments, "--param", overrides)
     assert done.returncode == 0, done.stdout + done.stderr
     _wait_until(lambda: _trained_episodes(home, experiment) > 0, 200)
-    run = fetch(f"{servers}/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]
-    cancelled = prefect(servers, "flow-run", "cancel", run["id"])
+    run = servers.fetch("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]
+    cancelled = prefect("flow-run", "cancel", run["id"])
     assert cancelled.returncode == 0, cancelled.stderr
-    _wait_until(lambda: fetch(f"{servers}/flow_runs/{run['id']}")["state_type"] == "CANCELLED", 60)
+    _wait_until(lambda: servers.fetch(f"/flow_runs/{run['id']}")["state_type"] == "CANCELLED", 60)
     checkpoints = home / "experiments" / experiment / "checkpoints"
     (steps,) = (int(path.parent.name.removeprefix("step-")) for path in checkpoints.glob("step-*/manifest.json"))
     assert 0 < steps < 2_000_000
+
+
+def test_without_the_secret_nothing_is_answered(servers: Servers) -> None:
+    assert servers.status("/admin/version") == 401
+    assert servers.status("/flow_runs/filter", "POST") == 401
+    assert servers.status("/admin/version", Authorization=f"Basic {base64.b64encode(b'mario:guessed').decode()}") == 401
+    assert servers.status("/admin/version", Authorization=servers.authorization) == 200
+    assert servers.status("/health") == 200, "says only that it is there"
+
+
+def test_a_foreign_host_is_refused_with_the_secret_too(servers: Servers) -> None:
+    for path in ("/health", "/admin/version", "/../", "/../ui-settings"):
+        assert servers.status(path, Host="rebound.example:4200", Authorization=servers.authorization) == 400, path
+    port = urlsplit(servers.api).port
+    assert servers.status("/admin/version", Host=f"localhost:{port}", Authorization=servers.authorization) == 200
+
+
+def test_only_its_own_page_may_use_the_server_from_a_browser(servers: Servers) -> None:
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    port = urlsplit(servers.api).port
+    assert port is not None
+    for origin in ("https://evil.example", f"http://127.0.0.1:{port + 1}", "null"):
+        assert servers.status("/deployments/", "OPTIONS", Origin=origin, **asks) == 400, origin
+    for origin in (f"http://127.0.0.1:{port}", f"http://localhost:{port}"):
+        assert servers.status("/deployments/", "OPTIONS", Origin=origin, **asks) == 200, origin
+
+
+def test_the_page_is_served_and_asks_for_the_secret(servers: Servers) -> None:
+    root = servers.api.removesuffix("/api")
+    with urllib.request.urlopen(f"{root}/", timeout=20) as answer:
+        assert b"<html" in answer.read().lower()
+    with urllib.request.urlopen(f"{root}/ui-settings", timeout=20) as answer:
+        settings = json.loads(answer.read())
+    assert settings["auth"] == "BASIC"
+    assert settings["api_url"] == servers.api
+
+
+def test_the_secret_is_shown_to_nobody_but_its_user(servers: Servers, home: Path) -> None:
+    password = servers.secret.partition(":")[2]
+    assert password not in servers.output, "the output may be a file that others read"
+    assert str(home / "prefect-server" / "secret") in servers.output
+    processes = psutil.Process(servers.process.pid).children(recursive=True)
+    assert len(processes) >= 3
+    assert not [line for process in processes for line in process.cmdline() if password in line]
+    for path in (home / "prefect-server").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_only_this_homes_server_is_used(servers: Servers, home: Path, tmp_path: Path) -> None:
+    found = prefect_access.running_server(home)
+    assert found is not None
+    assert (found.url, found.auth) == (servers.api, servers.secret)
+    assert psutil.Process(found.pid).ppid() == servers.process.pid
+    # Another home whose servers had the same port before.
+    prefect_access.server_secret(tmp_path)
+    prefect_access.announce(tmp_path, servers.api)
+    assert prefect_access.running_server(tmp_path) is None
+
+
+def test_the_servers_of_a_home_are_started_once(servers: Servers, mario: Any) -> None:
+    done = mario("ui", "--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+    assert done.returncode == 1
+    assert f"run already: Prefect's is at {servers.api.removesuffix('/api')}" in done.stderr
+
+
+def test_a_cause_outside_the_program_is_a_message_without_a_traceback(servers: Servers, home: Path, mario: Any) -> None:
+    """And the run is recorded by the servers of its home."""
+    done = mario("run", TINY, "--experiment", "no-database", DATABASE_URL="postgresql://mario:hunter2@127.0.0.1:1/mario")
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
+    assert "No server listens there" in done.stderr
+    assert "Traceback" not in output
+    (name,) = set(re.findall(r"the traceback is in (\S+)", output))
+    kept = Path(name)
+    assert kept.parent == home / "logs"
+    assert "CheckFailedError" in kept.read_text()
+    assert "hunter2" not in kept.read_text() + output
+    run = servers.fetch("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]
+    assert run["state_type"] == "FAILED"
+    assert run["name"] in output
+
+
+@pytest.fixture
+def pool_by_hand(servers: Servers) -> str:
+    """A pool beside the one of `mario ui`, with the same deployment, for a worker that a person starts."""
+    name = "by-hand"
+    servers.fetch("/work_pools/", {"name": name, "type": "process"})
+    deployed = servers.fetch("/deployments/filter", {})[0]
+    same = {key: deployed[key] for key in ("flow_id", "entrypoint", "pull_steps", "parameters", "parameter_openapi_schema")}
+    servers.fetch("/deployments/", same | {"name": name, "work_pool_name": name})
+    return name
+
+
+def test_a_worker_started_by_hand_sends_our_lines_to_prefects_page(servers: Servers, pool_by_hand: str) -> None:
+    started = prefect("deployment", "run", f"train-mario/{pool_by_hand}", "--param", f"preset={TINY}")
+    assert started.returncode == 0, started.stdout + started.stderr
+    # The smoke test says so, and nothing more is played.
+    away = "postgresql://mario:hunter2@127.0.0.1:1/mario"
+    worked = prefect("worker", "start", "--pool", pool_by_hand, "--run-once", DATABASE_URL=away)
+    assert worked.returncode == 0, worked.stdout + worked.stderr
+    run = servers.fetch("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]
+    lines = servers.fetch("/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
+    assert "tasks.checks" in {line["name"] for line in lines}
 
 
 def _trained_episodes(home: Path, experiment: str) -> int:

@@ -16,8 +16,9 @@ from tracking.models import digest
 from tracking.probe import check_writable
 
 
-def status(url: str, host: str | None = None) -> int:
-    request = urllib.request.Request(url, headers={"Host": host} if host else {})
+def status(url: str, host: str | None = None, *, origin: str | None = None, method: str = "GET", **headers: str) -> int:
+    headers |= ({"Host": host} if host else {}) | ({"Origin": origin} if origin else {})
+    request = urllib.request.Request(url, b"{}" if method == "POST" else None, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return int(answer.status)
@@ -53,6 +54,13 @@ def test_a_run_survives_its_server(
         port = int(server.url.rpartition(":")[2])
         assert status(f"{server.url}/") == 200
         assert status(f"{server.url}/api/2.0/mlflow/experiments/search?max_results=1", "evil.example") == 403
+        search = f"{server.url}/api/2.0/mlflow/experiments/search"
+        foreign, own = "https://evil.example", server.url
+        asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+        assert status(search, origin=foreign, method="POST") == 403
+        assert status(search, origin=foreign, method="OPTIONS", **asks) == 400
+        assert status(f"{server.url}/graphql", origin=foreign, method="OPTIONS", **asks) == 400
+        assert status(search, origin=own, method="OPTIONS", **asks) < 300
         assert check_writable(server.url, home) == server.url
         with pytest.raises(TrackingError, match=f"port {port} is taken"):
             RunningServer.start(uri, home, port=port)

@@ -51,6 +51,29 @@ def test_every_option_is_one_that_mlflow_server_has(services: dict[str, Any], ur
     assert set(options) <= known
 
 
+@pytest.mark.parametrize(
+    ("given", "hosts"),
+    [
+        ({}, "localhost:5000,127.0.0.1:5000"),
+        ({"MLFLOW_PORT": "5050"}, "localhost:5050,127.0.0.1:5050"),
+        ({"MLFLOW_PORT": "5050", "MLFLOW_ALLOWED_HOSTS": "mlflow.example.org"}, "mlflow.example.org"),
+    ],
+)
+def test_the_server_answers_on_the_port_it_is_published_on(services: dict[str, Any], given: dict[str, str], hosts: str) -> None:
+    options = dict(argument.partition("=")[::2] for argument in services["server"]["command"])
+    assert interpolated(options["--allowed-hosts"], given) == hosts
+    port = given.get("MLFLOW_PORT", "5000")
+    assert interpolated(services["server"]["ports"][0], given) == f"127.0.0.1:{port}:5000"
+
+
+def interpolated(text: str, variables: dict[str, str]) -> str:
+    """`text` with Compose's ``${NAME:-default}`` replaced, the innermost first."""
+    default = re.compile(r"\$\{(\w+):-([^${}]*)\}")
+    while (replaced := default.sub(lambda found: variables.get(found[1]) or found[2], text)) != text:
+        text = replaced
+    return text
+
+
 def test_every_variable_is_in_the_example() -> None:
     used = set(re.findall(r"\$\{(\w+)", (FOLDER / "compose.yaml").read_text(encoding="utf-8")))
     assert used == set(re.findall(r"^#? ?(\w+)=", (FOLDER / ".env.example").read_text(encoding="utf-8"), re.M))

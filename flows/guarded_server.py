@@ -1,0 +1,59 @@
+"""Prefect's server behind two checks that it has no setting for; a program of its own: `python -m flows.guarded_server PORT`.
+
+- A request for another `Host` than this machine's loopback is refused. Otherwise a web page whose name was made to point to
+  127.0.0.1 (DNS rebinding) passes for the server's own page.
+- The server proves, when asked, that it knows the secret of its home; see :mod:`flows.prefect_access`.
+
+Everything else is a setting of Prefect's and comes with the environment: the secret that the API asks for
+(`PREFECT_SERVER_API_AUTH_STRING`) and the pages that may use it (`PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS`).
+"""
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from flows.prefect_access import LOOPBACK, PROOF_PATH, api_url, proof
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_AUTH = "PREFECT_SERVER_API_AUTH_STRING"
+
+
+def environment(port: int, auth: str) -> dict[str, str]:
+    """The variables that the server on the loopback `port` is started with; `auth` is `USER:PASSWORD`."""
+    return {
+        _AUTH: auth,
+        # Its own page may be opened under either name, and calls the API under the first.
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{LOOPBACK}:{port},http://localhost:{port}",
+        "PREFECT_SERVER_UI_API_URL": api_url(port),
+    }
+
+
+def guard(app: "ASGIApp", port: int, auth: str) -> "ASGIApp":
+    """`app` behind the two checks."""
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import PlainTextResponse
+
+    async def with_proof(scope: "Scope", receive: "Receive", send: "Send") -> None:
+        if scope["type"] == "http" and scope["path"] == PROOF_PATH:
+            challenge = scope["query_string"].decode("latin-1")
+            await PlainTextResponse(proof(auth, challenge, port))(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return TrustedHostMiddleware(with_proof, allowed_hosts=[LOOPBACK, "localhost"], www_redirect=False)
+
+
+def main() -> None:
+    """Serve on the loopback port that the command line names, until SIGTERM."""
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    port = int(sys.argv[1])
+    app = guard(create_app(final=True), port, os.environ[_AUTH])
+    uvicorn.run(app, host=LOOPBACK, port=port, workers=1, log_level="warning", lifespan="on")
+
+
+if __name__ == "__main__":
+    main()

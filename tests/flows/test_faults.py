@@ -1,0 +1,104 @@
+"""Whose fault it is decides what a person sees."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from configs import ConfigError
+from flows.faults import _Formatter, message_of
+
+AWAY = "postgresql+psycopg2://mario:hunter2@127.0.0.1:1/mario"
+
+
+def raised(action: Callable[[], object]) -> Exception:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 (the test says which)
+        action()
+    return caught.value
+
+
+def connect_to_postgres() -> None:
+    sqlalchemy.create_engine(AWAY).connect()
+
+
+def ask_mlflow() -> None:
+    MlflowClient("nonsense://nowhere").search_experiments()
+
+
+def read_nothing() -> None:
+    Path("/proc/no/file").read_text()
+
+
+def our_slip() -> None:
+    raise RuntimeError("a slip of ours")
+
+
+def type_slip() -> None:
+    len(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("action", "kind", "start"),
+    [
+        (connect_to_postgres, sqlalchemy.exc.OperationalError, "the database: OperationalError: "),
+        (lambda: httpx.get("http://127.0.0.1:1"), httpx.ConnectError, "a server: ConnectError: "),
+        (ask_mlflow, MlflowException, "MLflow: "),
+        (read_nothing, FileNotFoundError, "FileNotFoundError: "),
+    ],
+)
+def test_a_fault_from_outside_is_a_message_and_a_file(
+    tmp_path: Path, action: Callable[[], object], kind: type[Exception], start: str
+) -> None:
+    error = raised(action)
+    assert isinstance(error, kind)
+    message = message_of(error, tmp_path)
+    assert message is not None
+    assert message.startswith(start)
+    assert "hunter2" not in message
+    first, last = message.splitlines()
+    assert len(first) < 600
+    kept = Path(last.removeprefix("the traceback is in "))
+    assert kept.parent == tmp_path / "logs"
+    assert kept.stat().st_mode & 0o077 == 0
+    text = kept.read_text()
+    assert "Traceback (most recent call last)" in text
+    assert action.__name__ in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("action", [our_slip, type_slip])
+def test_a_fault_of_the_program_is_none(tmp_path: Path, action: Callable[[], object]) -> None:
+    assert message_of(raised(action), tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_message_needs_no_disk(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file where the folder should be")
+    message = message_of(raised(read_nothing), tmp_path)
+    assert message is not None
+    assert message.endswith("(the traceback could not be written)")
+
+
+def test_a_lonely_error_of_a_group_counts_as_itself(tmp_path: Path) -> None:
+    group = ExceptionGroup("unhandled errors in a TaskGroup", [raised(read_nothing)])
+    message = message_of(group, tmp_path)
+    assert message is not None
+    assert message.startswith("FileNotFoundError: ")
+    assert message_of(ExceptionGroup("two", [OSError(), TypeError()]), tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"), [(ConfigError("a wrong key"), False), (OSError("full"), False), (TypeError("?"), True)]
+)
+def test_the_console_shows_tracebacks_of_the_programs_faults_alone(tmp_path: Path, error: Exception, shown: bool) -> None:
+    record = logging.LogRecord("prefect", logging.ERROR, __file__, 1, "it failed: %s", (error,), (type(error), error, None))
+    text = _Formatter(logging.Formatter("%(levelname)s | %(message)s"), tmp_path).format(record)
+    assert text.startswith(f"ERROR | it failed: {error}\n")
+    assert (f"{type(error).__name__}: {error}" in text) is shown
+    assert ("the traceback is in" in text) is not shown
+    assert record.exc_info is not None, "Prefect's page gets it"

@@ -1,0 +1,30 @@
+"""`mario ui` finds a taken port before it starts anything."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.listeners import file_server, silent
+
+
+@pytest.mark.parametrize("listener", [file_server, silent])
+@pytest.mark.parametrize("option", ["--prefect-port", "--mlflow-port"])
+def test_a_taken_port_is_found_before_anything_is_started(
+    mario: Any, tmp_path: Path, free_port: int, option: str, listener: Callable[[], AbstractContextManager[int]]
+) -> None:
+    other = {"--prefect-port": "--mlflow-port", "--mlflow-port": "--prefect-port"}[option]
+    with listener() as port:
+        done = mario("ui", option, str(port), other, str(free_port), MARIO_HOME=str(tmp_path / "home"))
+    assert done.returncode == 1, done.stdout
+    assert done.stderr == f"error: port {port} is taken: stop what listens there, or choose another port ({option})\n"
+    assert list((tmp_path / "home").iterdir()) == [], "something was started"
+
+
+def test_one_port_cannot_serve_both(mario: Any, tmp_path: Path, free_port: int) -> None:
+    ports = ["--prefect-port", str(free_port), "--mlflow-port", str(free_port)]
+    done = mario("ui", *ports, MARIO_HOME=str(tmp_path / "home"))
+    assert done.returncode == 1
+    assert f"port {free_port} is wanted for both servers" in done.stderr
