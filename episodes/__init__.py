@@ -2,12 +2,13 @@
 
 from episodes.embedded import psql_command, remove_embedded, stop_embedded
 from episodes.errors import ExperimentLockedError, RevisionError, RowError, StoreError, StoreUnavailableError
-from episodes.schema import EpisodeRow, ExperimentRecord
+from episodes.schema import AttemptRecord, EpisodeRow, ExperimentRecord
 from episodes.store import EpisodeStore, StoredEpisode, StoredExperiment
 from episodes.upgrading import upgrade_database
 from episodes.writer import EpisodeWriter
 
 __all__ = [
+    "AttemptRecord",
     "EpisodeRow",
     "EpisodeStore",
     "EpisodeWriter",

@@ -152,6 +152,25 @@ class AcceptedRule:
     accepted: Annotated[datetime, Fact(MOMENT, "when it was accepted")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AttemptRecord:
+    """One start of an experiment, the first or a continuation: a row of `attempts` but for the database's own id."""
+
+    experiment_id: Annotated[int, Fact(BIG, "the experiment", references="experiments.id")]
+    attempt: Annotated[int, Fact(INTEGER, "number of the start, from 1", minimum=1, enforced=True)]
+    started: Annotated[datetime, Fact(MOMENT, "when it began")]
+    git_commit: Annotated[str | None, Fact(TEXT, "commit of the code; null outside a repository")] = None
+    git_dirty: Annotated[bool | None, Fact(Boolean(), "whether the tree had changes that were not committed")] = None
+    code: Annotated[dict[str, Any], Fact(JSON, "package of this project -> SHA-256 of its source files")]
+    python_version: Annotated[str, Fact(TEXT, "version of Python")]
+    torch_version: Annotated[str | None, Fact(TEXT, "version of torch; null where it is not used")] = None
+    packages: Annotated[dict[str, Any], Fact(JSON, "installed packages and their versions")] = field(default_factory=dict)
+    device: Annotated[str, Fact(TEXT, "cpu, or the GPU's name")]
+    host: Annotated[str, Fact(TEXT, "name of the machine")]
+    mlflow_run_id: Annotated[str | None, Fact(TEXT, "the run in MLflow")] = None
+    prefect_flow_run_id: Annotated[str | None, Fact(TEXT, "the flow run in Prefect")] = None
+
+
 EPISODE_KEY: Final = ("experiment_id", "phase", "protocol", "env_index", "episode_index")
 ACCEPTED_RULE_KEY: Final = ("experiment_id", "phase", "rule")
 
@@ -168,8 +187,13 @@ _RECORDS: Final[dict[str, type[Any]]] = {
     "episodes": EpisodeRow,
     "episode_actions": StoredActions,
     "accepted_rules": AcceptedRule,
+    "attempts": AttemptRecord,
 }
-_KEYS: Final = {"episodes": EPISODE_KEY, "accepted_rules": ACCEPTED_RULE_KEY}
+_KEYS: Final = {
+    "episodes": EPISODE_KEY,
+    "accepted_rules": ACCEPTED_RULE_KEY,
+    "attempts": ("experiment_id", "attempt"),
+}
 _CONVENTION: Final = {
     "ix": "ix_%(table_name)s_%(column_0_name)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
@@ -249,6 +273,7 @@ EXPERIMENTS: Final = metadata.tables["experiments"]
 EPISODES: Final = metadata.tables["episodes"]
 EPISODE_ACTIONS: Final = metadata.tables["episode_actions"]
 ACCEPTED_RULES: Final = metadata.tables["accepted_rules"]
+ATTEMPTS: Final = metadata.tables["attempts"]
 
 
 def fact_of(column: Column[Any]) -> Fact | None:

@@ -17,6 +17,7 @@ from configs import PROJECT
 from episodes import (
     EpisodeRow,
     EpisodeStore,
+    ExperimentRecord,
     RevisionError,
     StoreError,
     address,
@@ -26,6 +27,7 @@ from episodes import (
     upgrade_database,
 )
 from episodes.address import DRIVER
+from episodes.attempts import attempts, record_attempt
 from episodes.embedded import start_embedded
 from tasks.experiment import checked_name
 from tests.episodes.conftest import Server
@@ -174,7 +176,7 @@ def test_opening_again_changes_nothing(store: EpisodeStore, tmp_path: Path) -> N
 
 def test_two_processes_that_open_at_once_do_not_collide(lone_store: EpisodeStore, tmp_path: Path) -> None:
     with lone_store.transaction("emptying the database") as connection:
-        connection.execute(text("DROP TABLE accepted_rules, episode_actions, episodes, experiments, alembic_version"))
+        connection.execute(text("DROP TABLE attempts, accepted_rules, episode_actions, episodes, experiments, alembic_version"))
     code = "import sys; from pathlib import Path; from episodes import EpisodeStore; sys.stdin.read(1)\n"
     code += "EpisodeStore.open(sys.argv[1], Path(sys.argv[2])).close()"
     command = [sys.executable, "-c", code, lone_store.url, str(tmp_path)]
@@ -238,3 +240,27 @@ def test_the_embedded_database_goes_on_by_itself(short_home: Path) -> None:
     load(dump, start_embedded(short_home))
     with EpisodeStore.open(None, short_home) as store:
         assert store.find_experiment("twice-older-2") == 2
+
+
+def test_experiments_of_before_have_their_first_attempt(
+    lone_store: EpisodeStore, record: Callable[..., ExperimentRecord], tmp_path: Path
+) -> None:
+    given = record(name="older", git_commit="abc", mlflow_run_id="r", packages={"torch": "2.13.0"})
+    experiment = lone_store.create_experiment(given)
+    with lone_store.transaction("going back") as connection:
+        connection.execute(text("DROP TABLE attempts"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+    upgrade_database(lone_store.url, tmp_path)
+    with EpisodeStore.open(lone_store.url, tmp_path) as store:
+        (first,) = attempts(store, experiment)
+        assert (first.attempt, first.started, first.git_commit, first.packages) == (
+            1,
+            given.started,
+            "abc",
+            {"torch": "2.13.0"},
+        )
+        assert (first.mlflow_run_id, first.code) == ("r", {})
+        origin = {"started": given.started, "code": {"agents": "1"}, "python_version": "3", "device": "cpu", "host": "h"}
+        second = record_attempt(store, experiment, origin)
+        assert second.attempt == 2
+        assert attempts(store, experiment) == [first, second]
