@@ -66,4 +66,4 @@ lock: $(READY) ## write what .venv holds into constraints/
 	wc -l constraints/python-$$version.txt
 
 clean: ## remove .venv and caches; .mario (your runs) stays
-	rm -rf $(VENV) .venv-other .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build
+	rm -rf $(VENV) .venv-newest .venv-other .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build

@@ -111,7 +111,9 @@ def write_moment(moment: Moment, folder: Path) -> None:
     (folder / MOMENT_VALUES).write_text(json.dumps(moment.values, indent=1, allow_nan=False), encoding="utf-8")
     # By way of memory: given a path, NumPy leaves the file open when the disk is full.
     archive = io.BytesIO()
-    np.savez_compressed(archive, **moment.arrays)
+    # Any: NumPy 2's types have a keyword of the function's own beside the arrays' names.
+    arrays: dict[str, Any] = dict(moment.arrays)
+    np.savez_compressed(archive, **arrays)
     (folder / MOMENT_ARRAYS).write_bytes(archive.getbuffer())
 
 

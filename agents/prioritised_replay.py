@@ -112,7 +112,7 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
         places = self._tree.find(shares * total)
         priorities = self._tree.values[places]
         weights = (priorities / total * self.size() * self.n_envs) ** -beta
-        weights /= weights.max()
+        weights /= np.max(weights)
         samples = self._transitions(places // self.n_envs, places % self.n_envs)
         return Drawn(samples, places, self.to_torch(weights.astype(np.float32)))
 
@@ -130,7 +130,7 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
             return
         priorities = (errors[finite].astype(np.float64) + _LEAST) ** self.alpha
         self._tree.write(places[finite], priorities)
-        self.greatest[0] = max(self.greatest[0], priorities.max())
+        self.greatest[0] = max(self.greatest[0], np.max(priorities))
 
     def set_arriving_errors(self, places: Places, errors: Arriving) -> None:
         """As `set_errors`, now or, where they have yet to arrive, before anything else is done with the priorities."""

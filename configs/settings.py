@@ -1,9 +1,14 @@
 """What the machine decides, not the experiment: where things are kept and which servers are used."""
 
+import errno
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from configs.errors import ConfigError
 
 LOGGERS = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "spool", "tasks", "tracking")
 """The project's packages, each a logger."""
@@ -11,6 +16,8 @@ LOGGERS = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "sp
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+_LEAST_ROOM = 1 << 20  # bytes: with less, no server of ours starts
 
 
 @dataclass(frozen=True)
@@ -29,19 +36,55 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
-        """Read the environment variables; one that is set but empty counts as not set."""
+        """Read the environment variables; one that is set but empty counts as not set.
+
+        Raises:
+            ConfigError: MARIO_HOME names the home folder of a user who does not exist.
+        """
         environment = os.environ if environment is None else environment
         home = environment.get("MARIO_HOME")
+        if home and home.startswith("~"):
+            try:
+                home = os.fspath(Path(home).expanduser())
+            except RuntimeError as error:
+                raise ConfigError(f"MARIO_HOME={home} names no folder: {error}") from None
         return cls(
-            home=Path(home).expanduser().resolve() if home else PROJECT / ".mario",
+            home=Path(home).resolve() if home else PROJECT / ".mario",
             database_url=environment.get("DATABASE_URL") or None,
             tracking_uri=environment.get("MLFLOW_TRACKING_URI") or None,
         )
 
     def create_home(self) -> Path:
-        """Make `home`, for its user alone, and return it."""
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make `home`, for its user alone, and return it.
+
+        Raises:
+            ConfigError: it cannot be made.
+        """
+        with self._explained("made"):
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.home
+
+    def check_home(self) -> None:
+        """Make `home` and see that it takes a file, before any work.
+
+        Raises:
+            ConfigError: it cannot be made, or not be written: no right, a read-only disk, a full one.
+        """
+        self.create_home()
+        with self._explained("written"), tempfile.NamedTemporaryFile(dir=self.home, prefix=".room-") as file:
+            file.write(bytes(_LEAST_ROOM))
+            file.flush()
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the rights of this folder"
+            raise ConfigError(
+                f"{self.home}, where everything is kept, cannot be {what}: {error.strerror}; {remedy}, "
+                "or name another in MARIO_HOME"
+            ) from None
 
     def experiment_directory(self, name: str) -> Path:
         """Folder of one experiment's checkpoints, model, phases and reports."""

@@ -6,18 +6,17 @@ Heavy packages are imported by the command that needs them: `mario --help` answe
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from configs import LOGGERS, PROJECT, ConfigError, Settings, load, preset_names, to_dict
-from flows import faults, new_process
+from flows import faults, new_process, usage
 from flows.prefect_access import MARIO_PROCESS
+from flows.tables import print_table
 
 app = typer.Typer(
     help="Train, measure and compare agents that play Super Mario Bros.",
@@ -39,6 +38,18 @@ Name = Annotated[str | None, typer.Option("--as", help="its name there; default:
 
 _INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
 
+# They write nothing: a full disk is no reason to refuse them, and `stop` is of use there.
+_WRITE_NOTHING = ("presets", "stop", "watch")
+
+
+@app.callback()
+def prepare(context: typer.Context) -> None:
+    """Before each command: the home that it writes into, and what Prefect and MLflow read when they are imported."""
+    settings = Settings.from_environment()
+    if context.invoked_subcommand not in _WRITE_NOTHING:
+        settings.check_home()
+    settings.apply()
+
 
 @app.command()
 def run(
@@ -56,7 +67,9 @@ def run(
 @app.command()
 def evaluate(
     model: Model,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", callback=usage.new_file, help="write the figures to this file")
+    ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="episodes under each protocol")] = None,
     experiment: Annotated[str | None, typer.Option(help="go on with this evaluation, or begin one of this name")] = None,
     sha256: Sha256 = None,
@@ -67,7 +80,7 @@ def evaluate(
     from flows.models import Trust
 
     table, figures = evaluate_model(model, episodes, Settings.from_environment(), Trust(sha256, trust), experiment)
-    _print_table(table, f"{model}")
+    print_table(table, model, console)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         console.print(f"figures: {json_file}", soft_wrap=True)
@@ -89,7 +102,7 @@ def _confirmed(found: Mapping[str, Any]) -> str:
 def keep(
     experiment: Annotated[str, typer.Argument(help="name or id of a run that has ended")],
     name: Name = None,
-    folder: Annotated[Path, typer.Option(help="where results are kept")] = PROJECT / "results",
+    folder: Annotated[Path, typer.Option(callback=usage.new_folder, help="where results are kept")] = PROJECT / "results",
     replace: Annotated[bool, typer.Option("--replace", help="also another run's results of that name")] = False,
 ) -> None:
     """Keep a run with the project: figures, learning curve, report, configuration and where they come from."""
@@ -105,7 +118,7 @@ def keep(
 def ship(
     experiment: Annotated[str, typer.Argument(help="name or id of a run that has ended")],
     name: Name = None,
-    folder: Annotated[Path, typer.Option(help="where models are kept")] = PROJECT / "models",
+    folder: Annotated[Path, typer.Option(callback=usage.new_folder, help="where models are kept")] = PROJECT / "models",
 ) -> None:
     """Keep a run's policy with the project, with the figures of its evaluation."""
     from tasks.keeping import ship_model
@@ -117,7 +130,7 @@ def ship(
 @app.command()
 def report(
     experiments: Annotated[list[str], typer.Argument(help="names or ids; several are compared")],
-    output: Annotated[Path | None, typer.Option(help="folder for the report")] = None,
+    output: Annotated[Path | None, typer.Option(callback=usage.new_folder, help="folder for the report")] = None,
 ) -> None:
     """Write the report on one experiment, or one that compares several."""
     from tasks.experiment import load_experiment
@@ -136,7 +149,7 @@ def report(
 def watch(
     model: Annotated[str | None, typer.Argument(help="a name in models/, a path, a run's id, or models:/NAME@ALIAS")] = None,
     episode: Annotated[int | None, typer.Option(help="play a stored episode again, exactly")] = None,
-    video: Annotated[Path | None, typer.Option(help="write an MP4 file instead of opening a window")] = None,
+    video: Annotated[Path | None, typer.Option(callback=usage.new_file, help="write an MP4 file, no window")] = None,
     stochastic: Annotated[bool, typer.Option(help="let the model choose at random, as in training")] = False,
     seed: Annotated[int, typer.Option(min=0, help="of the stochastic choices")] = 0,
     sha256: Sha256 = None,
@@ -181,7 +194,7 @@ def episodes(
         }
         for row in latest.to_dict("records")
     ]
-    _print_table(rows, "latest episodes")
+    print_table(rows, "latest episodes", console)
 
 
 @app.command()
@@ -197,7 +210,7 @@ def check(
         {"check": each.name, "": "ok" if each.passed else "FAILED", "found": each.detail, "seconds": f"{each.seconds:.1f}"}
         for each in results
     ]
-    _print_table(rows, f"smoke test of {preset}")
+    print_table(rows, f"smoke test of {preset}", console)
     if not all(each.passed for each in results):
         raise typer.Exit(1)
 
@@ -220,7 +233,7 @@ def presets(name: Annotated[str | None, typer.Argument(help="show this one whole
         }
         for each, config in loaded
     ]
-    _print_table(rows, "presets")
+    print_table(rows, "presets", console)
 
 
 @app.command()
@@ -279,9 +292,6 @@ def main() -> None:
     """Entry point: faults that a person can mend are printed as one message, without a traceback."""
     new_process.prepare()
     os.environ[MARIO_PROCESS] = str(os.getpid())
-    settings = Settings.from_environment()
-    settings.create_home()
-    settings.apply()
     try:
         # In this mode the code of `typer.Exit` is returned, not raised.
         code = app(standalone_mode=False)
@@ -296,28 +306,22 @@ def main() -> None:
 
 def _explain(error: Exception) -> None:
     """Print what a person can act on, and leave everything else to a traceback."""
-    import click
-
-    if isinstance(error, click.ClickException):
-        error.show()
-        sys.exit(error.exit_code)
+    if isinstance(error, typer.TyperException):
+        if (message := usage.slip(error)) is not None:
+            _print_error(message)
+        sys.exit(2)
     # Our own errors are written for people. So is the message of one from outside; the rest are faults of the program.
     if type(error).__module__.split(".")[0] in LOGGERS:
-        errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        _print_error(str(error))
+        sys.exit(1)
+    if isinstance(error, OSError) and (message := usage.outside(error)) is not None:
+        _print_error(message)
         sys.exit(1)
     if (message := faults.message_of(error, Settings.from_environment().home)) is not None:
-        errors.print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+        _print_error(message)
         sys.exit(1)
     raise error
 
 
-def _print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    if not rows:
-        console.print(f"{title}: none yet")
-        return
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    console.print(table)
+def _print_error(message: str) -> None:
+    errors.print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)

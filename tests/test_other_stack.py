@@ -1,7 +1,9 @@
 """The environment on the other stack: old Gym API on Python 3.11 and 3.12, Gymnasium from 3.13 on.
 
 The other Python is looked for as `make` looks for its own; where there is none, this is skipped and says so. Its environment
-holds the game and what the game needs, not torch: what is tested there is what depends on the stack.
+holds the game and what the game needs, not torch: what is tested there is what depends on the stack. `.ci/run` sets
+OTHER_STACK_FOLLOWS for the first of its two suites: the second is the whole suite on the other stack, and runs this test too,
+with the first one's Python.
 """
 
 import hashlib
@@ -69,6 +71,8 @@ def prepared(python: str) -> Path:
 
 @pytest.mark.timeout(900)
 def test_the_environment_behaves_alike_on_the_other_stack() -> None:
+    if os.environ.get("OTHER_STACK_FOLLOWS"):
+        pytest.skip("the whole suite runs on the other stack next (.ci/run)")
     python = other_python()
     if python is None or not can_build():
         pytest.skip(f"no Python of the other stack here (looked for {', '.join(CANDIDATES)}; OTHER_PYTHON names one)")

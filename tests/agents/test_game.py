@@ -1,5 +1,8 @@
 """The real game: training in processes, and evaluation under every protocol."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +140,29 @@ def test_evaluation_in_processes_is_the_same(agent: Agent) -> None:
     assert [episode.summary.actions for episode in together] == [episode.summary.actions for episode in apart]
 
 
+def plays(child: psutil.Process) -> bool:
+    try:
+        return "mario_env.worker" in " ".join(child.cmdline())
+    except psutil.ZombieProcess:
+        return False
+
+
 def kill_a_worker() -> None:
-    """One of the processes that play for this one."""
-    psutil.Process().children()[0].kill()
+    """One of the processes that play. There are others: the tracker of multiprocessing outlives the test that needed it."""
+    next(child for child in psutil.Process().children() if plays(child)).kill()
 
 
-def test_an_episode_whose_process_was_lost_does_not_count(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def another_child() -> Iterator[None]:
+    """A process that does not play, and is older than those that do."""
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield
+    other.communicate()
+    assert other.returncode is not None
+    assert other.returncode >= 0, "it was killed instead of a player"
+
+
+def test_an_episode_whose_process_was_lost_does_not_count(another_child: None, caplog: pytest.LogCaptureFixture) -> None:
     environment = game_config("dqn").environment.model_copy(update={"emulator": "nes-py"})
     episodes: list[PlayedEpisode] = []
 
@@ -160,7 +180,9 @@ def test_an_episode_whose_process_was_lost_does_not_count(caplog: pytest.LogCapt
     assert "was killed by SIGKILL" in caplog.text
 
 
-def test_a_training_goes_on_when_a_process_was_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_training_goes_on_when_a_process_was_lost(
+    another_child: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = game_config("dqn")
     config = config.model_copy(update={"environment": config.environment.model_copy(update={"emulator": "nes-py"})})
     episodes: list[PlayedEpisode] = []

@@ -1,16 +1,20 @@
 """The command `mario` answers, and explains what is wrong in one message."""
 
+import errno
+import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from configs import PROJECT, preset_names
+from flows import usage
 
 MARIO = str(Path(sys.executable).with_name("mario"))
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
@@ -58,6 +62,89 @@ def test_faults_of_the_person_are_one_message(mario: Any, arguments: list[str], 
     assert done.returncode == 1, done.stdout + done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nope"], "there is no option --nope"),
+        (["run"], "missing argument 'preset'"),
+        (["frobnicate"], "there is no command 'frobnicate'. `mario --help` lists what there is"),
+        (["episode"], "there is no command 'episode'. Did you mean 'episodes'?"),
+        (["episodes", "-n", "0"], "invalid value for '-n' / '--count': Input should be greater than or equal to 1"),
+        (["episodes", "-n", "many"], "invalid value for '-n' / '--count': Input should be a valid integer"),
+        (["run", "ppo", "--experiment"], "option '--experiment' requires an argument"),
+        (["run", "ppo", "--experimnt", "x"], "there is no option --experimnt; did you mean --experiment?"),
+        (["run", "ppo", "dqn"], "got unexpected extra argument(s) (dqn). `mario run --help` lists what there is"),
+        (["evaluate", "world-1-1", "--json", "/no/folder/x.json"], "invalid value for '--json': there is no folder /no/folder"),
+        (["watch", "world-1-1", "--video", str(PROJECT)], f"invalid value for '--video': {PROJECT} is a folder: name a file"),
+        (["report", "x", "--output", TINY], f"invalid value for '--output': {TINY} is a file: name a folder"),
+    ],
+)
+def test_a_slip_on_the_command_line_is_one_message(mario: Any, arguments: list[str], message: str) -> None:
+    done = mario(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_no_command_at_all_prints_the_help(mario: Any) -> None:
+    done = mario()
+    assert done.returncode == 2
+    assert "Usage: mario" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB, in memory."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here, which takes root: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_home_that_cannot_be_written_is_one_message(mario: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for home, reason in (
+        ("/proc/x", "cannot be made"),
+        (tmp_path / "file", "File exists"),
+        ("~no-such-user/x", "names no folder"),
+    ):
+        done = mario("episodes", MARIO_HOME=home)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert reason in done.stderr
+        assert "MARIO_HOME" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_full_or_read_only_disk_is_one_message_at_the_start(mario: Any, disk: Path) -> None:
+    full = mario("run", TINY, MARIO_HOME=str(disk / "home"))
+    left = list((disk / "home").iterdir())
+    # What writes nothing works all the same.
+    listed = mario("presets", MARIO_HOME=str(disk / "home"))
+    stopped = mario("stop", MARIO_HOME=str(disk / "home"))
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    read_only = mario("check", TINY, MARIO_HOME=str(disk / "home"))
+
+    assert full.returncode == read_only.returncode == 1
+    assert "No space left on device; free some space" in full.stderr
+    assert left == []
+    assert "Read-only file system; check the rights" in read_only.stderr
+    assert full.stderr.count("\n") == read_only.stderr.count("\n") == 1
+    assert listed.returncode == stopped.returncode == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOENT, errno.ENAMETOOLONG])
+def test_a_disk_that_fails_later_is_explained_and_other_faults_keep_their_traceback(number: int) -> None:
+    assert usage.outside(OSError(number, os.strerror(number), "/a/file")) == f"/a/file: {os.strerror(number)}"
+    assert usage.outside(OSError(number, os.strerror(number))) == os.strerror(number)
+    assert usage.outside(OSError(errno.EINVAL, "a fault of the program")) is None
 
 
 def test_the_smoke_phase_passes(mario: Any) -> None:

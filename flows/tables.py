@@ -1,0 +1,67 @@
+"""What the commands print: tables, or lists where the terminal is too narrow for one."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+# A longer word (a path, a hash) may be broken: it would fit into no table.
+_LONGEST_WORD = 24
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], title: str, console: Console) -> None:
+    """Print `rows`, which have the same keys: a table, or a list where that would break words in the middle."""
+    if not rows:
+        console.print(f"{title}: none yet", markup=False, highlight=False)
+        return
+    columns = {name: [str(row[name]) for row in rows] for name in rows[0]}
+    widths = _widths([[name, *values] for name, values in columns.items()], console.width)
+    if widths is None:
+        _print_list(columns, len(rows), title, console)
+        return
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name, width in zip(columns, widths, strict=True):
+        table.add_column(name, width=width, overflow="fold")
+    for values in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, values))
+    console.print(table)
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """Characters for each column such that no word is broken that need not be; None if there is no room for that."""
+    # Beside the texts: a column's padding, the box's separators and its two edges.
+    room -= 2 * len(columns) + 1
+    least = [max(min(len(word), _LONGEST_WORD) for text in column for word in _words(text)) for column in columns]
+    natural = [max(len(text) for text in column) for column in columns]
+    spare = room - sum(least)
+    if spare < 0:
+        return None
+    widths = list(least)
+    # The shortest wishes first: what they leave is shared by the others.
+    wishes = sorted(range(len(columns)), key=lambda index: natural[index] - least[index])
+    for position, index in enumerate(wishes):
+        given = min(natural[index] - least[index], spare // (len(wishes) - position))
+        widths[index] += given
+        spare -= given
+    return widths
+
+
+def _words(text: str) -> list[str]:
+    return re.split(r"\s+", text)
+
+
+def _print_list(columns: Mapping[str, Sequence[str]], count: int, title: str, console: Console) -> None:
+    """Each row as lines of name and value, with an empty line between rows."""
+    console.print(Text(title, style="italic"))
+    for index in range(count):
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, values in columns.items():
+            grid.add_row(Text(name, style="bold"), Text(values[index]))
+        console.print()
+        console.print(grid)

@@ -1,0 +1,56 @@
+"""Tables that fit the terminal, and lists where no table does."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from flows.tables import print_table
+
+ROWS = [
+    {"preset": "ppo", "algorithm": "ppo", "steps": "2,000,000", "description": "An agent that finishes the level"},
+    {
+        "preset": "baseline",
+        "algorithm": "dqn",
+        "steps": "1,000",
+        "description": "The predecessor's experiment [to] compare",
+    },
+]
+
+
+def printed(width: int, rows: list[dict[str, str]] = ROWS) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_table(rows, "presets [all]", console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [30, 40, 48, 50, 52, 60, 80, 200])
+def test_no_word_is_broken_and_no_line_is_too_long(width: int) -> None:
+    output = printed(width)
+
+    assert all(len(line) <= width for line in output.splitlines())
+    for row in ROWS:
+        for name, value in row.items():
+            assert name in output.split()
+            for word in value.split():
+                assert word in output.split(), f"{word} was broken"
+
+
+def test_a_wide_terminal_gets_a_table_and_a_narrow_one_a_list() -> None:
+    heading = "preset algorithm steps description"
+
+    assert heading in " ".join(printed(60).split())
+    assert heading not in " ".join(printed(40).split())
+    assert "algorithm    dqn" in printed(40)
+
+
+def test_a_path_too_long_for_any_table_is_folded_in_its_column() -> None:
+    rows = [{"check": "disk", "found": "/a/very" * 20}]
+
+    assert "check found" in " ".join(printed(60, rows).split())
+    assert all(len(line) <= 60 for line in printed(60, rows).splitlines())
+
+
+def test_nothing_is_said_to_be_nothing() -> None:
+    assert printed(80, []) == "presets [all]: none yet\n"

@@ -1,0 +1,135 @@
+"""Which Python is built with, and what continuous integration runs: the scripts themselves, on a PATH made for the test."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs import PROJECT
+
+FIND = PROJECT / "constraints" / "find-python.sh"
+# What the scripts call beside a Python.
+TOOLS = ("sh", "bash", "env", "dirname", "cat")
+
+
+def program(path: Path, script: str) -> Path:
+    """An executable shell script."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def real_python(path: Path) -> Path:
+    """This Python under another name."""
+    return program(path, f'exec "{sys.executable}" "$@"')
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A folder that is the whole PATH: the tools of the scripts, and no Python."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for tool in TOOLS:
+        found = shutil.which(tool)
+        assert found
+        (folder / tool).symlink_to(found)
+    return folder
+
+
+def run(path: Path, *command: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    environment = {"PATH": str(path), "HOME": str(path)} | variables
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_newest_python_that_runs_is_chosen(path: Path) -> None:
+    program(path / "python3.14", "echo 'not switched on here' >&2; exit 127")
+    real_python(path / "python3.13")
+    real_python(path / "python3.11")
+
+    assert run(path, "sh", FIND).stdout == "python3.13\n"
+    assert run(path, "sh", FIND, "3.11", "3.12").stdout == "python3.11\n"
+
+
+def test_one_that_pyenv_has_and_does_not_switch_on_here_is_found(path: Path, tmp_path: Path) -> None:
+    program(path / "python3.13", "echo 'pyenv: python3.13: command not found' >&2; exit 127")
+    program(path / "pyenv", f'echo "{tmp_path}/pyenv"')
+    installed = real_python(tmp_path / "pyenv" / "versions" / "3.13.9" / "bin" / "python3.13")
+    real_python(path / "python3.11")
+
+    assert run(path, "sh", FIND).stdout == "python3.11\n", "what is on the PATH comes first"
+    assert run(path, "sh", FIND, "3.14", "3.13").stdout == f"{installed}\n"
+
+
+def test_no_python_is_a_message(path: Path) -> None:
+    none = run(path, "sh", FIND)
+    named = run(path, "sh", FIND, PYTHON="/no/python")
+
+    assert none.returncode == named.returncode == 1
+    assert "needs Python 3.11 to 3.14" in none.stderr
+    assert "PYTHON=/no/python cannot be used" in named.stderr
+
+
+def integration(path: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """`.ci/run` in a copy of the project's scripts, with a `make` that says how it was called."""
+    project = path.parent / "project"
+    (project / ".ci").mkdir(parents=True)
+    (project / "constraints").mkdir()
+    shutil.copy(PROJECT / ".ci" / "run", project / ".ci" / "run")
+    shutil.copy(FIND, project / "constraints")
+    for folder in (".venv", ".venv-newest"):
+        real_python(project / folder / "bin" / "python")
+    program(path / "make", 'echo "make $*${OTHER_STACK_FOLLOWS:+, other stack follows}${OTHER_PYTHON:+, other: $OTHER_PYTHON}"')
+    return run(path, "bash", project / ".ci" / "run", **variables)
+
+
+def test_integration_tests_both_stacks_and_kills_runs_on_one(path: Path) -> None:
+    for version in ("3.11", "3.12", "3.13"):
+        real_python(path / f"python{version}")
+    done = integration(path, PYTHON="/a/persons/own")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("make")] == [
+        "make setup PYTHON=python3.11 VENV=.venv, other stack follows",
+        "make test VENV=.venv, other stack follows",
+        "make setup PYTHON=python3.13 VENV=.venv-newest, other: python3.11",
+        "make test VENV=.venv-newest, other: python3.11",
+        "make faults VENV=.venv",
+    ]
+
+
+def test_integration_with_one_python_runs_everything_there_and_says_so(path: Path) -> None:
+    real_python(path / "python3.13")
+    done = integration(path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("make")] == [
+        "make setup PYTHON=python3.13 VENV=.venv",
+        "make test VENV=.venv",
+        "make faults VENV=.venv",
+    ]
+    assert "only python3.13 is here" in done.stderr
+
+
+def test_integration_ends_at_the_first_failure(path: Path) -> None:
+    for version in ("3.11", "3.13"):
+        real_python(path / f"python{version}")
+    integration(path)
+    program(path / "make", 'echo "make $*"; [ "$1" != test ]')
+    done = run(path, "bash", path.parent / "project" / ".ci" / "run")
+
+    assert done.returncode != 0
+    assert done.stdout.count("make test") == 1
+    assert "make faults" not in done.stdout
+
+
+def test_integration_refuses_an_environment_of_another_python(path: Path) -> None:
+    real_python(path / "python3.13")
+    integration(path)
+    program(path.parent / "project" / ".venv" / "bin" / "python", "echo 3.1")
+    done = run(path, "bash", path.parent / "project" / ".ci" / "run")
+
+    assert done.returncode == 1
+    assert ".venv holds another Python" in done.stderr
