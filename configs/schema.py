@@ -7,13 +7,19 @@ messages that name file, key and the nearest valid key.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+
+from configs.idle import idle_settings
 
 Button = Literal["NOOP", "A", "B", "start", "select", "up", "down", "left", "right"]
 Protocol = Literal["greedy", "stochastic", "sticky", "noop", "random"]
 
 ALGORITHMS: tuple[str, ...] = ("dqn", "qrdqn", "ppo")
 PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random")
+
+
+STORED = "stored"
+"""In pydantic's context when a configuration that was in use before is read again."""
 
 
 class Section(BaseModel):
@@ -159,8 +165,8 @@ class PPOConfig(_AgentBase):
     batch_size: int = Field(256, ge=2)
     n_epochs: int = Field(4, ge=1)
     gae_lambda: float = Field(0.95, ge=0, le=1)
-    clip_range: Rate = 0.2
-    clip_range_vf: Rate | None = None
+    clip_range: Annotated[float, Field(gt=0)] | LinearSchedule = 0.2
+    clip_range_vf: Annotated[float, Field(gt=0)] | LinearSchedule | None = None
     normalize_advantage: bool = True
     ent_coef: Annotated[float, Field(ge=0)] | LinearSchedule = 0.01
     vf_coef: float = Field(0.5, ge=0)
@@ -302,4 +308,11 @@ class Config(Section):
             raise ValueError(
                 "train.overlap is for dqn and qrdqn: PPO learns from what the newest policy played, and waits for it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_effect(self, info: ValidationInfo) -> Self:
+        """Refuse what would silently do nothing; what is stored already is read all the same."""
+        if not (info.context or {}).get(STORED) and (idle := idle_settings(self)):
+            raise ValueError("; ".join(idle))
         return self
