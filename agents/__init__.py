@@ -2,7 +2,7 @@
 
 # First: on the older stack stable-baselines3 imports the old Gym, which prints a notice unless mario_env has silenced it.
 import mario_env  # noqa: F401  # isort: split
-from agents.algorithms import build, replay_bytes, resolve_device
+from agents.algorithms import build, replay_bytes, resolve_device, rollout_bytes
 from agents.checkpoints import Checkpoint, latest_checkpoint
 from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError, TrainingInterrupted
 from agents.evaluation import episodes_to_play, evaluation_seed, play_episodes, protocol_environment
@@ -43,6 +43,7 @@ __all__ = [
     "provenance",
     "replay_bytes",
     "resolve_device",
+    "rollout_bytes",
     "ship",
     "shipped_evaluation",
     "train",

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -64,6 +65,9 @@ _REPLAY_KINDS: dict[str, _Kinds] = {
         *(DuelingQRDQNPolicy, NoisyQRDQNPolicy, NoisyDuelingQRDQNPolicy),
     ),
 }
+
+# Of a decision in a rollout beside its picture: an action (8 bytes), and six numbers (4 each).
+_ROLLOUT_BYTES = 32
 
 # Handed over under the very name the configuration has; everything else needs translation below.
 _SHARED = ("gamma",)
@@ -131,10 +135,12 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
     return model
 
 
-def build_policy(config: Config, observation_space: gym.spaces.Box, n_actions: int, *, device: str = "cpu") -> BasePolicy:
+def build_policy(
+    config: Config, observation_space: gym.spaces.Box, n_actions: int, *, device: str = "cpu", precision: str = "float32"
+) -> BasePolicy:
     """The policy alone (no replay memory, no environment), to load weights into."""
     space = gym.spaces.Discrete(n_actions)
-    policy = _policy_class(config.agent)(observation_space, space, _no_learning, **policy_arguments(config))
+    policy = _policy_class(config.agent)(observation_space, space, _no_learning, **policy_arguments(config, precision))
     return policy.to(resolve_device(device))
 
 
@@ -204,6 +210,18 @@ def replay_bytes(config: Config, observation_space: gym.spaces.Box) -> int:
     any_action = gym.spaces.Discrete(2)
     memory = FrameReplayBuffer if config.agent.prioritised is None else PrioritisedReplayBuffer
     return memory.bytes_for(config.agent.buffer_size, config.train.n_envs, observation_space, any_action)
+
+
+def rollout_bytes(config: Config, observation_space: gym.spaces.Box) -> int:
+    """Most bytes of memory that a rollout of PPO takes; 0 for the algorithms with a replay buffer.
+
+    The library lays the pictures out in another order before it learns from them: for a while they are there twice.
+    """
+    if not isinstance(config.agent, PPOConfig):
+        return 0
+    assert observation_space.dtype is not None
+    picture = int(np.prod(observation_space.shape)) * observation_space.dtype.itemsize
+    return config.agent.n_steps * config.train.n_envs * (2 * picture + _ROLLOUT_BYTES)
 
 
 def algorithm_arguments(agent: AgentConfig, device: str, precision: str = "float32") -> dict[str, Any]:

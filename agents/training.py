@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
@@ -22,7 +21,8 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.algorithms import build
+from agents import thread_choice
+from agents.algorithms import build, resolve_device
 from agents.allocator import freed_memory_kept
 from agents.callbacks import (
     EpisodeSink,
@@ -40,6 +40,7 @@ from agents.checkpoints import (
     checkpoints_folder,
     counters,
     latest_checkpoint,
+    recorded_threads,
     restore,
     save_checkpoint,
     set_counters,
@@ -57,6 +58,7 @@ from agents.reporting import ProgressBar, Statistics, say
 from agents.threads import torch_threads
 from agents.validation import Validation, Validator
 from configs import Config
+from configs.seeds import Stream, seed_of
 from mario_env import WorkerError
 
 _log = logging.getLogger(__name__)
@@ -120,7 +122,7 @@ def train(
     """
     started = time.perf_counter()
     with ExitStack() as stack:
-        stack.enter_context(torch_threads(config.train.torch_threads))
+        stack.enter_context(torch_threads(None))  # `_start` says how many, and they are for this training alone
         stack.enter_context(freed_memory_kept())
         stack.enter_context(keep_awake(config.train.keep_awake))
         request = stack.enter_context(StopRequest())
@@ -327,13 +329,16 @@ def _start(
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
         forget(directory)
+        thread_choice.forget(directory)
     checkpoint = latest_checkpoint(directory)
+    recorded = None if checkpoint is None else recorded_threads(checkpoint)
+    thread_choice.set_threads(config, env, resolve_device(device), directory, recorded)
     if checkpoint is None:
         model = build(config, env, device=device)
         model.set_logger(logger)
         return _Run(config, directory, model, Tally(), exact=resume and _begins_exactly(directory, model, on_record))
     # Another seed than at the start, for one that does not go on exactly: the same one would repeat the first random choices.
-    seed = int(np.random.SeedSequence([config.seed, checkpoint.steps]).generate_state(1)[0] >> 1)
+    seed = seed_of(config.seed, Stream.CONTINUATION, checkpoint.steps)
     model = build(config, env, device=device, seed=seed)
     model.set_logger(logger)
     restored = restore(checkpoint, config, model, inexact_before(directory, checkpoint.steps))

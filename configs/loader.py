@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from configs.errors import ConfigError
 from configs.nearest import nearest, valid_keys
-from configs.schema import ALGORITHMS, Config
+from configs.schema import ALGORITHMS, STORED, Config
 from configs.source import MAX_DEPTH, Document, parse_value, read_document
 
 PRESETS = Path(__file__).parent / "presets"
@@ -74,7 +74,7 @@ def from_dict(values: Mapping[str, Any], source: str) -> Config:
         raise ConfigError(f"{source}: expected keys and values, not {_shortened.repr(values)}")
     document = Document(Path(source), _without_retired(values), {})
     try:
-        return Config.model_validate(document.values)
+        return Config.model_validate(document.values, context={STORED: True})
     except ValidationError as error:
         raise ConfigError(_explain(error, document)) from None
 

@@ -7,8 +7,9 @@ messages that name file, key and the nearest valid key.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from configs.idle import idle_settings
 from configs.restrictions import MAX_NAME, alias_fault, control_character_fault, model_name_fault
 
 Button = Literal["NOOP", "A", "B", "start", "select", "up", "down", "left", "right"]
@@ -16,6 +17,10 @@ Protocol = Literal["greedy", "stochastic", "sticky", "noop", "random"]
 
 ALGORITHMS: tuple[str, ...] = ("dqn", "qrdqn", "ppo")
 PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random")
+
+
+STORED = "stored"
+"""In pydantic's context when a configuration that was in use before is read again."""
 
 
 class Section(BaseModel):
@@ -161,8 +166,8 @@ class PPOConfig(_AgentBase):
     batch_size: int = Field(256, ge=2)
     n_epochs: int = Field(4, ge=1)
     gae_lambda: float = Field(0.95, ge=0, le=1)
-    clip_range: Rate = 0.2
-    clip_range_vf: Rate | None = None
+    clip_range: Annotated[float, Field(gt=0)] | LinearSchedule = 0.2
+    clip_range_vf: Annotated[float, Field(gt=0)] | LinearSchedule | None = None
     normalize_advantage: bool = True
     ent_coef: Annotated[float, Field(ge=0)] | LinearSchedule = 0.01
     vf_coef: float = Field(0.5, ge=0)
@@ -186,7 +191,9 @@ class TrainConfig(Section):
     total_steps: int = Field(2_000_000, ge=1, description="decisions, summed over the environments")
     n_envs: int = Field(2, ge=1, le=256, description="environments; with emulator: nes-py a process each")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    torch_threads: int | None = Field(None, ge=1, description="null: torch decides")
+    torch_threads: int | None = Field(
+        None, ge=1, description="threads of the network on a CPU; null: what a second's measurement at the start finds best"
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the network's arithmetic; bfloat16 where the processor or GPU is made for it, else float32"
     )
@@ -323,4 +330,11 @@ class Config(Section):
             raise ValueError(
                 "train.overlap is for dqn and qrdqn: PPO learns from what the newest policy played, and waits for it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_effect(self, info: ValidationInfo) -> Self:
+        """Refuse what would silently do nothing; what is stored already is read all the same."""
+        if not (info.context or {}).get(STORED) and (idle := idle_settings(self)):
+            raise ValueError("; ".join(idle))
         return self

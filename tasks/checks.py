@@ -79,13 +79,14 @@ def _device(config: Config, settings: Settings) -> str:
 
 
 def _space(config: Config, settings: Settings) -> str:
-    """Disk for checkpoints, replay and what waits for servers, memory for the replay buffer."""
+    """Disk for checkpoints, replay and what waits for servers, memory for the replay buffer or a rollout."""
     import psutil
     from gymnasium.spaces import Box
 
-    from agents import replay_bytes
+    from agents import replay_bytes, rollout_bytes
 
-    replay = replay_bytes(config, Box(0, 255, OBSERVATION_SHAPE, np.uint8))
+    space = Box(0, 255, OBSERVATION_SHAPE, np.uint8)
+    replay, rollout = replay_bytes(config, space), rollout_bytes(config, space)
     on_disk = _MODEL_BYTES * (config.train.keep_checkpoints + len(config.train.milestones) + 2) + _SPARE_BYTES
     on_disk += _SPOOL_BYTES_PER_STEP * config.train.total_steps  # should Postgres and MLflow be away all the time
     if config.train.checkpoint_replay_buffer:
@@ -102,7 +103,13 @@ def _space(config: Config, settings: Settings) -> str:
             f"the replay buffer takes {_gigabytes(replay)} of memory, {_gigabytes(available)} are available: "
             "set a smaller agent.buffer_size"
         )
-    return f"up to {_gigabytes(on_disk)} of {_gigabytes(free)} on disk, {_gigabytes(replay)} of memory for replay"
+    if rollout > available:
+        raise CheckFailedError(
+            f"a rollout takes {_gigabytes(rollout)} of memory, {_gigabytes(available)} are available: "
+            "set a smaller agent.n_steps or train.n_envs"
+        )
+    memory = f"{_gigabytes(rollout)} of memory for a rollout" if rollout else f"{_gigabytes(replay)} of memory for replay"
+    return f"up to {_gigabytes(on_disk)} of {_gigabytes(free)} on disk, {memory}"
 
 
 def _game(config: Config, settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import tracemalloc
 
 import gymnasium as gym
 import numpy as np
@@ -14,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 from toy_game import BrightSide, toy_config, toy_vec
 
-from agents import DeviceError, build, networks, replay_bytes, resolve_device
+from agents import DeviceError, build, networks, replay_bytes, resolve_device, rollout_bytes
 from agents.algorithms import build_policy, policy_arguments
 from agents.frame_replay import FrameReplayBuffer
 from agents.networks import SmallCNN
@@ -283,3 +284,21 @@ def test_a_model_trained_in_bfloat16_is_played_in_float32() -> None:
     policy = build_policy(config, BrightSide.observation_space, 3)
 
     assert type(policy.q_net.features_extractor) is SmallCNN
+
+
+def test_a_rollout_takes_no_more_memory_than_was_estimated() -> None:
+    config = toy_config("ppo", agent={"n_steps": 256, "batch_size": 64, "n_epochs": 1}, n_envs=4, total_steps=1_024)
+    env = toy_vec(n_envs=4)
+    model = build(config, env, device="cpu")
+    space = env.observation_space
+    assert isinstance(space, gym.spaces.Box)
+    tracemalloc.start()
+    try:
+        model.rollout_buffer.reset()  # type: ignore[attr-defined]
+        model.learn(1_024)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    estimate = rollout_bytes(config, space)
+    assert 0.9 < most / estimate < 1.2, f"{most} bytes instead of {estimate}"
+    assert rollout_bytes(toy_config("dqn"), space) == 0
