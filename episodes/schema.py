@@ -38,7 +38,7 @@ from sqlalchemy.types import TypeEngine
 from configs.game_facts import CLOCK_MAX, COINS_MAX, END_REASONS, STAGES, STATUSES, WORLDS
 
 Phase = Literal["smoke", "integration", "train", "evaluate"]
-EpisodeProtocol = Literal["training", "greedy", "stochastic", "sticky", "noop", "random"]
+EpisodeProtocol = Literal["training", "greedy", "stochastic", "sticky", "noop", "random", "sticky_decisions"]
 ExperimentStatus = Literal["running", "completed", "failed", "interrupted"]
 
 PHASES: Final[tuple[str, ...]] = get_args(Phase)
@@ -71,6 +71,9 @@ MOMENT: Final = DateTime(timezone=True)
 _GLOBAL_STEP: Final = (
     "training: decisions of all environments up to the episode's end; evaluation: decisions the agent was trained for, 0 for "
     "the random policy, which is no agent"
+)
+_DELAYS: Final = (
+    "one byte a decision, compressed by zlib: frames that passed before the action took hold; null: no decision was delayed"
 )
 
 
@@ -140,6 +143,7 @@ class StoredActions:
     start: Annotated[dict[str, Any], Fact(JSON, "where the episode started")]
     decisions: Annotated[int, Fact(INTEGER, "number of actions", minimum=0, enforced=True)]
     actions: Annotated[bytes, Fact(LargeBinary(), "one byte a decision, compressed by zlib")]
+    delays: Annotated[bytes | None, Fact(LargeBinary(), _DELAYS, revision=4)] = None
 
 
 EPISODE_KEY: Final = ("experiment_id", "phase", "protocol", "env_index", "episode_index")
