@@ -131,10 +131,12 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
     return model
 
 
-def build_policy(config: Config, observation_space: gym.spaces.Box, n_actions: int, *, device: str = "cpu") -> BasePolicy:
+def build_policy(
+    config: Config, observation_space: gym.spaces.Box, n_actions: int, *, device: str = "cpu", precision: str = "float32"
+) -> BasePolicy:
     """The policy alone (no replay memory, no environment), to load weights into."""
     space = gym.spaces.Discrete(n_actions)
-    policy = _policy_class(config.agent)(observation_space, space, _no_learning, **policy_arguments(config))
+    policy = _policy_class(config.agent)(observation_space, space, _no_learning, **policy_arguments(config, precision))
     return policy.to(resolve_device(device))
 
 

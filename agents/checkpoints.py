@@ -14,6 +14,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
@@ -21,7 +22,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from agents.errors import CheckpointError, ContinuationError
 from agents.frame_replay import FrameReplayBuffer
 from agents.manifests import Manifest, drop_file, now, read_manifest, remove_incomplete, verify, write_folder
-from agents.moment import MOMENT_ARRAYS, obstacle, put_back, read_moment, take, write_moment
+from agents.moment import MOMENT_ARRAYS, MOMENT_VALUES, obstacle, put_back, read_moment, take, write_moment
 from agents.progress import Tally, Validated
 from agents.replay import load_replay, save_replay
 from configs import Config, ConfigError, config_hash, from_dict, to_dict
@@ -222,7 +223,18 @@ def counters(model: BaseAlgorithm, tally: Tally) -> dict[str, Any]:
         "refilling": getattr(model, "gradient_steps", None) == 0,  # see `agents.callbacks.RefillFirst`
         "tally": tally.to_json(),
         "unwritten": _unwritten(model),
+        "torch_threads": torch.get_num_threads() if model.device.type == "cpu" else None,
     }
+
+
+def recorded_threads(checkpoint: Checkpoint) -> int | None:
+    """With how many threads torch worked on a CPU; None if it was not on one, or the checkpoint does not say."""
+    state = json.loads((checkpoint.path / STATE).read_text(encoding="utf-8"))
+    if "torch_threads" in state or MOMENT_VALUES not in checkpoint.manifest.files:
+        return state.get("torch_threads")  # type: ignore[no-any-return]
+    # Earlier versions wrote it only where a training can go on exactly.
+    moment = json.loads((checkpoint.path / MOMENT_VALUES).read_text(encoding="utf-8"))
+    return moment["surroundings"].get("torch's threads")  # type: ignore[no-any-return]
 
 
 def set_counters(model: BaseAlgorithm, values: Mapping[str, Any]) -> Tally:

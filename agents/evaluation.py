@@ -12,11 +12,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.models import Agent
 from agents.progress import PlayedEpisode
 from agents.threads import torch_threads
-from configs import PROTOCOLS, EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
+from configs import EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
+from configs.seeds import Stream, generator, seed_of
 from mario_env import make_vec
-
-# Keeps an evaluation's seeds apart from the training's, which are the configuration's seed and its successors.
-_EVALUATION = 0xE7A1
 
 
 def protocol_environment(config: EnvironmentConfig, protocol: Protocol, evaluate: EvaluateConfig) -> EnvironmentConfig:
@@ -36,8 +34,8 @@ def episodes_to_play(protocol: Protocol, evaluate: EvaluateConfig) -> int:
 
 
 def evaluation_seed(seed: int, protocol: Protocol) -> int:
-    """The seed of an evaluation: drawn by NumPy's SeedSequence from (`seed`, the protocol's place, a constant); below 2**31."""
-    return int(np.random.SeedSequence([seed, PROTOCOLS.index(protocol), _EVALUATION]).generate_state(1)[0] >> 1)
+    """The seed of an evaluation under `protocol`, below 2**128: its own, apart from the training's and the validations'."""
+    return seed_of(seed, Stream.EVALUATION, protocol)
 
 
 def play_episodes(
@@ -98,9 +96,9 @@ def _actions(
     agent: Agent | None, protocol: Protocol, env: VecEnv, seed: int
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.int64]]:
     if agent is None or protocol == "random":
-        generator = np.random.default_rng(seed)
+        choices = generator(seed, Stream.CHOICES)
         n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
-        return lambda observations: generator.integers(n_actions, size=len(observations))
+        return lambda observations: choices.integers(n_actions, size=len(observations))
     agent.seed(seed)
     return lambda observations: agent.act(observations, deterministic=protocol != "stochastic")
 

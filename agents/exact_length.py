@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.exploration import Explores
 from agents.overlap import MayOverlap
+from agents.seeding import SeedsApart
 
 
 def _steps_left(total: int, done: int, n_envs: int) -> int:
@@ -27,7 +28,7 @@ def _steps_left(total: int, done: int, n_envs: int) -> int:
     return max(-(-(total - done) // n_envs), 1)
 
 
-class ExactOffPolicy(Explores, MayOverlap):
+class ExactOffPolicy(SeedsApart, Explores, MayOverlap):
     """What DQN and QR-DQN share; to be inherited before them."""
 
     def collect_rollouts(
@@ -53,7 +54,7 @@ class ExactQRDQN(ExactOffPolicy, QRDQN):
     """Dabney et al. 2017."""
 
 
-class ExactPPO(PPO):
+class ExactPPO(SeedsApart, PPO):
     """Schulman et al. 2017; `ent_coef` may be a schedule, as the library's learning rate and clip range may."""
 
     def __init__(

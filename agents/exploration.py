@@ -21,6 +21,7 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from agents.own_state import OwnState
+from configs.seeds import Stream, generator
 from mario_env.snapshots import generator_state, set_generator_state
 
 # No action is repeated for longer: a second and a half at four frames a decision. Beyond it a jump is over.
@@ -70,7 +71,7 @@ class Explores(OwnState, OffPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        self._coins = np.random.default_rng(self.seed)
+        self._coins = np.random.default_rng() if self.seed is None else generator(self.seed, Stream.EXPLORATION)
         self._left = np.zeros(self.n_envs, dtype=np.int64)
         self._held = np.zeros(self.n_envs, dtype=np.int64)
 

@@ -24,6 +24,7 @@ from agents.checkpoints import CONFIG, MODEL, Checkpoint, describe, write_model
 from agents.errors import CheckpointError
 from agents.manifests import MANIFEST, Manifest, read_manifest, verify_file, write_folder
 from configs import Config, ConfigError, from_dict
+from configs.seeds import Stream, generator
 
 _WEIGHTS = "policy.pth"  # the member of stable-baselines3's zip that holds the policy's tensors
 
@@ -48,7 +49,7 @@ class Agent:
 
     def seed(self, seed: int) -> None:
         """Fix the random choices of stochastic actions; no global generator is used."""
-        self.random = np.random.default_rng(seed)
+        self.random = generator(seed, Stream.CHOICES)
 
     def act(self, observations: NDArray[np.uint8], *, deterministic: bool = True) -> NDArray[np.int64]:
         """Actions for a batch.

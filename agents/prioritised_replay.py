@@ -17,6 +17,8 @@ from agents.transfer import Arriving
 
 # Added to an error, so that what was predicted exactly is not lost (section 3.3).
 _LEAST = 1e-6
+# The priority of all transitions as long as no error is known.
+_UNKNOWN = 1.0
 
 Places = NDArray[np.int64]
 
@@ -32,7 +34,9 @@ class Drawn(NamedTuple):
 class PrioritisedReplayBuffer(FrameReplayBuffer):
     """A `FrameReplayBuffer` that draws a transition in proportion to its priority, (error + 1e-6) ** `alpha`.
 
-    A new transition has the greatest priority there has been, so that each is drawn soon. A batch is drawn in as many equal
+    A new transition has the greatest priority there has been, so that each is drawn soon. Before any error is known all are
+    equal, and the first errors tell how great that is: the paper's 1 would count for more than any error of a game whose errors
+    are a hundredth of it, and the newest transitions would be drawn almost alone. A batch is drawn in as many equal
     shares of the sum as it has samples (appendix B.2.1). With all errors equal it draws uniformly, and all weights are 1.
 
     Args:
@@ -58,8 +62,8 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
         self._tree = SumTree(slots * n_envs)
         # (slot, environment), a view of the tree's leaves.
         self.priorities = self._tree.values.reshape(slots, n_envs)
-        # What new transitions get, (1,).
-        self.greatest = np.ones(1)
+        # What new transitions get, (1,); 0 until the first errors are known.
+        self.greatest = np.zeros(1)
         self._arriving: tuple[Places, Arriving] | None = None
         super().__init__(buffer_size, observation_space, action_space, device, n_envs, **arguments)
 
@@ -89,14 +93,14 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
         self.settle()  # errors of transitions that these may take the places of
         places = self.pos * self.n_envs + np.arange(self.n_envs)
         super().add(*transition)
-        self._tree.write(places, np.full(self.n_envs, self.greatest[0]))
+        self._tree.write(places, np.full(self.n_envs, self.greatest[0] or _UNKNOWN))
 
     def reset(self) -> None:
         """Forget all transitions and priorities."""
         super().reset()
         self._arriving = None
         self.priorities[:] = 0
-        self.greatest[:] = 1
+        self.greatest[:] = 0
         self._tree.rebuild()
 
     def draw(self, batch_size: int, beta: float) -> Drawn:
@@ -129,6 +133,9 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
         if not finite.any():
             return
         priorities = (errors[finite].astype(np.float64) + _LEAST) ** self.alpha
+        if self.greatest[0] == 0:
+            self.priorities[self.priorities > 0] = priorities.max()
+            self._tree.rebuild()
         self._tree.write(places[finite], priorities)
         self.greatest[0] = max(self.greatest[0], priorities.max())
 

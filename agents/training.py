@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import gymnasium as gym
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
@@ -22,7 +22,8 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.algorithms import build
+from agents import thread_choice
+from agents.algorithms import build, resolve_device
 from agents.allocator import freed_memory_kept
 from agents.callbacks import (
     EpisodeSink,
@@ -40,6 +41,7 @@ from agents.checkpoints import (
     checkpoints_folder,
     counters,
     latest_checkpoint,
+    recorded_threads,
     restore,
     save_checkpoint,
     set_counters,
@@ -56,6 +58,7 @@ from agents.reporting import ProgressBar, Statistics, say
 from agents.threads import torch_threads
 from agents.validation import Validation, Validator
 from configs import Config
+from configs.seeds import Stream, seed_of
 from mario_env import WorkerError
 
 _log = logging.getLogger(__name__)
@@ -119,7 +122,7 @@ def train(
     """
     started = time.perf_counter()
     with ExitStack() as stack:
-        stack.enter_context(torch_threads(config.train.torch_threads))
+        stack.enter_context(torch_threads(None))  # `_start` says how many, and they are for this training alone
         stack.enter_context(freed_memory_kept())
         stack.enter_context(keep_awake(config.train.keep_awake))
         request = stack.enter_context(StopRequest())
@@ -323,14 +326,16 @@ def _start(
     remove_incomplete(folder)
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
+        thread_choice.forget(directory)
     checkpoint = latest_checkpoint(directory)
+    _set_threads(config, env, directory, device, checkpoint)
     if checkpoint is None:
         model = build(config, env, device=device)
         model.set_logger(logger)
         # One that was killed before its first checkpoint is played again, with what it has on record.
         return _Run(config, directory, model, Tally(), exact=resume and obstacle(model) is None)
     # Another seed than at the start, for one that does not go on exactly: the same one would repeat the first random choices.
-    seed = int(np.random.SeedSequence([config.seed, checkpoint.steps]).generate_state(1)[0] >> 1)
+    seed = seed_of(config.seed, Stream.CONTINUATION, checkpoint.steps)
     model = build(config, env, device=device, seed=seed)
     model.set_logger(logger)
     restored = restore(checkpoint, config, model)
@@ -341,6 +346,21 @@ def _start(
         say(f"{going_on}, with new games and other random numbers: {restored.inexact}")
     kept = len(restored.tally.validation.history)
     return _Run(config, directory, model, restored.tally, restored.inexact is None, restored.refill, checkpoint, kept)
+
+
+def _set_threads(config: Config, env: VecEnv, directory: Path, device: str, checkpoint: Checkpoint | None) -> None:
+    """Before a network is built: the numbers of threads may decide on the last bit of its first weights."""
+    assert isinstance(env.observation_space, gym.spaces.Box)
+    count = thread_choice.threads_of(
+        config,
+        resolve_device(device),
+        env.observation_space,
+        int(env.action_space.n),  # type: ignore[attr-defined]
+        directory,
+        None if checkpoint is None else recorded_threads(checkpoint),
+    )
+    if count is not None:
+        torch.set_num_threads(count)
 
 
 def _adopt_record(tally: Tally, episode_indices: Mapping[int, int] | None, recorded: Recorded | None) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import fmean
 
-import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.checkpoints import describe
@@ -23,9 +22,7 @@ from agents.progress import PlayedEpisode, Recorded, Tally, Validated
 from agents.reporting import say
 from configs import Config
 from configs.schema import ValidationConfig
-
-# Keeps a validation's seeds apart from those of the training and of the evaluation that judges the model at the end.
-_VALIDATION = 0x7A11DA7E
+from configs.seeds import Stream, seed_of
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ class Validator:
             self._validation.on_episode(episode)
 
         number = len(self._tally.validation.history)
-        seed = int(np.random.SeedSequence([self._config.seed, number, _VALIDATION]).generate_state(1)[0] >> 1)
+        seed = seed_of(self._config.seed, Stream.VALIDATION, number)
         with without_noise(self._model.policy):
             play_episodes(
                 agent,

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from configs.schema import EnvironmentConfig
+from configs.seeds import game_seeds
 from mario_env.factory import make
 from mario_env.fast_vector import FastVecEnv
 
@@ -21,18 +22,19 @@ class SideBySide:
     Args:
         config: what the games are; its emulator is not heeded.
         count: how many.
-        seed: of no-op starts and sticky actions; game i is seeded with seed + i.
+        seed: of no-op starts and sticky actions; each game has its own of `game_seeds`.
     """
 
     def __init__(self, config: EnvironmentConfig, count: int = 1, *, seed: int = 0) -> None:
         reference = config.model_copy(update={"emulator": "nes-py"})
-        self._theirs = [make(reference, seed=seed + i) for i in range(count)]
+        seeds = game_seeds(seed, count)
+        self._theirs = [make(reference, seed=own) for own in seeds]
         self._ours = FastVecEnv(config, count, seed=seed)
         self.actions = self._ours.games.actions
         self._ours.seed(seed)
         observations: Any = self._ours.reset()
         for i, env in enumerate(self._theirs):
-            expected, info = env.reset(seed=seed + i)
+            expected, info = env.reset(seed=seeds[i])
             np.testing.assert_array_equal(observations[i], expected)
             assert self._ours.reset_infos[i] == info
 

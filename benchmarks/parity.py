@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 
 from benchmarks.pilot import STYLES, Pilot, frames_needed
 from configs.schema import EnvironmentConfig
+from configs.seeds import Stream, seed_of
 from mario_env import memory as ram
 from mario_env import nes
 from mario_env.console import SCREEN_SHAPE, Console, NesPyConsole, check_rom
@@ -199,7 +200,7 @@ def plays(frames: int, seed: int, stretch: int, picture_every: int) -> list[Play
         number, lap = len(result) % GAMES, len(result) // GAMES
         style, rom = STYLES[(number + lap) % len(STYLES)], roms[(number + lap + lap // len(STYLES)) % len(roms)]
         length = min(stretch, frames - planned)
-        result.append(_stretch(number, style, rom, seed + len(result), length, picture_every))
+        result.append(_stretch(number, style, rom, seed_of(seed, Stream.BUTTONS, len(result), bits=63), length, picture_every))
         planned += result[-1].frames
     return result
 
@@ -217,7 +218,7 @@ def plays_of_level(number: int, frames: int, seed: int, picture_every: int) -> l
         length = rest // (len(styles) - i) if i > 1 else 0  # the first two are as long as they must be
         # The stored plays were found on vanilla; on the other variants a few of them fail.
         rom = roms[(number + i) % len(roms)] if i > 0 else "vanilla"
-        result.append(_stretch(number, style, rom, seed + i, length, picture_every))
+        result.append(_stretch(number, style, rom, seed_of(seed, Stream.BUTTONS, i, bits=63), length, picture_every))
     return result
 
 

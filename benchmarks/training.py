@@ -26,7 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agents import build
+from gymnasium.spaces import Box
+
+from agents import build, thread_choice
 from agents.callbacks import StopLearning
 from agents.threads import torch_threads
 from configs import Config, load
@@ -114,7 +116,15 @@ def pipeline(preset: str, overrides: list[str]) -> Pipeline:
         config = config.model_copy(update={"agent": config.agent.model_copy(update=started)})
     train = config.train
     env = make_vec(config.environment, train.n_envs, seed=config.seed, ahead=train.overlap)
-    return Pipeline(build(config, env, device="cpu"), train.torch_threads, samples_per_step(config))
+    assert isinstance(env.observation_space, Box)
+    n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
+    threads = train.torch_threads or _threads(config, env.observation_space, n_actions)
+    return Pipeline(build(config, env, device="cpu"), threads, samples_per_step(config))
+
+
+def _threads(config: Config, space: Box, n_actions: int) -> int:
+    counts = thread_choice.candidates(config.train.overlap)
+    return thread_choice.best_of(thread_choice.measure(config, space, n_actions, counts))
 
 
 def samples_per_step(config: Config) -> float:

@@ -2,6 +2,7 @@
 
 from configs.errors import ConfigError
 from configs.loader import config_hash, from_dict, load, preset_names, to_dict
+from configs.openmp import wait_asleep
 from configs.schema import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
 from configs.settings import LOGGERS, PROJECT, Settings
 
@@ -22,3 +23,6 @@ __all__ = [
     "preset_names",
     "to_dict",
 ]
+
+# Here because every process of ours imports this package, and does so before torch: the command, workers, served models, tests.
+wait_asleep()

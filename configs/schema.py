@@ -194,7 +194,9 @@ class TrainConfig(Section):
     total_steps: int = Field(2_000_000, ge=1, description="decisions, summed over the environments")
     n_envs: int = Field(2, ge=1, le=256, description="environments; with emulator: nes-py a process each")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    torch_threads: int | None = Field(None, ge=1, description="null: torch decides")
+    torch_threads: int | None = Field(
+        None, ge=1, description="threads of the network on a CPU; null: what a second's measurement at the start finds best"
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the network's arithmetic; bfloat16 where the processor or GPU is made for it, else float32"
     )

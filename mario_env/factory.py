@@ -7,6 +7,7 @@ import gymnasium
 from gymnasium.wrappers import FrameStackObservation, ResizeObservation, StickyAction, TimeLimit
 
 from configs.schema import EnvironmentConfig
+from configs.seeds import Stream, seed_of
 from mario_env.console import Console, NesPyConsole, Screen
 from mario_env.wrappers import (
     ActionDelay,
@@ -71,7 +72,7 @@ def build(
     Args:
         console: what executes the game.
         config: which transforms, and how.
-        seed: of the action space's `sample`.
+        seed: the environment's; that of the action space's `sample` is derived from it.
         watch: wraps the environment that is stepped frame by frame; for playback.
     """
     env: Environment = NoopStart(console, config.noop_frames)
@@ -90,7 +91,7 @@ def build(
         env = StickyActions(env, config.sticky_actions, config.frame_skip)
     if config.sticky_decisions:
         env = StickyAction(env, config.sticky_decisions)
-    env.action_space.seed(seed)
+    env.action_space.seed(None if seed is None else seed_of(seed, Stream.ACTION_SAMPLES))
     return env
 
 

@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.vec_env import VecEnv
 
 from configs.schema import EnvironmentConfig
+from configs.seeds import game_seeds
 from mario_env.games import Games
 from mario_env.snapshots import GamesSnapshot
 
@@ -24,7 +25,7 @@ class FastVecEnv(VecEnv):
     Args:
         config: what each game is.
         n_envs: how many.
-        seed: game i is made with seed + i.
+        seed: of all games; each has its own of `game_seeds`.
         threads: see :class:`~mario_env.games.Games`.
         ahead: `step_async` starts playing, instead of `step_wait`; see :class:`~mario_env.games.Games`.
     """
@@ -40,6 +41,11 @@ class FastVecEnv(VecEnv):
     ) -> None:
         self.games = Games(config, n_envs, seed=seed, threads=threads, ahead=ahead)
         super().__init__(n_envs, self.games.observation_space, Discrete(self.games.actions))
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Give each game a seed of its own at the next reset; None: a random one."""
+        self._seeds = game_seeds(np.random.SeedSequence().entropy if seed is None else seed, self.num_envs)
+        return self._seeds
 
     def reset(self) -> npt.NDArray[np.uint8]:
         """Start a new episode of every game."""
@@ -116,7 +122,7 @@ class FastVectorEnv(VectorEnv[Any, Any, Any]):
     Args:
         config: what each game is.
         num_envs: how many.
-        seed: game i is made with seed + i.
+        seed: of all games; each has its own of `game_seeds`.
         threads: see :class:`~mario_env.games.Games`.
     """
 
@@ -135,8 +141,8 @@ class FastVectorEnv(VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
-        """Start a new episode of every game; game i with seed + i."""
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
+        """Start a new episode of every game; with one seed each has its own of `game_seeds`, not seed + i."""
+        seeds = game_seeds(seed, self.num_envs) if isinstance(seed, int) else seed or [None] * self.num_envs
         infos: dict[str, Any] = {}
         for index, own in enumerate(seeds):
             infos = self._add_info(infos, self.games.reset(index, seed=own, options=options), index)

@@ -18,6 +18,7 @@ from gymnasium.utils.seeding import np_random
 
 from configs.game_facts import STATUSES
 from configs.schema import EnvironmentConfig
+from configs.seeds import Stream, game_seeds, seed_of
 from mario_env.console import check_rom
 from mario_env.fast import cartridge, level_of, start_of_game
 from mario_env.memory import lives
@@ -53,7 +54,7 @@ class Seat(gymnasium.Env[Any, Any]):
         self.render_mode = "rgb_array"
         self.observation_space, self.action_space = games.observation_space, Discrete(games.actions)
         self._np_random, self._np_random_seed = np_random(seed)
-        self.action_space.seed(seed)
+        self.action_space.seed(None if seed is None else seed_of(seed, Stream.ACTION_SAMPLES))
         self._games, self._index = games, index
 
     @property
@@ -101,12 +102,12 @@ class _Record:
 
 
 class Games:
-    """`count` games that `config` describes; game i is seeded with seed + i.
+    """`count` games that `config` describes; game i has the seed that `game_seeds` gives it.
 
     Args:
         config: the environment's section of the configuration.
         count: how many.
-        seed: of the first game.
+        seed: of all games.
         threads: how many threads play them; by default one for each processor that this process may use
             (:func:`~mario_env.processors.usable_processors`), as far as there are games.
         ahead: `begin` starts playing, in threads of the games' own, and the caller can do something else until `finish`. One
@@ -138,7 +139,7 @@ class Games:
         self.fleet.begin(0)
         self._beginning = self.fleet.episode(0)
         self._most_noops = config.noop_frames
-        self.seats = [Seat(self, i, None if seed is None else seed + i) for i in range(count)]
+        self.seats = [Seat(self, i, own) for i, own in enumerate(game_seeds(seed, count))]
         self._records: list[_Record | None] = [None] * count  # None: not reset yet
         self._last: list[int | None] = [None] * count  # with sticky decisions: the last action executed
         self._ahead = ahead

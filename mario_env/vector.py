@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from configs.schema import EnvironmentConfig, RetryConfig
+from configs.seeds import Stream, game_seeds, seed_of
 from mario_env.console import check_rom
 from mario_env.errors import WorkerLostError
 from mario_env.factory import make
@@ -35,12 +36,12 @@ def make_vec(
     ahead: bool = False,
     retry: RetryConfig | None = None,
 ) -> VecEnv:
-    """Make `n_envs` environments that `config` describes; environment i is seeded with seed + i.
+    """Make `n_envs` environments that `config` describes; each has its own seed of `configs.seeds.game_seeds`.
 
     Args:
         config: the environment's section of the configuration.
         n_envs: how many.
-        seed: of the first; a later `VecEnv.seed` has the same meaning.
+        seed: of all of them; a later `VecEnv.seed` has the same meaning. Another seed gives other games, all of them.
         processes: for nes-py: a process each (Ctrl-C and SIGTERM are their parent's affair: they ignore them), or all in this
             process. The games of the fast emulator are always in this process, which plays them in several threads.
         ahead: of the fast emulator: games are played from `step_async` on, beside what the caller does until `step_wait`, as
@@ -62,13 +63,26 @@ def make_vec(
         games.seed(seed)
         return games
     factories: list[Callable[[], gymnasium.Env[Any, Any]]]
-    factories = [partial(make, config, seed=seed + index) for index in range(n_envs)]
-    envs: VecEnv = ProcessVecEnv(config, n_envs, seed=seed, retry=retry) if processes else DummyVecEnv(factories)
+    factories = [partial(make, config, seed=own) for own in game_seeds(seed, n_envs)]
+    envs: VecEnv = ProcessVecEnv(config, n_envs, seed=seed, retry=retry) if processes else _InThisProcess(factories)
     envs.seed(seed)
     return envs
 
 
-class ProcessVecEnv(SubprocVecEnv):
+class _SeedsApart(VecEnv):
+    """Seeds its environments apart; stable-baselines3 counts on from the seed."""
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Give each environment a seed of its own at the next reset; None: a random one."""
+        self._seeds = game_seeds(np.random.SeedSequence().entropy if seed is None else seed, self.num_envs)
+        return self._seeds
+
+
+class _InThisProcess(_SeedsApart, DummyVecEnv):
+    """All environments in this process."""
+
+
+class ProcessVecEnv(_SeedsApart, SubprocVecEnv):
     """stable-baselines3's SubprocVecEnv with workers that start fast, ignore Ctrl-C, and are replaced when lost.
 
     A worker that died, or has not answered for `retry.worker_timeout` seconds (it is killed then), is started anew, with other
@@ -83,7 +97,7 @@ class ProcessVecEnv(SubprocVecEnv):
     Args:
         config: what each environment is.
         n_envs: how many.
-        seed: environment i is made with seed + i.
+        seed: of all of them; each has its own of `game_seeds`.
         retry: its keys that begin with `worker_`; None: as by default.
     """
 
@@ -95,14 +109,14 @@ class ProcessVecEnv(SubprocVecEnv):
         self.remotes: tuple[Any, ...] = ()
         self._config = config
         self._retry = retry or RetryConfig()
-        self._first_seeds = [None if seed is None else seed + index for index in range(n_envs)]
+        self._seed = seed
         self._lost: dict[int, WorkerLostError] = {}  # not replaced yet
         self._deaths = [0] * n_envs  # since an episode ended there
         self._replacements = [0] * n_envs
         self._observations: Sequence[Any] = ()
         try:
-            for index in range(n_envs):
-                self.remotes = (*self.remotes, self._worker(index, self._first_seeds[index]))
+            for index, own in enumerate(game_seeds(seed, n_envs)):
+                self.remotes = (*self.remotes, self._worker(index, own))
             spaces = [worker.spaces() for worker in self.remotes]
         except BaseException:
             self.close()
@@ -224,10 +238,9 @@ class ProcessVecEnv(SubprocVecEnv):
         _LOG.warning("%s; it is started anew, its episode is dropped", error)
         self.remotes[index].join(time.monotonic())
         self._replacements[index] += 1
-        seed = self._first_seeds[index]
-        if seed is not None:
-            # Not the same again: it would play what was played before.
-            seed = int(np.random.SeedSequence([seed, self._replacements[index]]).generate_state(1)[0] >> 1)
+        # Not the same seed again: it would play what was played before.
+        again = self._replacements[index]
+        seed = None if self._seed is None else seed_of(self._seed, Stream.GAME, index, again)
         workers = list(self.remotes)
         workers[index] = self._worker(index, seed)
         self.remotes = tuple(workers)

@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from configs import Config
 from configs.schema import DQNConfig, QRDQNConfig
+from configs.seeds import Stream, seed_of
 from tasks import phases
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded
 from tasks.phases import PhaseRecord
@@ -101,4 +102,6 @@ def short_run(config: Config) -> Config:
     # No progress bar: how long it takes is not known before an episode has ended.
     update = {"total_steps": steps, "checkpoint_every": max(1, steps // 10), "progress_bar": False}
     training = config.train.model_copy(update=update)
-    return config.model_copy(update={"agent": agent, "train": training})
+    # Not the training's games: those would be played twice.
+    seed = seed_of(config.seed, Stream.INTEGRATION, bits=31)
+    return config.model_copy(update={"seed": seed, "agent": agent, "train": training})

@@ -3,6 +3,7 @@
 MLflow takes seconds to import; it is imported by the first call that needs it, never by ``import tracking``.
 """
 
+import configs  # noqa: F401 (before torch, which the metrics' writer loads: it says how torch's threads wait)
 from tracking.delivery import DeliveryReport
 from tracking.errors import ModelNotFoundError, RunNotFoundError, TrackingError
 from tracking.location import mask, resolve_tracking_uri

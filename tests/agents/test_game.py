@@ -201,7 +201,7 @@ def test_seeds_of_evaluations_are_their_own() -> None:
     seeds = {evaluation_seed(seed, protocol) for seed in range(50) for protocol in PROTOCOLS}
 
     assert len(seeds) == 50 * len(PROTOCOLS)
-    assert all(1_000 < seed < 2**31 for seed in seeds)
+    assert all(1_000 < seed < 2**128 for seed in seeds)
 
 
 def test_only_a_random_player_needs_no_agent() -> None:

@@ -97,6 +97,24 @@ def test_a_new_transition_has_the_greatest_priority_there_has_been() -> None:
     assert not buffer.priorities[5:].any()
 
 
+def test_the_first_errors_say_what_a_transition_counts_that_has_none() -> None:
+    """Errors of a scaled reward are about 0.03: with the paper's 1 new transitions would be drawn thirty times as often."""
+    buffer, player = filled(4, alpha=1.0), Player(3, SHAPE, seed=1)
+    buffer.set_errors(np.array([2, 5]), np.array([0.03, 0.01], np.float32))
+    buffer.add(*player.play(["on"] * 3))
+
+    expected = np.full((5, 3), 0.03)
+    expected[5 // 3, 5 % 3] = 0.01
+    np.testing.assert_allclose(buffer.priorities[:5], expected, rtol=1e-3)
+    np.testing.assert_allclose(buffer._tree.total, expected.sum(), rtol=1e-3)
+    assert not buffer.priorities[5:].any()
+
+    buffer.reset()
+    buffer.add(*player.play(["on"] * 3))
+    buffer.set_errors(np.array([0]), np.array([7.0], np.float32))
+    np.testing.assert_allclose(buffer.priorities[0], 7.0)
+
+
 def test_alpha_0_draws_uniformly() -> None:
     buffer = filled(4, alpha=0.0)
     buffer.set_errors(np.arange(12), np.arange(12, dtype=np.float32))
