@@ -22,6 +22,7 @@ def protocol_environment(config: EnvironmentConfig, protocol: Protocol, evaluate
     return config.model_copy(
         update={
             "sticky_actions": evaluate.sticky_actions if protocol == "sticky" else 0.0,
+            "sticky_decisions": evaluate.sticky_actions if protocol == "sticky_decisions" else 0.0,
             "noop_frames": evaluate.noop_frames if protocol == "noop" else 0,
         }
     )

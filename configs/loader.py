@@ -27,6 +27,9 @@ _EXTENDS = "extends"
 # Keys of earlier versions that no longer mean anything: stored configurations may still have them.
 _RETIRED = (("agent", "optimize_memory_usage"),)
 
+# Keys that every stored environment has had from the beginning.
+_ONCE_WHOLE = {"game", "world", "stage", "frame_skip", "noop_frames", "sticky_actions", "reward"}
+
 _MAX_FAULTS = 50  # that are named at once
 _MAX_CHAIN = 16  # presets that extend one another
 
@@ -72,7 +75,7 @@ def from_dict(values: Mapping[str, Any], source: str) -> Config:
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{source}: expected keys and values, not {_shortened.repr(values)}")
-    document = Document(Path(source), _without_retired(values), {})
+    document = Document(Path(source), _with_present_names(_without_retired(values)), {})
     try:
         return Config.model_validate(document.values, context={STORED: True})
     except ValidationError as error:
@@ -97,6 +100,24 @@ def _without_retired(values: Mapping[str, Any]) -> dict[str, Any]:
         present = kept.get(section)
         if isinstance(present, Mapping) and key in present:
             kept[section] = {name: value for name, value in present.items() if name != key}
+    return kept
+
+
+def _with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What an earlier version stored, in the names that mean the same now.
+
+    Up to version 0.1 `environment.sticky_actions`, and the protocol `sticky` of a validation, were what is called
+    `sticky_decisions` now. Such a configuration is recognised by that key's absence: what is stored is always whole.
+    """
+    kept = dict(values)
+    environment, train = kept.get("environment"), kept.get("train")
+    if not isinstance(environment, Mapping) or "sticky_decisions" in environment or not environment.keys() >= _ONCE_WHOLE:
+        return kept
+    kept["environment"] = {**environment, "sticky_actions": 0.0, "sticky_decisions": environment["sticky_actions"]}
+    if isinstance(train, Mapping) and isinstance(train.get("validation"), Mapping):
+        validation = train["validation"]
+        if validation.get("protocol") == "sticky":
+            kept["train"] = {**train, "validation": {**validation, "protocol": "sticky_decisions"}}
     return kept
 
 

@@ -13,10 +13,11 @@ from configs.idle import idle_settings
 from configs.restrictions import MAX_NAME, alias_fault, control_character_fault, model_name_fault
 
 Button = Literal["NOOP", "A", "B", "start", "select", "up", "down", "left", "right"]
-Protocol = Literal["greedy", "stochastic", "sticky", "noop", "random"]
+Protocol = Literal["greedy", "stochastic", "sticky", "noop", "random", "sticky_decisions"]
 
 ALGORITHMS: tuple[str, ...] = ("dqn", "qrdqn", "ppo")
-PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random")
+PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random", "sticky_decisions")
+USUAL_PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random")
 
 
 STORED = "stored"
@@ -57,7 +58,12 @@ class EnvironmentConfig(Section):
     life_loss_ends_episode: bool = Field(False, description="in the full game: a lost life terminates the episode")
     stall_after: int | None = Field(300, ge=1, description="truncate after so many decisions without progress; null: never")
     max_steps: int | None = Field(4500, ge=1, description="truncate after so many decisions; null: never")
-    sticky_actions: float = Field(0.0, ge=0, lt=1, description="probability that the previous action is repeated")
+    sticky_actions: float = Field(
+        0.0, ge=0, lt=1, description="at each frame until the new action takes hold: probability that the old one stays"
+    )
+    sticky_decisions: float = Field(
+        0.0, ge=0, lt=1, description="probability that a whole decision is replaced by the one before; harsher"
+    )
     noop_frames: int = Field(0, ge=0, le=600, description="idle 1 to so many frames (drawn at random) after a reset; 0: none")
     reward: RewardConfig = RewardConfig()
 
@@ -67,6 +73,8 @@ class EnvironmentConfig(Section):
             raise ValueError("the full game starts at world 1, stage 1; use game: level to train on another level")
         if self.life_loss_ends_episode and self.game == "level":
             raise ValueError("life_loss_ends_episode is for game: full; a level ends with its only life anyway")
+        if self.sticky_actions and self.sticky_decisions:
+            raise ValueError("sticky_actions and sticky_decisions are two rules for the same thing; set one of them to 0")
         if isinstance(self.actions, list):
             if not self.actions:
                 raise ValueError("actions: the list is empty; name at least one combination of buttons")
@@ -182,7 +190,9 @@ class ValidationConfig(Section):
     """How the policy of the moment is judged in the course of a training, at each multiple of `checkpoint_every`."""
 
     episodes: int = Field(20, ge=1, description="episodes each time; of a greedy policy one")
-    protocol: Literal["greedy", "stochastic", "sticky", "noop"] = Field("stochastic", description="as in evaluate.protocols")
+    protocol: Literal["greedy", "stochastic", "sticky", "noop", "sticky_decisions"] = Field(
+        "stochastic", description="as in evaluate.protocols"
+    )
 
 
 class TrainConfig(Section):
@@ -236,10 +246,10 @@ class EvaluateConfig(Section):
         "last", description="the policy at the end of the training, or the one that did best in train.validation"
     )
     episodes: int = Field(100, ge=1, description="episodes under each protocol")
-    protocols: list[Protocol] = Field(list(PROTOCOLS), min_length=1)
+    protocols: list[Protocol] = Field(list(USUAL_PROTOCOLS), min_length=1, description=f"of {', '.join(PROTOCOLS)}")
     n_envs: int = Field(2, ge=1, le=256)
-    sticky_actions: float = Field(0.25, gt=0, lt=1, description="for the protocol sticky")
-    noop_frames: int = Field(30, ge=1, le=600, description="for the protocol noop: 1 to so many idle frames")
+    sticky_actions: float = Field(0.25, gt=0, lt=1, description="for the protocols sticky and sticky_decisions")
+    noop_frames: int = Field(30, ge=1, le=600, description="for the protocol noop: 1 to so many idle frames, each number once")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -22,26 +22,33 @@ class PendingEpisode:
     values: dict[str, Any]
     start: dict[str, Any] | None
     actions: bytes | None
+    delays: bytes | None = None  # None: no decision was delayed
 
 
-def convert(row: EpisodeRow, start: Mapping[str, Any] | None, actions: bytes | None) -> PendingEpisode:
+def convert(
+    row: EpisodeRow, start: Mapping[str, Any] | None, actions: bytes | None, delays: bytes | None = None
+) -> PendingEpisode:
     """Convert an episode to Python's own types.
 
     Raises:
-        RowError: a value cannot be stored; the message names column and value.
+        RowError: a value cannot be stored; the message names column and value. Or there are not as many delays as actions.
     """
     values = boundary.row_values(EPISODES, {each.name: getattr(row, each.name) for each in fields(row)})
     if start is None or actions is None:
         return PendingEpisode(values, None, None)
     plain_start = boundary.column_value(EPISODE_ACTIONS.c.start, start)
-    return PendingEpisode(values, plain_start, boundary.column_value(EPISODE_ACTIONS.c.actions, actions))
+    plain_actions = boundary.column_value(EPISODE_ACTIONS.c.actions, actions)
+    plain_delays = boundary.column_value(EPISODE_ACTIONS.c.delays, delays or None)
+    if plain_delays is not None and len(plain_delays) != len(plain_actions):
+        raise RowError(f"an episode of {len(plain_actions)} actions has {len(plain_delays)} delays: there must be as many")
+    return PendingEpisode(values, plain_start, plain_actions, plain_delays)
 
 
 def encode(episode: PendingEpisode) -> bytes:
     """The episode as one line of JSON; numbers come back exactly as they were."""
     values = episode.values | {"timestamp": episode.values["timestamp"].isoformat()}
-    actions = None if episode.actions is None else base64.b64encode(episode.actions).decode()
-    entry = {"form": _FORM, "values": values, "start": episode.start, "actions": actions}
+    actions, delays = _text(episode.actions), _text(episode.delays)
+    entry = {"form": _FORM, "values": values, "start": episode.start, "actions": actions, "delays": delays}
     return json.dumps(entry, allow_nan=False).encode()
 
 
@@ -54,10 +61,18 @@ def decode(payload: bytes) -> PendingEpisode:
     try:
         entry = json.loads(payload)
         values = entry["values"] | {"timestamp": datetime.fromisoformat(entry["values"]["timestamp"])}
-        actions = None if entry["actions"] is None else base64.b64decode(entry["actions"], validate=True)
+        actions, delays = _bytes(entry["actions"]), _bytes(entry.get("delays"))  # earlier versions wrote no delays
         start = entry["start"]
         if "form" not in entry and values["protocol"] == "sticky":
             values["protocol"] = "sticky_decisions"
     except (ValueError, KeyError, TypeError) as error:
         raise RowError(f"a record of the spool is no episode ({type(error).__name__}: {error})") from None
-    return PendingEpisode(boundary.row_values(EPISODES, values), start, actions)
+    return PendingEpisode(boundary.row_values(EPISODES, values), start, actions, delays)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text, validate=True)

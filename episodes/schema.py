@@ -69,6 +69,9 @@ _GLOBAL_STEP: Final = (
     "training: decisions of all environments up to the episode's end; evaluation: decisions the agent was trained for, 0 for "
     "the random policy, which is no agent"
 )
+_DELAYS: Final = (
+    "one byte a decision, compressed by zlib: frames that passed before the action took hold; null: no decision was delayed"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +140,7 @@ class StoredActions:
     start: Annotated[dict[str, Any], Fact(JSON, "where the episode started")]
     decisions: Annotated[int, Fact(INTEGER, "number of actions", minimum=0, enforced=True)]
     actions: Annotated[bytes, Fact(LargeBinary(), "one byte a decision, compressed by zlib")]
+    delays: Annotated[bytes | None, Fact(LargeBinary(), _DELAYS, revision=4)] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,12 +33,16 @@ class StoredExperiment:
 
 @dataclass(frozen=True)
 class StoredEpisode:
-    """An episode with all it takes to play it again; `start` and `actions` are None if they were not kept."""
+    """An episode with all it takes to play it again; `start` and `actions` are None if they were not kept.
+
+    `delays`: the frames that passed before each action took hold, one byte a decision; empty: none.
+    """
 
     id: int
     row: EpisodeRow
     start: dict[str, Any] | None
     actions: bytes | None
+    delays: bytes
     experiment: StoredExperiment
 
 
@@ -289,7 +293,8 @@ class EpisodeStore:
                 f"episode {episode_id} has {len(actions)} actions instead of {played.decisions}: its row is damaged"
             )
         start = None if played is None else played.start
-        return StoredEpisode(number, EpisodeRow(**_without_id(row)), start, actions, _experiment(owner))
+        delays = b"" if played is None or played.delays is None else zlib.decompress(played.delays)
+        return StoredEpisode(number, EpisodeRow(**_without_id(row)), start, actions, delays, _experiment(owner))
 
     def count(self, experiment_id: int, phase: str | None = None, protocol: str | None = None) -> int:
         """How many episodes there are."""

@@ -42,6 +42,7 @@ def insert_episodes(connection: Connection, episodes: Sequence[PendingEpisode]) 
             "start": episode.start,
             "decisions": len(episode.actions),
             "actions": zlib.compress(episode.actions, 6),
+            "delays": None if episode.delays is None else zlib.compress(episode.delays, 6),
         }
         for episode in episodes
         if (episode_id := ids.pop(_key(episode), None)) is not None and episode.actions is not None
@@ -133,19 +134,28 @@ class EpisodeWriter:
         except StoreError as failure:  # the error that is on its way matters more
             _LOG.error("%s", failure)
 
-    def put(self, row: EpisodeRow, start: Mapping[str, Any] | None = None, actions: bytes | None = None) -> None:
+    def put(
+        self,
+        row: EpisodeRow,
+        start: Mapping[str, Any] | None = None,
+        actions: bytes | None = None,
+        delays: bytes | None = None,
+    ) -> None:
         """Hand an episode over; waits neither for the database nor for the disk.
 
         Args:
             row: the episode; NumPy scalars are welcome.
             start: where the episode started, as JSON.
             actions: one byte a decision.
+            delays: the frames that passed before each action took hold, one byte a decision; None or empty: none.
 
         Raises:
             RowError: a value cannot be stored; nothing was handed over.
             StoreError: the writer is closed.
         """
-        episode = pending.convert(row, start, actions) if self._store_actions else pending.convert(row, None, None)
+        if not self._store_actions:
+            start = actions = delays = None
+        episode = pending.convert(row, start, actions, delays)
         if not self._courier.put(episode):
             raise StoreError("the episode writer is closed; open another with EpisodeStore.writer()")
 

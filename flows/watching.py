@@ -29,7 +29,7 @@ def episode_frames(episode_id: int, settings: Settings) -> Iterator[Frame]:
     if episode.actions is None or episode.start is None:
         raise WatchError(f"episode {episode_id} was stored without its actions (episodes.store_actions was off)")
     config = from_dict(episode.experiment.record.config, f"experiment {episode.experiment.record.name}")
-    return replayed_frames(config.environment, EpisodeStart.from_json(episode.start), episode.actions)
+    return replayed_frames(config.environment, EpisodeStart.from_json(episode.start), episode.actions, episode.delays)
 
 
 def model_frames(reference: str, settings: Settings, trust: Trust, *, stochastic: bool, seed: int) -> Iterator[Frame]:
@@ -50,7 +50,7 @@ def model_frames(reference: str, settings: Settings, trust: Trust, *, stochastic
         seed=seed,
         on_episode=lambda episode: played.append(episode.summary),
     )
-    return replayed_frames(agent.config.environment, played[0].start, played[0].actions)
+    return replayed_frames(agent.config.environment, played[0].start, played[0].actions, played[0].delays)
 
 
 def show(frames: Iterator[Frame], video: Path | None) -> Path | None:

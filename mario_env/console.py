@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 import cv2
 import gymnasium
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Discrete
 from gymnasium.utils.seeding import np_random
 from numpy.typing import NDArray
@@ -89,7 +90,13 @@ class Console(gymnasium.Env[Screen, Any]):
         self.action_space = Discrete(256)
 
     def step(self, action: Any) -> tuple[Screen, float, bool, bool, dict[str, Any]]:
-        """Play one frame with these buttons pressed, then skip what no player can influence."""
+        """Play one frame with these buttons pressed, then skip what no player can influence.
+
+        Raises:
+            ResetNeeded: there was no reset yet.
+        """
+        if not hasattr(self, "memory"):
+            raise ResetNeeded("the game has not been reset: call reset() before the first step")
         terminated = self.advance(int(action))
         return self.render(), 0.0, terminated, False, {}
 
@@ -175,11 +182,26 @@ class NesPyConsole(Console):
 
     Raises:
         RomUnavailableError: see :func:`check_rom`.
+
+    Copies made by pickling have to be reset first: nes-py cannot write its state down.
     """
 
     def __init__(self, config: EnvironmentConfig, *, seed: int | None = None) -> None:
         super().__init__(seed)
         check_rom(config)
+        self._config = config
+        self._start_emulator()
+
+    def __getstate__(self) -> dict[str, Any]:
+        left_out = ("_game", "_env", "memory", "frame_memory")
+        return {name: value for name, value in self.__dict__.items() if name not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start_emulator()
+
+    def _start_emulator(self) -> None:
+        config = self._config
         game_class, old = _game_class()
         arguments: dict[str, Any] = {"target": (config.world, config.stage) if config.game == "level" else None}
         if old:

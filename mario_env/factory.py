@@ -10,6 +10,7 @@ from configs.schema import EnvironmentConfig
 from configs.seeds import Stream, seed_of
 from mario_env.console import Console, NesPyConsole, Screen
 from mario_env.wrappers import (
+    ActionDelay,
     CropStatusBar,
     EpisodeRecorder,
     FrameSkip,
@@ -20,6 +21,7 @@ from mario_env.wrappers import (
     MemoryReward,
     NoopStart,
     StallTruncation,
+    StickyActions,
     button_combinations,
 )
 
@@ -79,13 +81,16 @@ def build(
         env = LifeLossTermination(env)
     if watch is not None:
         env = watch(env)
+    env = ActionDelay(env)
     env = JoypadAction(env, button_combinations(config))
     env = _observe(env, config)
     env = MemoryReward(env, config.reward)
     env = _end(env, config)
     env = EpisodeRecorder(env)
     if config.sticky_actions:
-        env = StickyAction(env, config.sticky_actions)
+        env = StickyActions(env, config.sticky_actions, config.frame_skip)
+    if config.sticky_decisions:
+        env = StickyAction(env, config.sticky_decisions)
     env.action_space.seed(None if seed is None else seed_of(seed, Stream.ACTION_SAMPLES))
     return env
 

@@ -5,7 +5,6 @@ random numbers (the same generators, used in the same order, as in the wrappers)
 """
 
 import hashlib
-import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, Self
@@ -13,9 +12,9 @@ from typing import Any, Final, Self
 import gymnasium
 import numpy as np
 import numpy.typing as npt
+from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Discrete
 from gymnasium.utils.seeding import np_random
-from gymnasium.wrappers import StickyAction
 
 from configs.game_facts import STATUSES
 from configs.schema import EnvironmentConfig
@@ -26,9 +25,10 @@ from mario_env.memory import lives
 from mario_env.nes.kernel import STAMP
 from mario_env.nes.machine import Fleet, make_rules
 from mario_env.nes.play import END_REASONS, FACTS
+from mario_env.processors import usable_processors
 from mario_env.snapshots import GamesSnapshot, generator_state, require_same, set_generator_state
 from mario_env.summary import EpisodeStart, EpisodeSummary
-from mario_env.wrappers.actions import button_combinations, pressed_buttons
+from mario_env.wrappers.actions import button_combinations, draw_delay, pressed_buttons
 from mario_env.wrappers.reward import REWARD_COMPONENTS
 
 __all__ = ["Games", "Seat"]
@@ -64,9 +64,10 @@ class Seat(gymnasium.Env[Any, Any]):
         return memory
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start a new episode. The observation is in the games' array."""
+        """Start a new episode of this game alone; returns its first observation and info."""
         super().reset(seed=seed)
-        return None, self._games.start(self._index, self.np_random, options or {})
+        info = self._games.start(self._index, self.np_random, options or {})
+        return self._games.fleet.observations[self._index].copy(), info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Games are stepped together."""
@@ -83,19 +84,19 @@ class _Record:
 
     def __init__(self, noop_frames: int) -> None:
         self.start = EpisodeStart(noop_frames=noop_frames)
-        self.actions = bytearray()
+        self.actions, self.delays = bytearray(), bytearray()
         self.started = time.perf_counter()
 
     def to_json(self) -> dict[str, Any]:
-        """All but the actions, whose number is enough to find them again."""
+        """All but actions and delays, whose number is enough to find them again."""
         seconds = time.perf_counter() - self.started
         return {"start": self.start.to_json(), "decisions": len(self.actions), "seconds": seconds}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any], actions: bytes) -> Self:
+    def from_json(cls, value: dict[str, Any], actions: bytes, delays: bytes) -> Self:
         """The record of an episode that goes on now."""
         record = cls(EpisodeStart.from_json(value["start"]).noop_frames)
-        record.actions = bytearray(actions)
+        record.actions, record.delays = bytearray(actions), bytearray(delays)
         record.started -= value["seconds"]
         return record
 
@@ -107,7 +108,8 @@ class Games:
         config: the environment's section of the configuration.
         count: how many.
         seed: of all games.
-        threads: how many threads play them; by default one for each core, as far as there are games.
+        threads: how many threads play them; by default one for each processor that this process may use
+            (:func:`~mario_env.processors.usable_processors`), as far as there are games.
         ahead: `begin` starts playing, in threads of the games' own, and the caller can do something else until `finish`. One
             core is left to the caller then. What is played is the same.
 
@@ -138,22 +140,20 @@ class Games:
         self._beginning = self.fleet.episode(0)
         self._most_noops = config.noop_frames
         self.seats = [Seat(self, i, own) for i, own in enumerate(game_seeds(seed, count))]
-        self._envs: list[gymnasium.Env[Any, Any]] = list(self.seats)
-        if config.sticky_actions:
-            self._envs = [StickyAction(seat, config.sticky_actions) for seat in self.seats]
-        self._sticky = bool(config.sticky_actions)
-        self._records = [_Record(0) for _ in range(count)]
+        self._records: list[_Record | None] = [None] * count  # None: not reset yet
+        self._last: list[int | None] = [None] * count  # with sticky decisions: the last action executed
         self._ahead = ahead
-        self._parts = max(1, min(count, threads or (os.cpu_count() or 1) - ahead))
+        self._parts = max(1, min(count, threads or usable_processors() - ahead))
         workers = self._parts - (not ahead)
         self._threads = ThreadPoolExecutor(workers, "mario") if workers else None
         self._taken: list[int] = []
+        self._delays: list[int] = [0] * count
         self._pressed_now: list[int] = []
         self._playing: Future[None] | None = None
 
     def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """Start a new episode of one game; the observation is in `fleet.observations`."""
-        return self._envs[index].reset(seed=seed, options=options)[1]
+        return self.seats[index].reset(seed=seed, options=options)[1]
 
     def start(self, index: int, generator: np.random.Generator, options: dict[str, Any]) -> dict[str, Any]:
         """Restore the start of the game and idle; as NoopStart does it."""
@@ -161,7 +161,7 @@ class Games:
         if count is None:
             count = int(generator.integers(1, self._most_noops + 1)) if self._most_noops else 0
         count = self._idle(index, count)
-        self._records[index] = _Record(count)
+        self._records[index], self._last[index] = _Record(count), None
         if count:
             self.fleet.begin(index)
         else:
@@ -185,6 +185,7 @@ class Games:
 
         Raises:
             ValueError: an action is not between 0 and the number of actions.
+            ResetNeeded: a game has not been reset yet.
         """
         self.begin(actions)
         return self.finish()
@@ -196,17 +197,33 @@ class Games:
 
         Raises:
             ValueError: an action is not between 0 and the number of actions.
+            ResetNeeded: a game has not been reset yet.
         """
-        taken = np.asarray(actions).tolist()
-        if self._sticky:
-            taken = [int(env.action(action)) for env, action in zip(self._envs, taken, strict=True)]  # type: ignore[attr-defined]
+        if None in self._records:
+            raise ResetNeeded("the games have not been reset: call reset() before the first step")
+        taken = self._after_stickiness(np.asarray(actions).tolist())
         try:
-            self._pressed_now = [self._pressed[action] for action in taken]
+            pressed = [self._pressed[action] for action in taken]
         except KeyError as error:
             raise ValueError(f"there is no action {error}: the actions are 0 to {self.actions - 1}") from None
-        self._taken = taken
+        if self._config.sticky_actions:
+            probability, frames = self._config.sticky_actions, self._config.frame_skip
+            self._delays = [draw_delay(seat.np_random, probability, frames) for seat in self.seats]
+        self._taken, self._pressed_now = taken, pressed
         if self._ahead and self._threads is not None:
             self._playing = self._threads.submit(self._play)
+
+    def _after_stickiness(self, asked: list[int]) -> list[int]:
+        """The actions that are executed, as Gymnasium's StickyAction decides with `sticky_decisions`."""
+        probability = self._config.sticky_decisions
+        if not probability:
+            return asked
+        taken = [
+            last if last is not None and seat.np_random.uniform() < probability else action
+            for action, last, seat in zip(asked, self._last, self.seats, strict=True)
+        ]
+        self._last = list(taken)
+        return taken
 
     def finish(self) -> tuple[Observations, list[float], list[bool], list[bool], list[dict[str, Any]]]:
         """The second half of `step`: see there."""
@@ -217,30 +234,36 @@ class Games:
             self._playing = None
         all_facts, all_components = self.fleet.facts.tolist(), self.fleet.components.tolist()
         infos = [_facts(facts) for facts in all_facts]
-        for info, facts, components in zip(infos, all_facts, all_components, strict=True):
+        for info, facts, components, delay in zip(infos, all_facts, all_components, self._delays, strict=True):
             info["reward_components"] = dict(zip(REWARD_COMPONENTS, components, strict=False))
             info["frames"] = facts[_FRAMES]
+            info["action_delay"] = delay
             if facts[_REASON]:
                 info["end_reason"] = END_REASONS[facts[_REASON]]
         rewards = [sum(components) for components in all_components]
         terminated = [facts[_TERMINATED] != 0 for facts in all_facts]
         truncated = [facts[_TRUNCATED] != 0 for facts in all_facts]
         for index, record in enumerate(self._records):
+            assert record is not None
             record.actions.append(self._taken[index])
+            record.delays.append(self._delays[index])
             if terminated[index] or truncated[index]:
                 _summarise(record, infos[index], self.fleet.paid(index))
         return self.fleet.observations, rewards, terminated, truncated, infos
 
     def _play(self) -> None:
-        self.fleet.decide(self._pressed_now, self._threads, self._parts)
+        self.fleet.decide(self._pressed_now, self._threads, self._parts, delays=self._delays)
 
     def snapshot(self) -> GamesSnapshot:
         """What the games are now, between `finish` and the next `begin`; see :class:`~mario_env.snapshots.Snapshots`."""
         if self._playing is not None:
             raise RuntimeError("the games are in the midst of a decision: finish it first")
-        actions = np.frombuffer(b"".join(bytes(record.actions) for record in self._records), np.uint8)
-        seats = [self._seat_to_json(index) for index in range(len(self.seats))]
-        return GamesSnapshot({"of": self._identity(), "seats": seats}, {"actions": actions, **self.fleet.state()})
+        records = [record or _Record(0) for record in self._records]
+        actions = np.frombuffer(b"".join(bytes(record.actions) for record in records), np.uint8)
+        delays = np.frombuffer(b"".join(bytes(record.delays) for record in records), np.uint8)
+        seats = [self._seat_to_json(index, record) for index, record in enumerate(records)]
+        values = {"of": self._identity(), "seats": seats}
+        return GamesSnapshot(values, {"actions": actions, "delays": delays, **self.fleet.state()})
 
     def restore(self, snapshot: GamesSnapshot) -> None:
         """Make the games what they were, with their random numbers and the records of the running episodes.
@@ -250,34 +273,28 @@ class Games:
         """
         require_same(snapshot.values["of"], self._identity())
         self.fleet.set_state(snapshot.arrays)
-        actions, first = snapshot.arrays["actions"].tobytes(), 0
+        actions, delays, first = snapshot.arrays["actions"].tobytes(), snapshot.arrays["delays"].tobytes(), 0
         for index, seat in enumerate(snapshot.values["seats"]):
             last = first + seat["record"]["decisions"]
-            self._records[index] = _Record.from_json(seat["record"], actions[first:last])
+            self._records[index] = _Record.from_json(seat["record"], actions[first:last], delays[first:last])
             self._set_seat(index, seat)
             first = last
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a snapshot to mean the same."""
         environment = self._config.model_dump(mode="json")
-        return {"format": 1, "emulator": STAMP, "game": self._game, "games": len(self.seats), "environment": environment}
+        return {"format": 2, "emulator": STAMP, "game": self._game, "games": len(self.seats), "environment": environment}
 
-    def _seat_to_json(self, index: int) -> dict[str, Any]:
-        seat, env = self.seats[index], self._envs[index]
+    def _seat_to_json(self, index: int, record: _Record) -> dict[str, Any]:
+        seat = self.seats[index]
         random = {"generator": generator_state(seat.np_random), "action_space": generator_state(seat.action_space.np_random)}
-        state: dict[str, Any] = {"record": self._records[index].to_json(), **random}
-        if isinstance(env, StickyAction):
-            counts = {"num_repeats": int(env.num_repeats), "repeats_taken": int(env.repeats_taken)}
-            state["sticky"] = {"last_action": env.last_action, "is_sticky_actions": bool(env.is_sticky_actions), **counts}
-        return state
+        return {"record": record.to_json(), "last": self._last[index], **random}
 
     def _set_seat(self, index: int, state: dict[str, Any]) -> None:
-        seat, env = self.seats[index], self._envs[index]
+        seat = self.seats[index]
         set_generator_state(seat.np_random, state["generator"])
         set_generator_state(seat.action_space.np_random, state["action_space"])
-        if isinstance(env, StickyAction):
-            for name, value in state["sticky"].items():
-                setattr(env, name, value)
+        self._last[index] = state["last"]
 
     def close(self) -> None:
         """End the threads, when they have played what was begun."""
@@ -321,6 +338,7 @@ def _summarise(record: _Record, info: dict[str, Any], components: list[float]) -
         reward_components=dict(zip(REWARD_COMPONENTS, components, strict=True)),
         start=record.start,
         actions=bytes(record.actions),
+        delays=bytes(record.delays) if any(record.delays) else b"",
     )
     info["episode_summary"] = summary
     info["episode"] = {"r": summary.reward, "l": summary.steps, "t": round(summary.duration_seconds, 6)}

@@ -11,6 +11,7 @@ from typing import Any, Final
 from configs.game_facts import STATUSES
 
 __all__ = [
+    "area",
     "is_axe_reached",
     "is_dying",
     "is_flag_reached",
@@ -32,6 +33,8 @@ _PLAYER_PAGE: Final = 0x006D  # Player_PageLoc: pages of 256 pixels
 _PLAYER_X: Final = 0x0086  # Player_X_Position within the page
 _PLAYER_Y_HIGH: Final = 0x00B5  # Player_Y_HighPos: 0 above the screen, 1 on it, 2 and more below it
 _PLAYER_RELATIVE_Y: Final = 0x03B8  # Player_Rel_YPos: pixels from the top
+_AREA_TYPE: Final = 0x074E  # AreaType: 0 water, 1 ground, 2 underground, 3 castle
+_AREA_OFFSET: Final = 0x074F  # AreaAddrsLOffset: which area of that type
 _PLAYER_STATUS: Final = 0x0756  # 0 small, 1 tall, 2 fireball
 _GAME_TIMER_EXPIRED: Final = 0x0759  # GameTimerExpiredFlag: the clock ran out and killed the player
 _NUMBER_OF_LIVES: Final = 0x075A  # lives beyond the current one; wraps to 255 when the last is lost
@@ -72,6 +75,15 @@ def _y_position(memory: bytes) -> int:
 def level(memory: bytes) -> int:
     """The level as one number: 4 x (world - 1) + (stage - 1)."""
     return memory[_WORLD_NUMBER] * 4 + memory[_LEVEL_NUMBER]
+
+
+def area(memory: bytes) -> int:
+    """The area that is loaded, as one number: 32 x AreaType + AreaAddrsLOffset, 0 to 8191.
+
+    The game sets both when it loads an area (GetAreaDataAddrs). They are taken from AreaPointer (0x0750), which is not the
+    present area: the game overwrites it as soon as the screen nears a pipe, with the area behind that pipe (ParseRow0e).
+    """
+    return memory[_AREA_TYPE] * 32 + (memory[_AREA_OFFSET] & 31)
 
 
 def lives(memory: bytes) -> int:

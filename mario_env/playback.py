@@ -51,20 +51,22 @@ class _FrameTap(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         return frames
 
 
-def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes) -> Iterator[PlaybackFrame]:
+def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, delays: bytes = b"") -> Iterator[PlaybackFrame]:
     """Play an episode again, frame by frame.
 
     Args:
         config: the environment that the episode was played in; its sticky actions and no-op starts are left out, since what
-            came of them is in `start` and `actions`.
+            came of them is in `start`, `actions` and `delays`.
         start: the episode's start.
         actions: its actions, one byte a decision.
+        delays: the frames that passed before each action took hold, one byte a decision; empty: none.
 
     Yields:
         Every emulator frame of play. The last one carries the summary, equal to the episode's own but for the duration.
 
     Raises:
-        PlaybackError: the episode does not end with the last action, so it was played under another configuration.
+        PlaybackError: the episode does not end with the last action, so it was played under another configuration; or there
+            are not as many delays as actions.
         RomUnavailableError: see :func:`mario_env.make`.
     """
     taps: list[_FrameTap] = []
@@ -73,20 +75,25 @@ def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes) ->
         taps.append(_FrameTap(env))
         return taps[0]
 
-    plain = config.model_copy(update={"sticky_actions": 0.0, "noop_frames": 0})
+    if delays and len(delays) != len(actions):
+        raise PlaybackError(f"{len(actions)} actions have {len(delays)} delays: the episode's record is damaged")
+    plain = config.model_copy(update={"sticky_actions": 0.0, "sticky_decisions": 0.0, "noop_frames": 0})
     env = build(make_console(plain), plain, watch=tap)
     try:
-        yield from _play(env, taps[0], start, actions)
+        yield from _play(env, taps[0], start, actions, delays)
     finally:
         env.close()
 
 
-def _play(env: gymnasium.Env[Screen, Any], tap: _FrameTap, start: EpisodeStart, actions: bytes) -> Iterator[PlaybackFrame]:
+def _play(
+    env: gymnasium.Env[Screen, Any], tap: _FrameTap, start: EpisodeStart, actions: bytes, delays: bytes
+) -> Iterator[PlaybackFrame]:
     _, info = env.reset(options={"noop_frames": start.noop_frames})
     if info["noop_frames"] != start.noop_frames:
         raise PlaybackError(f"idling for {start.noop_frames} frames loses a life: it was played under another configuration")
-    total = 0.0
+    total, delay_next = 0.0, env.get_wrapper_attr("delay_next")
     for index, action in enumerate(actions):
+        delay_next(delays[index] if delays else 0)
         try:
             _, reward, terminated, truncated, info = env.step(action)
         except ValueError as error:

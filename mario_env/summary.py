@@ -53,6 +53,8 @@ class EpisodeSummary:
         reward_components: progress, clock, score, death, completion; weighted, scaled, summed.
         start: how it started.
         actions: one byte a decision: the index of the action really executed.
+        delays: one byte a decision: the frames that passed before the action took hold, in which the one before it was still
+            held. Empty: no decision was delayed.
     """
 
     reward: float
@@ -74,3 +76,4 @@ class EpisodeSummary:
     reward_components: dict[str, float]
     start: EpisodeStart
     actions: bytes
+    delays: bytes = b""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-AGENT_PROTOCOLS = ("stochastic", "sticky", "noop", "greedy", "training")
+AGENT_PROTOCOLS = ("stochastic", "sticky", "sticky_decisions", "noop", "greedy", "training")
 """Protocols under which the agent itself plays, the most telling first: an agent that samples its actions shows its spread,
 a greedy one in a deterministic game plays one trajectory however often it is asked."""
 

@@ -101,9 +101,11 @@ def _evaluation_lead(experiments: Sequence[ExperimentData]) -> str:
     environments = [each.config.get("evaluate", {}) for each in experiments]
     sticky = {each.get("sticky_actions", 0.25) for each in environments}
     noop = {each.get("noop_frames", 30) for each in environments}
+    probabilities = " or ".join(f"{value:g}" for value in sorted(sticky))
     parts = [
         "Greedy takes the best action, stochastic samples from the policy",
-        f"sticky repeats the last action with probability {' or '.join(f'{value:g}' for value in sorted(sticky))}",
+        f"sticky actions keep the last action at each frame with probability {probabilities} until the new one takes hold, "
+        "sticky decisions replace a whole decision by the one before",
         f"no-op starts idle 1 to {' or '.join(str(value) for value in sorted(noop))} frames first",
         "random never looks",
     ]

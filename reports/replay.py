@@ -1,4 +1,4 @@
-"""A stored episode as frames: played again from its start and actions."""
+"""A stored episode as frames: played again from its start, its actions and their delays."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from mario_env import EpisodeStart, play_back
 from reports.video import Frame
 
 
-def episode_frames(config: EnvironmentConfig, start: EpisodeStart, actions: bytes) -> Iterator[Frame]:
+def episode_frames(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, delays: bytes = b"") -> Iterator[Frame]:
     """The pictures of an episode, RGB uint8 (240, 256, 3), one an emulator frame; made for :attr:`ExperimentData.replay`."""
-    for played in play_back(config, start, actions):
+    for played in play_back(config, start, actions, delays):
         yield played.screen

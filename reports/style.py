@@ -50,6 +50,7 @@ PROTOCOL_LABELS: Final = {
     "greedy": "Greedy",
     "stochastic": "Stochastic",
     "sticky": "Sticky actions",
+    "sticky_decisions": "Sticky decisions",
     "noop": "No-op starts",
     "random": "Random policy",
     "training": "Training",

@@ -114,7 +114,7 @@ def _frames(store: "EpisodeStore", experiment: Experiment, episode_id: int) -> "
     episode = store.episode(episode_id)
     if episode.actions is None or episode.start is None:
         return iter(())
-    return episode_frames(experiment.config.environment, EpisodeStart.from_json(episode.start), episode.actions)
+    return episode_frames(experiment.config.environment, EpisodeStart.from_json(episode.start), episode.actions, episode.delays)
 
 
 # MLflow's names of system metrics, what a person calls them, and their unit.

@@ -47,7 +47,7 @@ class EpisodeSink:
     def __call__(self, played: PlayedEpisode) -> None:
         """Hand over one episode; returns at once."""
         row = episode_row(self._experiment_id, self._phase, self._protocol, played)
-        self._writer.put(row, played.summary.start.to_json(), played.summary.actions)
+        self._writer.put(row, played.summary.start.to_json(), played.summary.actions, played.summary.delays)
         self.count += 1
         self.reward_sum += float(played.summary.reward)
 

@@ -18,6 +18,7 @@ PLAYER_STATE = 0x001D  # 3: climbs
 PLAYER_PAGE, PLAYER_X = 0x006D, 0x0086
 PLAYER_Y_HIGH, PLAYER_RELATIVE_Y = 0x00B5, 0x03B8
 CHANGE_AREA_TIMER = 0x06DE
+AREA_TYPE, AREA_OFFSET = 0x074E, 0x074F
 PLAYER_STATUS, TIMER_EXPIRED, LIVES = 0x0756, 0x0759, 0x075A
 STAGE, WORLD, AREA = 0x075C, 0x075F, 0x0760
 OPERATION_MODE = 0x0770  # 2: victory
@@ -56,6 +57,12 @@ def y_position(ram: Any) -> int:
 def level(ram: Any) -> int:
     """4 x (world - 1) + (stage - 1)."""
     return int64(ram[WORLD]) * 4 + int64(ram[STAGE])
+
+
+@leaf
+def place(ram: Any) -> int:
+    """What has an x axis of its own: the level and the loaded area, as one number; see mario_env.memory.area."""
+    return level(ram) * 8192 + int64(ram[AREA_TYPE]) * 32 + int64(ram[AREA_OFFSET] & 31)
 
 
 @leaf

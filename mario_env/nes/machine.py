@@ -88,19 +88,32 @@ class Fleet:
         self.kernel = kernel()
         self._cartridge, self._rules, self._tables = cartridge, rules, resize_tables(crop_status_bar)
         self.machines, self._saved = np.zeros(count, MACHINE), np.zeros(count, MACHINE)
-        self._bytes = self.machines.view(np.uint8).reshape(count, -1)  # NumPy copies records field by field, bytes at once
         self._words = np.zeros((count, 2, SCREEN_WORDS), np.uint64)
-        self._pixels = self._words.view(np.uint8)
         self.frame_ram = np.zeros((count, 0x800), np.uint8)
         self._episodes = np.zeros(count, EPISODE)
         self._gray_words = np.zeros((count, RING_LINES * 32), np.uint64)
-        self._gray = self._gray_words.view(np.uint8)
+        self._make_views()
         self._sums, self._values = np.zeros((count, 512), np.uint16), np.zeros((count, SIZE), np.int32)
         self._buttons = np.zeros(count, np.int64)
         self.facts = np.zeros((count, len(FACTS)), np.int64)
         self.components = np.zeros((count, 5))
         self.observations = np.zeros((count, 4, SIZE, SIZE), np.uint8)
         self._before = np.zeros_like(self.observations)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what cannot be pickled: compiled code."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("kernel", "_bytes", "_pixels", "_gray")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.kernel = kernel()
+        self._make_views()
+
+    def _make_views(self) -> None:
+        """Other views of the same memory. NumPy copies records field by field, bytes at once."""
+        self._bytes = self.machines.view(np.uint8).reshape(self.count, -1)
+        self._pixels = self._words.view(np.uint8)
+        self._gray = self._gray_words.view(np.uint8)
 
     def _call(self, command: int, first: int, last: int, before: npt.NDArray[np.uint8]) -> int:
         return int(
@@ -132,11 +145,23 @@ class Fleet:
         """Start an episode: facts and observation are those of the machine's present state."""
         self._call(OBSERVE, index, index + 1, self.observations)
 
-    def decide(self, buttons: Sequence[int], threads: ThreadPoolExecutor | None = None, parts: int = 1) -> None:
-        """Play one decision on every machine, in so many parts at once."""
+    def decide(
+        self,
+        buttons: Sequence[int],
+        threads: ThreadPoolExecutor | None = None,
+        parts: int = 1,
+        *,
+        delays: Sequence[int] | None = None,
+    ) -> None:
+        """Play one decision on every machine, in so many parts at once.
+
+        `delays`: by how many frames each machine's buttons are delayed; see :class:`mario_env.wrappers.actions.ActionDelay`.
+        """
         before = self.observations
         self.observations, self._before = self._before, before
         self._buttons[:] = buttons
+        if delays is not None:
+            self._buttons += np.multiply(delays, 256)
         if threads is None or parts == 1:
             self._call(DECIDE, 0, self.count, before)
             return

@@ -1,7 +1,7 @@
 """Decisions of an agent, many machines in one call: frames, facts, reward, ends and observation without leaving compiled code.
 
-What is computed is defined by the wrappers of `mario_env`: FrameSkip, MemoryFacts, MemoryReward, LifeLossTermination,
-StallTruncation, TimeLimit, Grayscale, CropStatusBar, ResizeObservation. The tests compare the two.
+What is computed is defined by the wrappers of `mario_env`: ActionDelay, FrameSkip, MemoryFacts, MemoryReward,
+LifeLossTermination, StallTruncation, TimeLimit, Grayscale, CropStatusBar, ResizeObservation. The tests compare the two.
 """
 
 from typing import Any, Final
@@ -19,7 +19,7 @@ FACTS: Final = (
 )  # fmt: skip
 END_REASONS: Final = ("", "died", "timed_out", "game_over", "completed", "life_lost", "stalled")
 NONE, DIED, TIMED_OUT, GAME_OVER, COMPLETED, LIFE_LOST, STALLED = range(7)
-LEVELS: Final = 0x500  # more than 4 x 255 + 255
+PLACES: Final = 256  # areas that one episode can visit: more than the whole game has
 FASTEST: Final = 8  # pixels a frame; see mario_env.wrappers.facts
 
 EPISODE: Final = np.dtype(
@@ -32,7 +32,11 @@ EPISODE: Final = np.dtype(
         ("levels_completed", np.int64),
         ("x", np.int64),
         ("level", np.int64),
-        ("furthest", np.int32, LEVELS),  # of each level; -1: not visited
+        ("places", np.int64),  # how many areas were visited
+        ("place", np.int64),  # which of them the player is in
+        ("place_number", np.int32, PLACES),  # of each visited area: game.place
+        ("furthest", np.int32, PLACES),  # of each visited area
+        ("held", np.int64),  # the buttons of the last action that took hold
         # after the last decision
         ("paid_progress", np.int64),
         ("paid_deaths", np.int64),
@@ -70,8 +74,7 @@ RULES: Final = np.dtype(
 def begin(m: Any, e: Any, facts: Any) -> None:
     """Start an episode's counts from the machine's present state."""
     e.frame_count, e.progress, e.distance, e.deaths, e.time_ups, e.levels_completed = 0, 0, 0, 0, 0, 0
-    for i in range(LEVELS):
-        e.furthest[i] = -1
+    e.places, e.place, e.held = 0, 0, 0
     e.steps, e.idle, e.reached_distance, e.reached_completed = 0, 0, 0, 0
     e.paid_progress, e.paid_deaths, e.paid_completed = 0, 0, 0
     for i in range(5):
@@ -96,30 +99,40 @@ def _report(e: Any, ram: Any, facts: Any) -> None:
 
 
 @leaf
-def _reach(e: Any, level: int, x: int) -> None:
-    """Note a position; the way to a level's furthest counts from where the level was first seen."""
-    furthest = int64(e.furthest[level])
-    if furthest < 0:
-        e.furthest[level] = x
-    elif x > furthest:
+def _reach(e: Any, number: int, x: int) -> None:
+    """Note a position in the area of this number; the way to its furthest x counts from where it was first seen."""
+    place = e.place
+    if e.places == 0 or e.place_number[place] != number:
+        place = 0
+        while place < e.places and e.place_number[place] != number:
+            place += 1
+        if place == PLACES:  # no play is known that gets here; the last one is given up
+            place = PLACES - 1
+            e.place_number[place], e.furthest[place] = number, x
+        elif place == e.places:
+            e.places += 1
+            e.place_number[place], e.furthest[place] = number, x
+        e.place = place
+    furthest = int64(e.furthest[place])
+    if x > furthest:
         e.distance += x - furthest
-        e.furthest[level] = x
+        e.furthest[place] = x
 
 
 @leaf
 def _arrive(e: Any, ram: Any) -> None:
     e.x, e.level = game.x_position(ram), game.level(ram)
-    _reach(e, e.level, e.x)
+    _reach(e, game.place(ram), e.x)
 
 
 @leaf
 def _count(e: Any, frame: Any, ram: Any, one_level: bool) -> int:
     """Count what happened in a frame (`frame`: the RAM at its end, `ram`: after what was skipped); why the episode ends."""
     e.frame_count += 1
-    x, level = game.x_position(frame), game.level(frame)
-    if level == e.level and abs(x - e.x) <= FASTEST:
-        e.progress += max(0, x - int64(e.furthest[level]))
-    _reach(e, level, x)
+    x, place = game.x_position(frame), game.place(frame)
+    if place == e.place_number[e.place] and abs(x - e.x) <= FASTEST:
+        e.progress += max(0, x - int64(e.furthest[e.place]))
+    _reach(e, place, x)
     reason = _end_reason(e, frame, ram, one_level)
     _arrive(e, ram)
     return reason
@@ -146,13 +159,19 @@ def decide(
     machines: Any, saved: Any, index: int, c: Any, words: Any, pixels: Any, frame: Any, e: Any, rules: Any, buttons: int,
     facts: Any, components: Any,
 ) -> int:  # fmt: skip
-    """Play one decision; returns the number of its last frame. That frame's screen is `words[number & 1]`."""
+    """Play one decision; returns the number of its last frame. That frame's screen is `words[number & 1]`.
+
+    `buttons`: those of the action, plus 256 times the number of frames that pass before it takes hold; until then the buttons
+    of the last action that did are held (mario_env.wrappers.actions.ActionDelay).
+    """
     m, skip, reason, count, lives = machines[index], rules.frame_skip, NONE, 0, -1
+    pressed, delay, held = buttons & 255, buttons >> 8, e.held
     saved[index] = machines[index]
     frames = e.frame_count
     for count in range(skip):
         draw = count >= skip - 2
-        game.step(m, c, words[count & 1], pixels[count & 1], frame, buttons, draw, rules.one_level)
+        now = held if count < delay else pressed
+        game.step(m, c, words[count & 1], pixels[count & 1], frame, now, draw, rules.one_level)
         reason = _count(e, frame, m.ram, rules.one_level)
         if reason == NONE and rules.life_loss_ends_episode and e.deaths:
             reason, lives = TIMED_OUT if e.time_ups else LIFE_LOST, game.lives(m.ram)
@@ -161,7 +180,10 @@ def decide(
     if count < skip - 1:  # it ended early, unforeseen: play it again, to draw the last two frames
         machines[index] = saved[index]
         for i in range(count + 1):
-            game.step(m, c, words[i & 1], pixels[i & 1], frame, buttons, i >= count - 1, rules.one_level)
+            now = held if i < delay else pressed
+            game.step(m, c, words[i & 1], pixels[i & 1], frame, now, i >= count - 1, rules.one_level)
+    if delay <= count:
+        e.held = pressed
     if reason != NONE:
         _report(e, frame, facts)
     else:

@@ -1,6 +1,6 @@
 """The transforms between the console and the agent, one a class, grouped by what they transform."""
 
-from mario_env.wrappers.actions import JoypadAction, NoopStart, button_combinations
+from mario_env.wrappers.actions import ActionDelay, JoypadAction, NoopStart, StickyActions, button_combinations
 from mario_env.wrappers.facts import MemoryFacts
 from mario_env.wrappers.observation import CropStatusBar, FrameSkip, Grayscale
 from mario_env.wrappers.record import EpisodeRecorder
@@ -9,6 +9,7 @@ from mario_env.wrappers.termination import LifeLossTermination, StallTruncation
 
 __all__ = [
     "REWARD_COMPONENTS",
+    "ActionDelay",
     "CropStatusBar",
     "EpisodeRecorder",
     "FrameSkip",
@@ -19,5 +20,6 @@ __all__ = [
     "MemoryReward",
     "NoopStart",
     "StallTruncation",
+    "StickyActions",
     "button_combinations",
 ]

@@ -18,11 +18,13 @@ class MemoryFacts(gymnasium.Wrapper[Screen, Any, Screen, Any]):
     Facts: see :func:`mario_env.memory.read_facts`. Counts since the reset:
 
     - frame_count: frames played.
-    - progress: pixels *moved* beyond the furthest x of the level so far, summed over levels. Positions that were not moved to
-      do not count: behind a pipe the x may be a thousand pixels on (1-1), in a bonus room or behind the pipe of 1-2 it starts
-      again near 0, the mazes of 4-4, 7-4 and 8-4 put the player four pages back, and a lost life back to the start or half of
-      the level. The furthest x stays the level's, whatever room it was in, so that nothing is paid for twice.
-    - distance: pixels from the start of a level to its furthest x, summed over levels; jumps of position count here.
+    - progress: pixels *moved* beyond the furthest x so far of the area that the player is in, summed over areas. An area is
+      what has an x axis of its own: a level, each of its bonus rooms, the water of 8-4 (:func:`mario_env.memory.area`).
+      Positions that were not moved to do not count: behind a pipe the x may be a thousand pixels on (1-1), the mazes of 4-4,
+      7-4 and 8-4 put the player four pages back, and a lost life back to the start or half of the level. The furthest x of an
+      area is kept when the player leaves it, so that nothing is paid for twice.
+    - distance: pixels from where an area was entered first to its furthest x, summed over areas; jumps of position within an
+      area count here.
     - deaths, time_ups: lives lost, and how many of them because the clock ran out.
     - levels_completed: levels left for a later one (by flag, axe, or a warp pipe, which counts once however many worlds it
       skips), and 8-4 by its axe.
@@ -44,7 +46,7 @@ class MemoryFacts(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         screen, info = self.env.reset(seed=seed, options=options)
         memory = self._console.memory
         self._frame_count = self._progress = self._deaths = self._time_ups = self._completed = 0
-        self._furthest: dict[int, tuple[int, int]] = {}  # by level: x at its start, furthest x
+        self._furthest: dict[tuple[int, int], tuple[int, int]] = {}  # by level and area: x where it was entered, furthest x
         self._arrive(memory)
         return screen, {**info, **ram.read_facts(memory), **self._counts()}
 
@@ -76,17 +78,17 @@ class MemoryFacts(gymnasium.Wrapper[Screen, Any, Screen, Any]):
 
     def _move(self, frame: bytes) -> None:
         """Count what was moved during the frame itself."""
-        x, level = ram.x_position(frame), ram.level(frame)
-        start, furthest = self._furthest.get(level, (x, x))
-        if level == self._level and abs(x - self._x) <= _FASTEST:
+        x, place = ram.x_position(frame), (ram.level(frame), ram.area(frame))
+        start, furthest = self._furthest.get(place, (x, x))
+        if place == self._place and abs(x - self._x) <= _FASTEST:
             self._progress += max(0, x - furthest)
-        self._furthest[level] = start, max(furthest, x)
+        self._furthest[place] = start, max(furthest, x)
 
     def _arrive(self, memory: bytes) -> None:
         """Note where the player is after what was skipped behind the frame."""
-        self._x, self._level = ram.x_position(memory), ram.level(memory)
-        start, furthest = self._furthest.get(self._level, (self._x, self._x))
-        self._furthest[self._level] = start, max(furthest, self._x)
+        self._x, self._place = ram.x_position(memory), (ram.level(memory), ram.area(memory))
+        start, furthest = self._furthest.get(self._place, (self._x, self._x))
+        self._furthest[self._place] = start, max(furthest, self._x)
 
     def _end_reason(self, frame: bytes, memory: bytes) -> str | None:
         if ram.is_dying(frame):
@@ -96,7 +98,7 @@ class MemoryFacts(gymnasium.Wrapper[Screen, Any, Screen, Any]):
                 return "timed_out" if ram.is_time_up(frame) else "died"
             return "game_over" if ram.is_game_over(memory) else None
         done = ram.is_flag_reached(frame) if self._one_level else ram.is_last_princess_saved(frame)
-        if done or ram.level(memory) > self._level:
+        if done or ram.level(memory) > self._place[0]:
             self._completed += 1
             return "completed" if done or self._one_level else None
         return None

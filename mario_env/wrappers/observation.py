@@ -15,6 +15,17 @@ __all__ = ["CropStatusBar", "FrameSkip", "Grayscale"]
 STATUS_BAR_ROWS = 32
 
 
+# Functions with a name, not lambdas: an environment can be pickled.
+
+
+def _luma(screen: Screen) -> Screen:
+    return cv2.cvtColor(screen, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+
+
+def _below_status_bar(screen: Screen) -> Screen:
+    return screen[STATUS_BAR_ROWS:]
+
+
 class FrameSkip(MaxAndSkipObservation):
     """Repeats an action for `skip` frames and shows the maximum of the last two (Mnih et al. 2015), since the NES, like the
     Atari, draws some objects on every other frame only.
@@ -53,7 +64,7 @@ class Grayscale(TransformObservation[Screen, Any, Screen]):
         shape = env.observation_space.shape
         if shape is None or len(shape) != 3 or shape[-1] != 3:
             raise ValueError(f"Grayscale needs pictures of shape (height, width, 3), not {shape}")
-        super().__init__(env, lambda screen: cv2.cvtColor(screen, cv2.COLOR_RGB2GRAY), Box(0, 255, shape[:2], np.uint8))
+        super().__init__(env, _luma, Box(0, 255, shape[:2], np.uint8))
 
 
 class CropStatusBar(TransformObservation[Screen, Any, Screen]):
@@ -64,4 +75,4 @@ class CropStatusBar(TransformObservation[Screen, Any, Screen]):
         if shape is None or len(shape) < 2 or shape[0] <= STATUS_BAR_ROWS:
             raise ValueError(f"CropStatusBar needs pictures higher than {STATUS_BAR_ROWS} rows, not of shape {shape}")
         space = Box(0, 255, (shape[0] - STATUS_BAR_ROWS, *shape[1:]), np.uint8)
-        super().__init__(env, lambda screen: screen[STATUS_BAR_ROWS:], space)
+        super().__init__(env, _below_status_bar, space)

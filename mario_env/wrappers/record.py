@@ -22,15 +22,15 @@ class EpisodeRecorder(gymnasium.Wrapper[Screen, Any, Screen, Any]):
     seconds `t` that stable-baselines3 reads for its statistics.
 
     Args:
-        env: has :class:`~mario_env.wrappers.reward.MemoryReward` below. What changes actions belongs above this wrapper, so
-            that the actions recorded are those executed.
+        env: has :class:`~mario_env.wrappers.reward.MemoryReward` and :class:`~mario_env.wrappers.actions.ActionDelay` below.
+            What changes actions or delays them belongs above this wrapper, so that what is recorded is what was executed.
     """
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:
         """Start a new record."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._start = EpisodeStart(noop_frames=info["noop_frames"])
-        self._actions = bytearray()
+        self._actions, self._delays = bytearray(), bytearray()
         self._components = dict.fromkeys(REWARD_COMPONENTS, 0.0)
         self._frames = 0
         self._started = time.perf_counter()
@@ -40,6 +40,7 @@ class EpisodeRecorder(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         """Record one decision."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._actions.append(int(action))
+        self._delays.append(info["action_delay"])
         for name, value in info["reward_components"].items():
             self._components[name] += value
         info["frames"] = info["frame_count"] - self._frames
@@ -65,4 +66,5 @@ class EpisodeRecorder(gymnasium.Wrapper[Screen, Any, Screen, Any]):
             reward_components=dict(self._components),
             start=self._start,
             actions=bytes(self._actions),
+            delays=bytes(self._delays) if any(self._delays) else b"",
         )

@@ -15,7 +15,7 @@ REWARD_COMPONENTS: Final = ("progress", "clock", "score", "death", "completion")
 class MemoryReward(gymnasium.Wrapper[Screen, Any, Screen, Any]):
     """Replaces the reward by the weighted and scaled sum of what happened since the last decision:
 
-    - progress: pixels moved beyond the level's furthest x, at most `progress_limit` a decision.
+    - progress: pixels moved beyond the area's furthest x, at most `progress_limit` a decision.
     - clock: minus the units of the game's clock that ran down; nothing when it was set anew (a life lost, a new level).
     - score: points.
     - death: lives lost.

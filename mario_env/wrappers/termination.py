@@ -36,7 +36,7 @@ class LifeLossTermination(gymnasium.Wrapper[Screen, Any, Screen, Any]):
 
 
 class StallTruncation(gymnasium.Wrapper[Screen, Any, Screen, Any]):
-    """Truncates ("stalled") after so many decisions in which neither the level's furthest x grew nor a level was completed.
+    """Truncates ("stalled") after so many decisions in which neither an area's furthest x grew nor a level was completed.
 
     Args:
         env: has :class:`~mario_env.wrappers.facts.MemoryFacts` below.

@@ -209,19 +209,20 @@ def test_protocols_fix_their_own_randomness() -> None:
     evaluate = EvaluateConfig()
     chosen = {protocol: protocol_environment(trained_with, protocol, evaluate) for protocol in PROTOCOLS}
 
-    assert {protocol: (env.sticky_actions, env.noop_frames) for protocol, env in chosen.items()} == {
-        "greedy": (0.0, 0),
-        "stochastic": (0.0, 0),
-        "sticky": (0.25, 0),
-        "noop": (0.0, 30),
-        "random": (0.0, 0),
+    assert {protocol: (env.sticky_actions, env.sticky_decisions, env.noop_frames) for protocol, env in chosen.items()} == {
+        "greedy": (0.0, 0.0, 0),
+        "stochastic": (0.0, 0.0, 0),
+        "sticky": (0.25, 0.0, 0),
+        "noop": (0.0, 0.0, 30),
+        "random": (0.0, 0.0, 0),
+        "sticky_decisions": (0.0, 0.25, 0),
     }
 
 
 def test_seeds_of_evaluations_are_their_own() -> None:
     seeds = {evaluation_seed(seed, protocol) for seed in range(50) for protocol in PROTOCOLS}
 
-    assert len(seeds) == 250
+    assert len(seeds) == 50 * len(PROTOCOLS)
     assert all(1_000 < seed < 2**128 for seed in seeds)
 
 

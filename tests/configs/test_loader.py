@@ -1,6 +1,7 @@
 """A configuration is right, or is refused before any work with a message that says where and what."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,3 +184,30 @@ def test_a_configuration_cannot_be_changed() -> None:
 @pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("2.5e-4", 2.5e-4), ("1_000", 1000), ("null", None), ("a", "a")])
 def test_values_are_what_a_person_means(text: str, value: object) -> None:
     assert parse_value(text, "--set") == value
+
+
+def _as_an_earlier_version_stored_it(preset: str) -> dict[str, Any]:
+    values = to_dict(load(preset))
+    del values["environment"]["sticky_decisions"]
+    return values
+
+
+def test_sticky_actions_of_an_earlier_version_are_the_rule_they_were() -> None:
+    values = _as_an_earlier_version_stored_it("ppo-sticky")
+    config = from_dict(values, "stored")
+    assert (config.environment.sticky_actions, config.environment.sticky_decisions) == (0.0, 0.25)
+    assert config.train.validation is not None
+    assert config.train.validation.protocol == "sticky_decisions"
+    assert from_dict(to_dict(config), "stored again") == config
+
+
+def test_what_is_stored_now_means_what_it_says() -> None:
+    config = load("ppo-sticky")
+    assert (config.environment.sticky_actions, config.environment.sticky_decisions) == (0.25, 0.0)
+    assert from_dict(to_dict(config), "stored") == config
+    assert from_dict(_as_an_earlier_version_stored_it("ppo"), "stored") == load("ppo")
+
+
+def test_two_rules_of_stickiness_at_once_are_refused() -> None:
+    with pytest.raises(ConfigError, match="sticky_actions and sticky_decisions are two rules for the same thing"):
+        load("ppo-sticky", ["environment.sticky_decisions=0.25"])

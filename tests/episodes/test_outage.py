@@ -1,5 +1,6 @@
 """Postgres is stopped and started under a writer: no row is lost, none comes twice, and nobody waits for it."""
 
+import json
 import logging
 import pickle
 import subprocess
@@ -19,6 +20,7 @@ from episodes import (
     EpisodeStore,
     EpisodeWriter,
     ExperimentRecord,
+    RowError,
     StoreError,
     StoreUnavailableError,
     pending,
@@ -209,5 +211,18 @@ def test_whatever_an_episode_holds_comes_back_as_it_was(row: MakeRow) -> None:
         "timestamp": datetime(1999, 12, 31, 23, 59, 59, 1, UTC),
     }
     for actions in (None, b"", bytes(range(256))):
-        episode = pending.convert(row(2**40, 3, **values), {"a": [1.5, None, "ü"]}, actions)
-        assert pending.decode(pending.encode(episode)) == episode
+        for delays in (None, actions):
+            episode = pending.convert(row(2**40, 3, **values), {"a": [1.5, None, "ü"]}, actions, delays)
+            assert pending.decode(pending.encode(episode)) == episode
+
+
+def test_an_episode_that_an_earlier_version_left_in_the_spool_has_no_delays(row: MakeRow) -> None:
+    entry = json.loads(pending.encode(pending.convert(row(1, 0), {"noop_frames": 0}, b"\x01\x02")))
+    del entry["delays"]
+    episode = pending.decode(json.dumps(entry).encode())
+    assert (episode.actions, episode.delays) == (b"\x01\x02", None)
+
+
+def test_other_than_as_many_delays_as_actions_are_refused(row: MakeRow) -> None:
+    with pytest.raises(RowError, match="an episode of 3 actions has 2 delays: there must be as many"):
+        pending.convert(row(1, 0), {"noop_frames": 0}, bytes(3), bytes(2))

@@ -76,12 +76,16 @@ def test_an_episode_comes_back_with_all_it_takes_to_play_it_again(
     store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
 ) -> None:
     actions = np.random.default_rng(0).integers(0, 7, 30_000, dtype=np.uint8).tobytes()
+    delays = np.random.default_rng(1).integers(0, 5, 30_000, dtype=np.uint8).tobytes()
     given = row(experiment, reward=np.float64(0.1) + 0.2, level_completed=np.True_)
     with store.writer(spool, "run 1") as writer:
-        writer.put(given, {"noop_frames": np.int64(3)}, actions)
-    found = store.episode(int(store.episodes(experiment).id.iloc[0]))
+        writer.put(given, {"noop_frames": np.int64(3)}, actions, delays)
+        writer.put(row(experiment, 1), {"noop_frames": 0}, actions, b"")
+    first, second = (int(number) for number in store.episodes(experiment).id)
+    found = store.episode(first)
     assert found.row == replace(given, level_completed=True)
-    assert (found.start, found.actions) == ({"noop_frames": 3}, actions)
+    assert (found.start, found.actions, found.delays) == ({"noop_frames": 3}, actions, delays)
+    assert (store.episode(second).actions, store.episode(second).delays) == (actions, b"")
     assert found.experiment.id == experiment
     assert found.experiment.record.config["environment"]["game"] == "level"
 

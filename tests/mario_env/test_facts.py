@@ -1,6 +1,7 @@
 """What is counted, and how an episode ends by itself. Events too rare to play are written into the console's RAM."""
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import gymnasium
@@ -9,6 +10,7 @@ import pytest
 from configs.levels import FINISH_X
 from configs.schema import EnvironmentConfig
 from mario_env import make
+from mario_env.memory import area
 
 RUN, RUN_JUMP, IDLE = 3, 4, 0
 
@@ -55,17 +57,71 @@ def test_reaching_the_axe_completes_a_castle(finish: Callable[[str], bytes], con
 def test_a_change_of_area_is_not_paid_for(finish: Callable[[str], bytes], configure: Configure) -> None:
     env = make(configure(world=1, stage=2))
     env.reset()
-    jumped, before = 0, 40
+    left, entered, before = 0, 0, 40
     for action in finish("1-2"):
         *_, info = env.step(action)
         if abs(info["x_pos"] - before) > 40:
-            jumped = info["x_pos"] - before
+            left, entered = before, info["x_pos"]
             assert info["reward_components"]["progress"] < 3
         before = info["x_pos"]
-    assert jumped > 0, "behind the pipe at the end of 1-2 the position is another"
+    assert entered - left > 40, "behind the pipe at the end of 1-2 the position is another"
     _assert_completed(info, 1, 2, pole=3152)
-    assert info["distance"] == info["x_pos"] - 40
-    assert info["progress"] <= info["distance"] - jumped + 40
+    # what was walked before the pipe, and from behind it on
+    assert info["distance"] == pytest.approx(left - 40 + info["x_pos"] - entered, abs=24)
+    assert info["progress"] == info["distance"]
+
+
+def _followed(env: gymnasium.Env[Any, Any], actions: bytes) -> list[tuple[int, dict[str, Any]]]:
+    """The area at each decision, and the info."""
+    env.reset()
+    seen = []
+    for action in actions:
+        *_, info = env.step(action)
+        seen.append((area(env.unwrapped.memory), info))  # type: ignore[attr-defined]
+    env.close()
+    return seen
+
+
+BONUS_ROOM, WATER, GROUND_OF_1_1, CASTLE_OF_8_4 = 2 * 32 + 2, 0 * 32 + 2, 1 * 32 + 5, 3 * 32 + 5
+
+
+def test_a_bonus_room_is_walked_through_once(finish: Callable[[str], bytes], configure: Configure) -> None:
+    seen = _followed(make(configure(actions="complex", stall_after=None)), finish("1-1 pipe"))
+    assert [place for place, _ in groupby(place for place, _ in seen)] == [GROUND_OF_1_1, BONUS_ROOM, GROUND_OF_1_1]
+    outside = [info for place, info in seen if place == GROUND_OF_1_1]
+    inside = [info for place, info in seen if place == BONUS_ROOM]
+    before = next(info for place, info in reversed(seen[: seen.index((BONUS_ROOM, inside[0]))]) if place == GROUND_OF_1_1)
+    assert inside[0]["x_pos"] < 40
+    assert 0 <= inside[0]["progress"] - before["progress"] < 4, "the way through the pipe is not paid for"
+    assert inside[-1]["progress"] - inside[0]["progress"] == max(info["x_pos"] for info in inside) - inside[0]["x_pos"] > 150
+    # Behind the second pipe he is a thousand pixels on: not paid for, but it is how far he has got in the level.
+    after = outside[-1]
+    assert 0 <= after["progress"] - inside[-1]["progress"] < 4
+    assert 2576 + 150 < after["distance"] - (after["x_pos"] - 2616) < 2576 + 200
+
+
+def test_the_pointer_to_the_next_area_is_not_the_present_one(finish: Callable[[str], bytes], configure: Configure) -> None:
+    env = make(configure(world=1, stage=2, stall_after=None))
+    env.reset()
+    pointers, areas = set(), set()
+    for action in finish("1-2")[:290]:
+        env.step(action)
+        memory = env.unwrapped.memory  # type: ignore[attr-defined]
+        pointers.add(memory[0x0750] & 0x7F)
+        areas.add(area(memory))
+    assert (len(pointers), len(areas)) == (3, 1)
+
+
+def test_swimming_in_8_4_is_progress(finish: Callable[[str], bytes], configure: Configure) -> None:
+    plain = configure(world=8, stage=4, actions="complex", stall_after=100)
+    seen = _followed(make(plain), finish("8-4"))
+    assert [place for place, _ in groupby(place for place, _ in seen)] == [CASTLE_OF_8_4, WATER, CASTLE_OF_8_4]
+    water = [info for place, info in seen if place == WATER]
+    assert len(water) > 150
+    assert water[-1]["progress"] - water[0]["progress"] > 750
+    assert water[-1]["distance"] - water[0]["distance"] == water[-1]["progress"] - water[0]["progress"]
+    assert sum(info["reward_components"]["progress"] for info in water) > 70
+    assert seen[-1][1]["end_reason"] == "completed", "and not stalled in the water"
 
 
 def _assert_completed(info: dict[str, Any], world: int, stage: int, pole: int | None = None) -> None:

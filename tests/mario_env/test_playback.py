@@ -33,6 +33,7 @@ def _episode(config: EnvironmentConfig, seed: int, weights: list[float]) -> tupl
         (EnvironmentConfig(frame_skip=1, max_steps=400, noop_frames=30), 2),
         (EnvironmentConfig(sticky_actions=0.25, noop_frames=60, world=3, stage=1, max_steps=150), 3),
         (EnvironmentConfig(game="full", stall_after=60, max_steps=250), 4),
+        (EnvironmentConfig(sticky_decisions=0.25, max_steps=150), 3),
         (EnvironmentConfig(game="full", life_loss_ends_episode=True, sticky_actions=0.25, max_steps=250, frame_skip=3), 5),
         (EnvironmentConfig(actions=[["left"], ["right", "B"]], stall_after=5, crop_status_bar=True), 6),
     ],
@@ -41,7 +42,7 @@ def test_playing_back_gives_the_same_episode(config: EnvironmentConfig, seed: in
     weights = [0.05, 0.1, 0.15, 0.25, 0.35, 0.05, 0.05] if config.actions == "simple" else [0.5, 0.5]
     summary, last_screen = _episode(config, seed, weights)
     count, rewards = 0, [0.0]
-    for frame in play_back(config, summary.start, summary.actions):
+    for frame in play_back(config, summary.start, summary.actions, summary.delays):
         assert (frame.screen.shape, frame.screen.dtype) == ((240, 256, 3), np.uint8)
         rewards.append(frame.reward)
         count += 1

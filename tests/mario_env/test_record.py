@@ -73,7 +73,7 @@ def test_every_value_is_pythons_own(episode_of_1_1: list[tuple[float, dict[str, 
 
 
 def test_the_actions_recorded_are_those_executed_not_those_asked_for() -> None:
-    env = make(EnvironmentConfig(sticky_actions=0.5, max_steps=60), seed=1)
+    env = make(EnvironmentConfig(sticky_decisions=0.5, max_steps=60), seed=1)
     env.reset()
     asked = bytes(range(7)) * 9
     done, count = False, 0

@@ -50,6 +50,14 @@ def test_a_level_is_finished(level: str, start: Start, finish: Callable[[str], b
     assert last["episode_summary"].level_completed
 
 
+@pytest.mark.parametrize("level", ["2-1 pipe", "5-2 pipe", "8-1 pipe", "8-4 pipe"])
+def test_progress_and_stall_are_counted_by_area(level: str, start: Start, finish: Callable[[str], bytes]) -> None:
+    both = start(level, stall_after=60)
+    infos = both.play([*finish(level), *[IDLE] * 80])
+    assert infos[-1]["end_reason"] in ("stalled", "died")
+    assert infos[-1]["distance"] >= infos[-1]["progress"] > 400
+
+
 @pytest.mark.parametrize("level", ["1-1 pipe", "1-2 pipe", "3-1 hit"])
 def test_pipes_and_hits(level: str, start: Start, finish: Callable[[str], bytes]) -> None:
     infos = start(level).play([*finish(level), *[IDLE] * 20])
