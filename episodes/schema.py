@@ -140,7 +140,7 @@ class StoredActions:
     start: Annotated[dict[str, Any], Fact(JSON, "where the episode started")]
     decisions: Annotated[int, Fact(INTEGER, "number of actions", minimum=0, enforced=True)]
     actions: Annotated[bytes, Fact(LargeBinary(), "one byte a decision, compressed by zlib")]
-    delays: Annotated[bytes | None, Fact(LargeBinary(), _DELAYS, revision=4)] = None
+    delays: Annotated[bytes | None, Fact(LargeBinary(), _DELAYS)] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,6 @@ from configs import PROJECT
 from episodes import (
     EpisodeRow,
     EpisodeStore,
-    ExperimentRecord,
     RevisionError,
     StoreError,
     address,
@@ -242,25 +241,17 @@ def test_the_embedded_database_goes_on_by_itself(short_home: Path) -> None:
         assert store.find_experiment("twice-older-2") == 2
 
 
-def test_experiments_of_before_have_their_first_attempt(
-    lone_store: EpisodeStore, record: Callable[..., ExperimentRecord], tmp_path: Path
-) -> None:
-    given = record(name="older", git_commit="abc", mlflow_run_id="r", packages={"torch": "2.13.0"})
-    experiment = lone_store.create_experiment(given)
-    with lone_store.transaction("going back") as connection:
-        connection.execute(text("DROP TABLE attempts"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
-    upgrade_database(lone_store.url, tmp_path)
-    with EpisodeStore.open(lone_store.url, tmp_path) as store:
-        (first,) = attempts(store, experiment)
-        assert (first.attempt, first.started, first.git_commit, first.packages) == (
-            1,
-            given.started,
-            "abc",
-            {"torch": "2.13.0"},
-        )
-        assert (first.mlflow_run_id, first.code) == ("r", {})
-        origin = {"started": given.started, "code": {"agents": "1"}, "python_version": "3", "device": "cpu", "host": "h"}
-        second = record_attempt(store, experiment, origin)
+def test_revision_3_gives_each_earlier_experiment_its_first_attempt(database: URL, tmp_path: Path) -> None:
+    (dump,) = (path for path in RELEASED if path.stem == "revision_0002")
+    load(dump, database)
+    url = database.render_as_string(hide_password=False)
+    upgrade_database(url, tmp_path)
+    with EpisodeStore.open(url, tmp_path) as store:
+        record = store.experiment(1).record
+        (first,) = attempts(store, 1)
+        assert (first.attempt, first.started, first.git_commit) == (1, record.started, record.git_commit)
+        assert (first.packages, first.mlflow_run_id, first.code) == (record.packages, record.mlflow_run_id, {})
+        origin = {"started": record.started, "code": {"agents": "1"}, "python_version": "3", "device": "cpu", "host": "h"}
+        second = record_attempt(store, 1, origin)
         assert second.attempt == 2
-        assert attempts(store, experiment) == [first, second]
+        assert attempts(store, 1) == [first, second]
