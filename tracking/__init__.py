@@ -5,7 +5,7 @@ MLflow takes seconds to import; it is imported by the first call that needs it, 
 
 from tracking.delivery import DeliveryReport
 from tracking.errors import ModelNotFoundError, RunNotFoundError, TrackingError
-from tracking.location import mask, resolve_tracking_uri
+from tracking.location import resolve_tracking_uri
 from tracking.models import ModelVersion
 from tracking.references import registered_names, resolve_model
 from tracking.run import TrackedRun
@@ -21,7 +21,6 @@ __all__ = [
     "TrackedRun",
     "TrackingError",
     "end_process_group",
-    "mask",
     "registered_names",
     "resolve_model",
     "resolve_tracking_uri",

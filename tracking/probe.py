@@ -3,9 +3,10 @@
 import time
 from pathlib import Path
 
+from configs.masking import mask_url
 from tracking.client import connect, experiment_id, speaking_errors
 from tracking.errors import TrackingError
-from tracking.location import mask, normalise
+from tracking.location import normalise
 
 _EXPERIMENT = "smoke-test"
 
@@ -32,5 +33,5 @@ def check_writable(uri: str, home: Path) -> str:
             client.set_terminated(run.info.run_id)
             client.delete_run(run.info.run_id)
     if read != value:
-        raise TrackingError(f"MLflow at {mask(uri)} was given {value!r} and returned {read!r}")
-    return mask(uri)
+        raise TrackingError(f"MLflow at {mask_url(uri)} was given {value!r} and returned {read!r}")
+    return mask_url(uri)
