@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import ConfigError
+from configs.masking import mask_url
 
 LOGGERS = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "spool", "tasks", "tracking")
 """The project's packages, each a logger."""
@@ -20,7 +21,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 _LEAST_ROOM = 1 << 20  # bytes: with less, no server of ours starts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Settings:
     """Places and servers.
 
@@ -33,6 +34,10 @@ class Settings:
     home: Path
     database_url: str | None
     tracking_uri: str | None
+
+    def __repr__(self) -> str:
+        database, tracking = (url and mask_url(url) for url in (self.database_url, self.tracking_uri))
+        return f"Settings(home={self.home!r}, database_url={database!r}, tracking_uri={tracking!r})"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":

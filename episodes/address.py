@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import quote, quote_plus
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from configs.masking import mask_url, without_secrets_of
 from episodes.errors import StoreError, StoreUnavailableError
 
 DRIVER: Final = "postgresql+psycopg2"
@@ -51,8 +51,8 @@ def parse(text: str) -> URL:
     url = _read(text.strip())
     if url is None:
         raise StoreError(
-            f"DATABASE_URL cannot be read as a database URL. Write {_EXAMPLE}; in user and password write the characters "
-            "@ : / ? # % as %40 %3A %2F %3F %23 %25."
+            f"DATABASE_URL cannot be read as a database URL. Write {_EXAMPLE}; in user, password and options write the "
+            "characters @ : / ? # % as %40 %3A %2F %3F %23 %25."
         )
     if url.get_backend_name() not in ("postgres", "postgresql"):
         raise StoreError(f"DATABASE_URL is for {url.get_backend_name()!r}; the episode store needs Postgres: {_EXAMPLE}")
@@ -67,6 +67,9 @@ def parse(text: str) -> URL:
 
 
 def _read(text: str) -> URL | None:
+    # SQLAlchemy ends the password at the first @, and would take the rest of one that has an @ for the host.
+    if text.count("@") > 1:
+        return None
     try:
         return make_url(text)
     except (ArgumentError, ValueError):
@@ -75,10 +78,7 @@ def _read(text: str) -> URL | None:
 
 def masked(url: URL) -> str:
     """The URL with *** for every secret in it."""
-    for option in ("sslpassword", "passfile"):
-        if option in url.query:
-            url = url.update_query_dict({option: "***"})
-    return url.render_as_string(hide_password=True)
+    return mask_url(url.render_as_string(hide_password=False))
 
 
 def make_engine(url: URL, *, pool_size: int = 3) -> Engine:
@@ -129,11 +129,8 @@ def _state(error: DBAPIError) -> str | None:
 def describe(error: BaseException, url: URL) -> str:
     """The driver's own words on one line, without the password, and what to do about it."""
     original = getattr(error, "orig", None) or error
-    words = " ".join(str(original).split()) or type(original).__name__
-    if url.password:
-        password = str(url.password)
-        for spelling in {password, quote(password, safe=""), quote_plus(password)}:
-            words = words.replace(spelling, "***")
+    words = without_secrets_of(str(original), url.render_as_string(hide_password=False))
+    words = " ".join(words.split()) or type(original).__name__
     lowered = words.lower()
     advice = next((advice for sign, advice in _ADVICE if sign in lowered), None)
     if 'database "' in lowered and "does not exist" in lowered:

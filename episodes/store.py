@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +45,27 @@ class StoredEpisode:
     actions: bytes | None
     delays: bytes
     experiment: StoredExperiment
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Some episodes counted and added up.
+
+    Attributes:
+        episodes: how many.
+        reward_sum: of their rewards.
+        first, last: when the first and the last of them ended; None without any.
+    """
+
+    episodes: int
+    reward_sum: float
+    first: datetime | None
+    last: datetime | None
+
+    @property
+    def seconds(self) -> float:
+        """From the end of the first to that of the last."""
+        return (self.last - self.first).total_seconds() if self.first and self.last else 0.0
 
 
 class EpisodeStore:
@@ -298,9 +320,15 @@ class EpisodeStore:
 
     def count(self, experiment_id: int, phase: str | None = None, protocol: str | None = None) -> int:
         """How many episodes there are."""
-        query = select(func.count()).select_from(EPISODES).where(*_where(experiment_id, phase, protocol))
+        return self.totals(experiment_id, phase, protocol).episodes
+
+    def totals(self, experiment_id: int, phase: str | None = None, protocol: str | None = None) -> Totals:
+        """What Postgres counts and adds up, without sending the rows."""
+        rows = EPISODES.c
+        sums = func.count(), func.coalesce(func.sum(rows.reward), 0.0), func.min(rows.timestamp), func.max(rows.timestamp)
         with self.transaction("counting episodes") as connection:
-            return int(connection.execute(query).scalar_one())
+            found = connection.execute(select(*sums).where(*_where(experiment_id, phase, protocol))).one()
+        return Totals(int(found[0]), float(found[1]), found[2], found[3])
 
     def next_episode_indices(self, experiment_id: int, phase: str, protocol: str) -> dict[int, int]:
         """For each environment that has episodes: the index that its next one gets."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from configs import LOGGERS
-from tracking import mask
+from configs.masking import mask_urls
 
 # Packages behind which other systems are, and what a person calls them.
 _SYSTEMS = {
@@ -47,7 +47,7 @@ def message_of(error: BaseException, home: Path) -> str | None:
     system = _SYSTEMS.get(_package(type(leaf))) or _SYSTEMS.get(_raised_in(leaf) or "")
     # The first line only: SQLAlchemy's others are the statement and a link, Prefect's the request.
     first = next((line.strip() for line in str(leaf).splitlines() if line.strip()), "")
-    text = ": ".join(part for part in (system, type(leaf).__name__, mask(first)[:_LONGEST]) if part)
+    text = ": ".join(part for part in (system, type(leaf).__name__, mask_urls(first)[:_LONGEST]) if part)
     kept = _keep(error, home)
     return f"{text}\nthe traceback is in {kept}" if kept is not None else f"{text}\n(the traceback could not be written)"
 
@@ -119,7 +119,7 @@ def _raised_in(error: BaseException) -> str | None:
 
 def _keep(error: BaseException, home: Path) -> Path | None:
     """Write the traceback to this process's file, once; None if that is not possible."""
-    text = mask("".join(traceback.format_exception(error)))
+    text = mask_urls("".join(traceback.format_exception(error)))
     path = home / "logs" / f"faults-{_started:%Y%m%d-%H%M%S}-{os.getpid()}.log"
     # An error that passes through Prefect has a longer traceback each time: it is the same by its type and text.
     same = hash((path, type(error), str(error)))

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from agents.errors import DeviceLostError
 from configs import LOGGERS, Config, Settings, load
+from configs.masking import mask_url
 from flows import faults, new_process
 from flows.train_mario import first_line, run_arguments, train_mario
 from mario_env.console import check_rom
 from tasks.experiment import checked_name
-from tracking import mask
 
 console = Console()
 logger = logging.getLogger(__name__)
@@ -93,11 +93,11 @@ def _require_server() -> None:
         answer = httpx.get(f"{api.url.rstrip('/')}/health", timeout=_ANSWER_SECONDS, verify=not api.tls_insecure_skip_verify)
     except httpx.HTTPError as error:
         raise NoPrefectServerError(
-            f"the Prefect server {mask(api.url)} does not answer ({type(error).__name__}): {advice}"
+            f"the Prefect server {mask_url(api.url)} does not answer ({type(error).__name__}): {advice}"
         ) from None
     # What another server says to a path it does not know; a server with a login of its own may refuse, and is asked again.
     if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.NOT_IMPLEMENTED):
-        raise NoPrefectServerError(f"what answers at {mask(api.url)} is not a Prefect server: {advice}")
+        raise NoPrefectServerError(f"what answers at {mask_url(api.url)} is not a Prefect server: {advice}")
 
 
 def _show_our_lines() -> None:

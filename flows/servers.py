@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs import PROJECT, Settings
+from configs.masking import mask_url
 from flows import guarded_server, prefect_access
 from tracking import (
     RunningServer,
     TrackingError,
     attended,
     end_process_group,
-    mask,
     require_free,
     resolve_tracking_uri,
     wait_for_server,
@@ -72,7 +72,7 @@ def serve(settings: Settings, ports: Ports) -> None:
         worker = stack.enter_context(_process("worker", "prefect", _WORKER, client, logs, patience=30.0))
         prefect_access.announce(home, url)
         stack.callback(prefect_access.withdraw, home)
-        _announce(ports, mlflow.url if mlflow else mask(uri), home)
+        _announce(ports, mlflow.url if mlflow else mask_url(uri), home)
         _wait({"prefect": server, "worker": worker} | ({"mlflow": mlflow.process} if mlflow else {}), logs)
 
 

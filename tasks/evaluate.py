@@ -73,10 +73,10 @@ def play_protocols(
     with open_writer(experiment, store) as writer:
         # Looked at before any is played: Postgres may be away after that.
         for protocol in evaluate.protocols:
-            rows = store.episodes(experiment.id, phase="evaluate", protocol=protocol)
-            if len(rows) == episodes_to_play(protocol, evaluate):
-                counts[protocol] = (len(rows), float(rows["reward"].sum()))
-                logger.info("%-11s %d episodes were played before", protocol, len(rows))
+            found = store.totals(experiment.id, "evaluate", protocol)
+            if found.episodes == episodes_to_play(protocol, evaluate):
+                counts[protocol] = (found.episodes, found.reward_sum)
+                logger.info("%-11s %d episodes were played before", protocol, found.episodes)
         for protocol in evaluate.protocols:
             if protocol in counts:
                 continue

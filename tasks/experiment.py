@@ -177,5 +177,5 @@ def recorded(store: EpisodeStore, experiment_id: int, phase: str, protocol: str 
     """What Postgres holds of a phase before it is (again) begun: episodes and the sum of their rewards."""
     from agents import Recorded
 
-    rows = store.episodes(experiment_id, phase=phase, protocol=protocol)
-    return Recorded(len(rows), float(rows["reward"].sum()))
+    totals = store.totals(experiment_id, phase, protocol)
+    return Recorded(totals.episodes, totals.reward_sum)

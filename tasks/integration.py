@@ -74,14 +74,14 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
         finally:
             environments.close()
         run.log_metrics({"integration/episodes": result.episodes, "integration/reward_sum": result.reward_sum}, result.steps)
-        rows = store.episodes(experiment.id, phase="integration")
-    if len(rows) == before.episodes:
+        stored = store.count(experiment.id, "integration")
+    if stored == before.episodes:
         raise IntegrationError(
             f"no episode ended within {result.frames} frames (integration.max_frames is {limits.max_frames}): raise it, or let "
             "environment.stall_after or environment.max_steps end episodes"
         )
-    if len(rows) != result.episodes:
-        raise IntegrationError(f"{result.episodes} episodes ended and {len(rows)} rows are in Postgres")
+    if stored != result.episodes:
+        raise IntegrationError(f"{result.episodes} episodes ended and {stored} rows are in Postgres")
     logger.info("%d frames, %d episodes played and read back from Postgres", result.frames, result.episodes)
     details = {"steps": result.steps, "frames": result.frames, "episodes": result.episodes, "reward_sum": result.reward_sum}
     return phases.save(experiment.directory, PhaseRecord("integration", time.perf_counter() - started, details))

@@ -86,7 +86,6 @@ def _ended(experiment: Experiment) -> tuple[PhaseRecord, PhaseRecord]:
 def _origin(store: EpisodeStore, experiment: Experiment, trained: PhaseRecord) -> dict[str, Any]:
     """How the run came about, as JSON types."""
     record = store.experiment(experiment.id).record
-    ended = store.episodes(experiment.id, phase="train", protocol="training")["timestamp"]
     return {
         "experiment": record.name,
         "started": record.started.isoformat(timespec="seconds"),
@@ -102,7 +101,7 @@ def _origin(store: EpisodeStore, experiment: Experiment, trained: PhaseRecord) -
         "training_episodes": trained.details["episodes"],
         "training_seconds": trained.details["training_seconds"],
         # Longer than the training where it was interrupted: that counts from where it last went on.
-        "first_to_last_episode_seconds": (ended.max() - ended.min()).total_seconds() if len(ended) else 0.0,
+        "first_to_last_episode_seconds": store.totals(experiment.id, "train", "training").seconds,
         "device": record.device,
         **_machine(record),
         "python": record.python_version,

@@ -7,7 +7,7 @@ import configs  # noqa: F401 (before torch, which the metrics' writer loads: it 
 from tracking.attended import attended, end_with
 from tracking.delivery import DeliveryReport
 from tracking.errors import ModelNotFoundError, RunNotFoundError, TrackingError
-from tracking.location import mask, resolve_tracking_uri
+from tracking.location import resolve_tracking_uri
 from tracking.models import ModelVersion
 from tracking.references import registered_names, resolve_model
 from tracking.run import TrackedRun
@@ -25,7 +25,6 @@ __all__ = [
     "attended",
     "end_process_group",
     "end_with",
-    "mask",
     "registered_names",
     "require_free",
     "resolve_model",

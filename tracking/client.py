@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configs.masking import mask_url, without_secrets_of
 from tracking.delivery import THREAD_NAME
 from tracking.errors import TrackingError
-from tracking.location import artifact_root, mask, normalise, password, sqlite_path
+from tracking.location import artifact_root, normalise, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -80,15 +81,13 @@ def speaking_errors(uri: str, what: str) -> Iterator[None]:
         reason = without_password(str(error) or type(error).__name__, uri)
         hint = ""
         if "out-of-date database schema" in reason:
-            hint = f" (make a copy of the database, then run: python -m mlflow db upgrade {mask(uri)})"
-        raise TrackingError(f"MLflow at {mask(uri)}: {what}: {reason}{hint}") from None
+            hint = f" (make a copy of the database, then run: python -m mlflow db upgrade {mask_url(uri)})"
+        raise TrackingError(f"MLflow at {mask_url(uri)}: {what}: {reason}{hint}") from None
 
 
 def without_password(message: str, uri: str) -> str:
-    """The first lines of `message`, with the password of `uri` masked wherever it stands."""
-    message = mask(" ".join(message.split())[:500])
-    secret = password(uri)
-    return message.replace(secret, "***") if secret else message
+    """The first lines of `message`, with the secrets of `uri` masked wherever they stand."""
+    return " ".join(without_secrets_of(message, uri).split())[:500]
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str, home: Path | None = None) -> str:

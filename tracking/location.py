@@ -3,15 +3,14 @@
 import os
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from configs.masking import mask_url
 from tracking.errors import TrackingError
 
 DATABASE_FILE = "mlflow.db"
 ARTIFACT_FOLDER = "artifacts"
 
-# scheme://user:password@, scheme://token@; a password may hold an @ that somebody forgot to escape
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*)(?P<password>:[^\s/]*)?@", re.I)
 _SERVERS = ("http", "https")
 _DATABASES = ("sqlite", "postgresql+psycopg2", "mysql+pymysql", "mssql+pymssql")
 
@@ -45,8 +44,9 @@ def normalise(uri: str) -> str:
     scheme = urlsplit(uri).scheme
     if scheme not in (*_SERVERS, *_DATABASES):
         raise TrackingError(
-            f"the tracking URI {mask(uri)!r} (MLFLOW_TRACKING_URI) cannot be used: write http://HOST:PORT of an MLflow server, "
-            "sqlite:////FOLDER/mlflow.db or postgresql://USER:PASSWORD@HOST/DATABASE; unset it to use SQLite below .mario/"
+            f"the tracking URI {mask_url(uri)!r} (MLFLOW_TRACKING_URI) cannot be used: write http://HOST:PORT of an MLflow "
+            "server, sqlite:////FOLDER/mlflow.db or postgresql://USER:PASSWORD@HOST/DATABASE; unset it to use SQLite below "
+            ".mario/"
         )
     return uri
 
@@ -75,34 +75,15 @@ def artifact_root(uri: str, home: Path | None) -> Path | None:
     if database is not None:
         return database.parent / ARTIFACT_FOLDER
     if home is None:
-        raise TrackingError(f"{mask(uri)} keeps no artifacts: a folder for them is needed (home)")
+        raise TrackingError(f"{mask_url(uri)} keeps no artifacts: a folder for them is needed (home)")
     return home.absolute() / "mlflow" / ARTIFACT_FOLDER
-
-
-def mask(text: str) -> str:
-    """`text` with the password (or the token standing alone) of every URL in it replaced by ``***``."""
-
-    def replace(found: re.Match[str]) -> str:
-        user = f"{found['user']}:***" if found["password"] else "***"
-        return f"{found['scheme']}{user}@"
-
-    return _CREDENTIALS.sub(replace, text)
-
-
-def password(uri: str) -> str | None:
-    """The password in a URI, decoded, if it has one."""
-    try:
-        found = urlsplit(uri).password
-    except ValueError:
-        return None
-    return unquote(found) if found else None
 
 
 def run_url(uri: str, experiment_id: str, run_id: str) -> str:
     """Where a person sees the run: its page on the server, or how to open one on the local store."""
     page = f"/#/experiments/{experiment_id}/runs/{run_id}"
     if is_server(uri):
-        return mask(uri).rstrip("/") + page
+        return mask_url(uri).rstrip("/") + page
     return f"mario ui, then http://127.0.0.1:5000{page}"
 
 

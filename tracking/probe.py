@@ -12,9 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from configs.masking import mask_url
 from tracking.client import connect, experiment_id, speaking_errors, without_password
 from tracking.errors import TrackingError
-from tracking.location import mask, normalise
+from tracking.location import normalise
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,7 +46,7 @@ def check_writable(uri: str, home: Path, experiment: str) -> str:
         number = experiment_id(client, uri, experiment, home)
         _check_registry(client, uri, name)
         _check_artifacts(client.get_experiment(number).artifact_location, uri, name)
-    return mask(uri)
+    return mask_url(uri)
 
 
 def _check_registry(client: "MlflowClient", uri: str, name: str) -> None:
@@ -56,7 +57,7 @@ def _check_registry(client: "MlflowClient", uri: str, name: str) -> None:
         with _only_logged(uri, f"the registered model {name}"):
             client.delete_registered_model(name)
     if read != _CONTENT:
-        raise TrackingError(f"MLflow at {mask(uri)} was given {_CONTENT!r} and returned {read!r}")
+        raise TrackingError(f"MLflow at {mask_url(uri)} was given {_CONTENT!r} and returned {read!r}")
 
 
 def _check_artifacts(location: str, uri: str, name: str) -> None:
@@ -73,7 +74,7 @@ def _check_artifacts(location: str, uri: str, name: str) -> None:
             with _only_logged(uri, f"the artifact folder {name}"):
                 store.delete_artifacts(name)
     if sizes != [len(_CONTENT)]:
-        raise TrackingError(f"MLflow at {mask(uri)} was given an artifact of {len(_CONTENT)} bytes and lists {sizes}")
+        raise TrackingError(f"MLflow at {mask_url(uri)} was given an artifact of {len(_CONTENT)} bytes and lists {sizes}")
 
 
 @contextlib.contextmanager
@@ -82,4 +83,4 @@ def _only_logged(uri: str, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        logger.warning("MLflow at %s does not delete %s: %s", mask(uri), what, without_password(str(error), uri))
+        logger.warning("MLflow at %s does not delete %s: %s", mask_url(uri), what, without_password(str(error), uri))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from configs.masking import mask_urls
 from tracking.client import connect, speaking_errors
 from tracking.errors import ModelNotFoundError, TrackingError
-from tracking.location import mask, normalise
+from tracking.location import normalise
 from tracking.models import AGENT_ARTIFACT, SHA256_TAG, digest, logged_model_id
 
 if TYPE_CHECKING:
@@ -157,8 +158,8 @@ def _agent(folder: Path, reference: str) -> Path:
         description = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
         relative = description["flavors"]["python_function"]["artifacts"][AGENT_ARTIFACT]["path"]
     except (OSError, KeyError, TypeError, yaml.YAMLError):
-        raise ModelNotFoundError(f"{mask(reference)!r} is no agent of this project (looked into {folder})") from None
+        raise ModelNotFoundError(f"{mask_urls(reference)!r} is no agent of this project (looked into {folder})") from None
     agent = (folder / relative).resolve()
     if not agent.exists() or not agent.is_relative_to(folder.resolve()):
-        raise ModelNotFoundError(f"the files of {mask(reference)!r} are missing: {agent}")
+        raise ModelNotFoundError(f"the files of {mask_urls(reference)!r} are missing: {agent}")
     return Path(agent)

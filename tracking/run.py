@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
 
+from configs.masking import mask_url
 from tracking import models
 from tracking.client import connect, experiment_id, find_run, speaking_errors, without_password
 from tracking.delivery import Delivery, DeliveryReport, Entry, Lane, RefusedError, open_spools, waiting_entries
 from tracking.errors import RunNotFoundError, TrackingError
-from tracking.location import mask, normalise, run_url
+from tracking.location import normalise, run_url
 from tracking.models import ModelVersion
 from tracking.system_metrics import SystemMetrics
 from tracking.values import MAX_TAG, clean_name, finite, parameters, text, without_secrets
@@ -82,7 +83,7 @@ class TrackedRun:
         self.experiment_id: str = run.info.experiment_id
         self.url = run_url(uri, self.experiment_id, self.run_id)
         self.resumed = resumed
-        self._delivery = Delivery(self._send, spools=spools, server=f"MLflow at {mask(uri)}")
+        self._delivery = Delivery(self._send, spools=spools, server=f"MLflow at {mask_url(uri)}")
         self._system = SystemMetrics(self.log_metrics, self._last_steps) if system_metrics else None
 
     @classmethod
@@ -257,7 +258,7 @@ class TrackedRun:
     def metric(self, name: str) -> float | None:
         """The last value of a metric as MLflow has it, None if it has none. Sends the metrics that wait first."""
         if not self._delivery.flush(lanes=("metrics",)):
-            raise TrackingError(f"MLflow at {mask(self._uri)} does not take what is logged; the log says why")
+            raise TrackingError(f"MLflow at {mask_url(self._uri)} does not take what is logged; the log says why")
         with speaking_errors(self._uri, f"the metric {name!r} cannot be read"):
             value = self._client.get_run(self.run_id).data.metrics.get(clean_name(name))
         return None if value is None else float(value)
@@ -299,7 +300,7 @@ class TrackedRun:
         if self._report.waiting:
             logger.warning(
                 "MLflow at %s has not got all of run %s: %d entries wait on disk until the experiment is next started: %s",
-                mask(self._uri),
+                mask_url(self._uri),
                 self.run_id,
                 self._report.waiting,
                 self._report.reason,
@@ -361,7 +362,7 @@ def _continue(client: "MlflowClient", uri: str, run_id: str) -> "Run":
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-        raise RunNotFoundError(f"MLflow at {mask(uri)} has no run {run_id!r} to continue") from None
+        raise RunNotFoundError(f"MLflow at {mask_url(uri)} has no run {run_id!r} to continue") from None
     if run.info.lifecycle_stage == "deleted":
         raise RunNotFoundError(f"MLflow's run {run_id} was deleted: restore it, or start a new run")
     client.update_run(run_id, status="RUNNING")

@@ -12,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from configs.masking import mask_url
 from tracking.attended import attended
 from tracking.client import connect, environment
 from tracking.errors import TrackingError
-from tracking.location import artifact_root, is_server, mask, normalise
+from tracking.location import artifact_root, is_server, normalise
 
 LOOPBACK = "127.0.0.1"
 PORT = 5000
@@ -52,7 +53,7 @@ def server_command(uri: str, home: Path, *, port: int = PORT) -> ServerCommand:
     """
     uri = normalise(uri)
     if is_server(uri):
-        raise TrackingError(f"{mask(uri)} is an MLflow server already: open it in a browser")
+        raise TrackingError(f"{mask_url(uri)} is an MLflow server already: open it in a browser")
     root = artifact_root(uri, home)
     assert root is not None  # it is None for servers only
     port = port or free_port()
@@ -177,7 +178,7 @@ def wait_for_server(
         except OSError:
             pass
         time.sleep(0.2)
-    raise TrackingError(f"the {name} server at {mask(url)} did not answer within {timeout:.0f} s")
+    raise TrackingError(f"the {name} server at {mask_url(url)} did not answer within {timeout:.0f} s")
 
 
 def free_port() -> int:

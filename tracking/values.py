@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tracking.location import mask
+from configs.masking import mask_urls
 
 # mlflow.utils.validation of MLflow 3.17
 MAX_NAME = 250
@@ -64,7 +64,7 @@ def parameters(tree: Mapping[str, Any]) -> dict[str, str]:
 
 def text(value: object, limit: int) -> str:
     """`value` as text of at most `limit` characters; a longer one says that it was cut. Passwords in URLs are masked."""
-    whole = mask(value if isinstance(value, str) else _as_text(value))
+    whole = mask_urls(value if isinstance(value, str) else _as_text(value))
     return whole if len(whole) <= limit else whole[: limit - len(_CUT)] + _CUT
 
 
@@ -75,7 +75,7 @@ def without_secrets(value: Any, name: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [without_secrets(item, name) for item in value]
     if isinstance(value, str):
-        return "***" if value and _SECRET_NAME.search(name) else mask(value)
+        return "***" if value and _SECRET_NAME.search(name) else mask_urls(value)
     return value
 
 

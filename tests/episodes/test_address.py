@@ -22,7 +22,7 @@ def test_every_postgres_scheme_becomes_psycopg2(scheme: str) -> None:
 def test_a_password_behind_the_question_mark_is_found_and_masked() -> None:
     url = parse("postgresql://host/mario?user=me&password=s%40cret&sslpassword=other")
     assert (url.username, url.password) == ("me", "s@cret")
-    assert masked(url) == "postgresql+psycopg2://me:***@host/mario?sslpassword=%2A%2A%2A"
+    assert masked(url) == "postgresql+psycopg2://me:***@host/mario?sslpassword=***"
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 import configs
 from episodes import EpisodeRow, EpisodeStore, ExperimentLockedError, ExperimentRecord, RowError, StoreError
 from episodes.schema import EPISODES, EXPERIMENTS, PROTOCOLS
+from episodes.store import Totals
+from tasks.experiment import recorded
 
 MakeRow = Callable[..., EpisodeRow]
 
@@ -123,6 +126,33 @@ def test_episodes_are_selected_by_phase_and_protocol(store: EpisodeStore, experi
     assert store.next_episode_indices(experiment, "smoke", "training") == {}
     with pytest.raises(RowError, match=r"episodes\.phase cannot hold 'training'"):
         store.episodes(experiment, "training")
+
+
+def test_episodes_are_counted_and_added_up_by_the_database(
+    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
+) -> None:
+    with store.writer(spool, "run 1") as writer:
+        for index in range(50):
+            writer.put(row(experiment, index, reward=0.1 * index))
+        writer.put(row(experiment, 0, phase="evaluate", protocol="noop", reward=1000.0))
+    fetched: list[int] = []
+
+    def note(_connection: Any, cursor: Any, *_: Any) -> None:
+        fetched.append(cursor.rowcount)
+
+    event.listen(store.engine, "after_cursor_execute", note)
+    totals = store.totals(experiment, "train", "training")
+    counted = recorded(store, experiment, "train")
+    assert store.totals(experiment, "smoke") == Totals(0, 0.0, None, None)
+    assert store.count(experiment) == 51
+    assert max(fetched) == 1, "no rows are loaded to be counted"
+    frame = store.episodes(experiment, "train")
+    assert max(fetched) == 50
+    event.remove(store.engine, "after_cursor_execute", note)
+    assert totals.episodes == counted.episodes == len(frame)
+    assert totals.reward_sum == counted.reward_sum == pytest.approx(frame.reward.sum(), rel=1e-12)
+    assert (totals.first, totals.last) == (frame.timestamp.min(), frame.timestamp.max())
+    assert (totals.seconds, store.totals(experiment, "smoke").seconds) == (490.0, 0.0)
 
 
 def test_frames_have_every_column_and_pandas_own_types(store: EpisodeStore, experiment: int, row: MakeRow, spool: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tracking.errors import TrackingError
-from tracking.location import artifact_root, mask, password, resolve_tracking_uri, run_url
+from tracking.location import artifact_root, resolve_tracking_uri, run_url
 
 
 def test_default_is_sqlite_below_home(tmp_path: Path) -> None:
@@ -37,26 +37,6 @@ def test_what_mlflow_cannot_use_is_refused_with_advice(uri: str, tmp_path: Path)
     with pytest.raises(TrackingError, match="unset it to use SQLite") as caught:
         resolve_tracking_uri(uri, tmp_path)
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "masked"),
-    [
-        ("postgresql://mario:secret@host/db", "postgresql://mario:***@host/db"),
-        ("postgresql://mario:se@cret@host/db", "postgresql://mario:***@host/db"),
-        ("https://token@github.com/a/b", "https://***@github.com/a/b"),
-        ("see http://a:b@c and http://d:e@f.", "see http://a:***@c and http://d:***@f."),
-        ("http://127.0.0.1:5000/x@y", "http://127.0.0.1:5000/x@y"),
-        ("nobody@example.org", "nobody@example.org"),
-    ],
-)
-def test_mask(text: str, masked: str) -> None:
-    assert mask(text) == masked
-
-
-def test_password_is_decoded() -> None:
-    assert password("postgresql://u:p%40ss@h/d") == "p@ss"
-    assert password("sqlite:////a/b.db") is None
 
 
 def test_artifacts_never_go_to_the_working_folder(tmp_path: Path) -> None:
