@@ -2,6 +2,7 @@
 
 from episodes.embedded import psql_command, remove_embedded, stop_embedded
 from episodes.errors import ExperimentLockedError, RowError, StoreError, StoreUnavailableError
+from episodes.overview import ExperimentOverview
 from episodes.schema import EpisodeRow, ExperimentRecord
 from episodes.store import EpisodeStore, StoredEpisode, StoredExperiment
 from episodes.writer import EpisodeWriter
@@ -11,6 +12,7 @@ __all__ = [
     "EpisodeStore",
     "EpisodeWriter",
     "ExperimentLockedError",
+    "ExperimentOverview",
     "ExperimentRecord",
     "RowError",
     "StoreError",
