@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -35,6 +35,8 @@ Model = Annotated[str, typer.Argument(help="a name in models/, a path, a run's i
 Sha256 = Annotated[str | None, typer.Option("--sha256", help="of a model file from elsewhere, as its maker names it")]
 AnyFile = Annotated[bool, typer.Option("--trust", help="load a model file from elsewhere, whatever it is")]
 Name = Annotated[str | None, typer.Option("--as", help="its name there; default: the level or the preset")]
+
+Status = Literal["running", "gone", "completed", "failed", "interrupted"]
 
 _INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
 
@@ -195,6 +197,27 @@ def episodes(
         for row in latest.to_dict("records")
     ]
     print_table(rows, "latest episodes", console)
+
+
+@app.command()
+def experiments(
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="how many")] = 20,
+    status: Annotated[Status | None, typer.Option(help="only these; gone: recorded as running, but no process runs it")] = None,
+    preset: Annotated[str | None, typer.Option(help="of this preset only")] = None,
+    mark_crashed: Annotated[str | None, typer.Option(help="record that this one, whose process is gone, has failed")] = None,
+) -> None:
+    """The latest experiments: how they stand, and how far they are."""
+    from flows import experiments as listing
+
+    settings = Settings.from_environment()
+    if mark_crashed is not None:
+        listing.mark_crashed(mark_crashed, settings)
+        console.print(f"{mark_crashed} is recorded as failed; it can still be gone on with", soft_wrap=True)
+        return
+    rows = listing.list_experiments(settings, count, status, preset)
+    print_table(rows, "latest experiments", console)
+    if listing.any_gone(rows):
+        console.print("gone: nothing runs it any more. Its `mario run` command goes on; --mark-crashed NAME records the end.")
 
 
 @app.command()

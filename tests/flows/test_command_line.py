@@ -32,6 +32,7 @@ def test_help_names_every_command(mario: Any) -> None:
         "watch",
         "episodes",
         "check",
+        "experiments",
         "ui",
         "presets",
         "stop",

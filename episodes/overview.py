@@ -1,0 +1,83 @@
+"""How far each experiment is, counted by Postgres."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Integer, Select, and_, cast, column, exists, func, select, table, true
+
+from episodes.schema import EPISODES, EXPERIMENTS
+
+_LOCKS = table("pg_locks", column("locktype"), column("database"), column("classid"), column("objid"), column("objsubid"))
+_DATABASES = table("pg_database", column("oid"), column("datname"))
+
+
+@dataclass(frozen=True)
+class ExperimentOverview:
+    """One experiment and how far it is.
+
+    Attributes:
+        status: as recorded; a process that was killed leaves `running`.
+        held: whether a process holds the experiment's lock, so runs it.
+        steps: decisions up to the training's last episode.
+        total_steps: decisions that are to be trained.
+        played: episodes of the evaluation in which the agent acts at random by its own probabilities.
+        completed: those of them in which the level was completed.
+    """
+
+    id: int
+    name: str
+    preset: str
+    status: str
+    held: bool
+    started: datetime
+    steps: int
+    total_steps: int
+    played: int
+    completed: int
+
+
+def query(lock_class: int, count: int, status: str | None, preset: str | None, held: bool | None) -> Select[Any]:
+    """The newest `count` experiments that fit, newest first; what is None is not asked for.
+
+    Args:
+        lock_class: first number of the experiments' advisory locks; the second is the experiment's id.
+    """
+    name = EXPERIMENTS.c.config["name"].astext
+    is_held = exists().where(
+        _LOCKS.c.locktype == "advisory",
+        cast(_LOCKS.c.classid, BigInteger) == lock_class,
+        cast(_LOCKS.c.objid, BigInteger) == EXPERIMENTS.c.id,
+        # Two numbers, not one of 64 bits.
+        cast(_LOCKS.c.objsubid, Integer) == 2,
+        _LOCKS.c.database == select(_DATABASES.c.oid).where(_DATABASES.c.datname == func.current_database()).scalar_subquery(),
+    )
+    trained = and_(EPISODES.c.phase == "train", EPISODES.c.protocol == "training")
+    judged = and_(EPISODES.c.phase == "evaluate", EPISODES.c.protocol == "stochastic")
+    counts = (
+        select(
+            func.coalesce(func.max(EPISODES.c.global_step).filter(trained), 0).label("steps"),
+            func.count().filter(judged).label("played"),
+            func.count().filter(judged, EPISODES.c.level_completed).label("completed"),
+        )
+        .where(EPISODES.c.experiment_id == EXPERIMENTS.c.id)
+        .lateral("counts")
+    )
+    wanted = [] if status is None else [EXPERIMENTS.c.status == status]
+    wanted += [] if preset is None else [name == preset]
+    wanted += [] if held is None else [is_held if held else ~is_held]
+    newest = (
+        select(
+            EXPERIMENTS.c.id,
+            EXPERIMENTS.c.name,
+            name.label("preset"),
+            EXPERIMENTS.c.status,
+            is_held.label("held"),
+            EXPERIMENTS.c.started,
+            cast(EXPERIMENTS.c.config["train"]["total_steps"].astext, BigInteger).label("total_steps"),
+            *counts.c,
+        )
+        .select_from(EXPERIMENTS)
+        .join(counts, onclause=true())
+    )
+    return newest.where(*wanted).order_by(EXPERIMENTS.c.id.desc()).limit(count)

@@ -1,0 +1,69 @@
+"""`mario experiments`: what was begun, how far it is, and whether anybody still runs it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from configs import ConfigError, Settings
+from episodes import ExperimentOverview
+from tasks.experiment import experiment_held, finish_experiment, load_experiment, open_store
+
+
+def list_experiments(
+    settings: Settings, count: int, status: str | None = None, preset: str | None = None
+) -> list[dict[str, str]]:
+    """The newest experiments first, as a table for people: at most `count`, of this status or preset only if given.
+
+    A status is one that is recorded, or `gone`: recorded as running, but no process runs it. `running` leaves those out.
+
+    Raises:
+        StoreError: the database fails.
+    """
+    # A running process holds a lock, which ends with it; those that have ended need none.
+    held = {"running": True, "gone": False}.get(status or "")
+    with open_store(settings) as store:
+        found = store.overview(count, status="running" if status == "gone" else status, preset=preset, held=held)
+    now = datetime.now(UTC)
+    return [_row(each, now) for each in found]
+
+
+def mark_crashed(name: str, settings: Settings) -> None:
+    """Record that an experiment whose process is gone has failed. It can still be gone on with.
+
+    Raises:
+        StoreError: there is no such experiment.
+        ConfigError: it has ended already.
+        ExperimentLockedError: a process runs it.
+    """
+    experiment = load_experiment(name, settings)
+    with experiment_held(experiment), open_store(settings) as store:
+        status = store.experiment(experiment.id).record.status
+        if status != "running":
+            raise ConfigError(f"experiment {experiment.name} has ended: it is {status}")
+        finish_experiment(experiment, "failed")
+
+
+def any_gone(rows: Sequence[dict[str, str]]) -> bool:
+    """Whether one of the rows is of an experiment whose process is gone."""
+    return any(row["status"] == "gone" for row in rows)
+
+
+def _row(each: ExperimentOverview, now: datetime) -> dict[str, str]:
+    return {
+        "id": str(each.id),
+        "name": each.name,
+        "preset": each.preset,
+        "status": "gone" if each.status == "running" and not each.held else each.status,
+        "steps": f"{each.steps:,} of {each.total_steps:,}",
+        "completed": f"{each.completed} of {each.played}" if each.played else "-",
+        "begun": f"{_age(now - each.started)} ago",
+    }
+
+
+def _age(since: timedelta) -> str:
+    """Roughly how long, in the two largest units that count."""
+    minutes = int(since.total_seconds()) // 60
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // (24 * 60)} d {minutes // 60 % 24} h"

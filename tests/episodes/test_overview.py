@@ -1,0 +1,57 @@
+"""How far experiments are, by Postgres's own counting, and whether a process runs them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from episodes import EpisodeRow, EpisodeStore, ExperimentRecord
+
+MakeRow = Callable[..., EpisodeRow]
+MakeRecord = Callable[..., ExperimentRecord]
+
+
+@pytest.fixture
+def begun(lone_store: EpisodeStore, record: MakeRecord) -> Callable[..., int]:
+    """Begins an experiment of a preset."""
+
+    def begin(name: str, preset: str, **columns: Any) -> int:
+        config = {"name": preset, "train": {"total_steps": 2_000_000}}
+        return lone_store.create_experiment(record(name=name, config=config, **columns))
+
+    return begin
+
+
+def test_the_newest_come_first_with_what_they_have_played(
+    lone_store: EpisodeStore, begun: Callable[..., int], row: MakeRow, spool: Path
+) -> None:
+    first, second = begun("first", "ppo", status="completed"), begun("second", "dqn")
+    with lone_store.writer(spool, "run 1") as writer:
+        for index in range(3):
+            writer.put(row(first, index, global_step=100 * index))
+            writer.put(row(first, index, phase="evaluate", protocol="stochastic", global_step=900, level_completed=index > 0))
+        # Of another phase and other protocols: neither steps of the training nor episodes of the evaluation.
+        writer.put(row(first, 0, phase="integration", global_step=5_000))
+        writer.put(row(first, 0, protocol="greedy", global_step=6_000))
+        writer.put(row(first, 0, phase="evaluate", protocol="noop", level_completed=True))
+
+    newest, oldest = lone_store.overview(10)
+
+    assert (newest.id, newest.name, newest.preset, newest.status) == (second, "second", "dqn", "running")
+    assert (newest.steps, newest.total_steps, newest.played, newest.completed) == (0, 2_000_000, 0, 0)
+    assert (oldest.id, oldest.name, oldest.preset, oldest.status) == (first, "first", "ppo", "completed")
+    assert (oldest.steps, oldest.total_steps, oldest.played, oldest.completed) == (200, 2_000_000, 3, 2)
+    assert [each.name for each in lone_store.overview(1)] == ["second"]
+    assert [each.name for each in lone_store.overview(10, status="completed")] == ["first"]
+    assert [each.name for each in lone_store.overview(10, preset="ppo", status="running")] == []
+
+
+def test_what_a_process_runs_is_told_from_what_none_does(lone_store: EpisodeStore, begun: Callable[..., int]) -> None:
+    begun("gone", "ppo")
+    held = begun("held", "ppo")
+    with lone_store.experiment_lock(held), lone_store.name_lock("gone"):
+        assert {each.name: each.held for each in lone_store.overview(10)} == {"gone": False, "held": True}
+        assert [each.name for each in lone_store.overview(10, held=True)] == ["held"]
+        assert [each.name for each in lone_store.overview(10, held=False)] == ["gone"]
+    assert not any(each.held for each in lone_store.overview(10))
