@@ -72,14 +72,15 @@ def test_a_column_of_a_later_revision_is_left_to_its_migration() -> None:
     assert {check.name for check in table.constraints if isinstance(check, CheckConstraint)} == {"ck_table_new_finite"}
 
 
-def test_experiments_of_before_have_their_first_attempt(
+def test_an_older_experiment_has_its_first_attempt(
     lone_store: EpisodeStore, record: Callable[..., ExperimentRecord], tmp_path: Path
 ) -> None:
     given = record(name="older", git_commit="abc", mlflow_run_id="r", packages={"torch": "2.13.0"})
     experiment = lone_store.create_experiment(given)
     with lone_store.transaction("going back") as connection:
         connection.execute(text("DROP TABLE attempts"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        before = migrations._scripts().get_revision("0003").down_revision
+        connection.execute(text("UPDATE alembic_version SET version_num = :before"), {"before": before})
     with EpisodeStore.open(lone_store.url, tmp_path) as store:
         (first,) = attempts(store, experiment)
         assert (first.attempt, first.started, first.git_commit, first.packages) == (
