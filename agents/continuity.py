@@ -48,7 +48,8 @@ def inexact_before(directory: Path, steps: int) -> str | None:
     noted = _read(directory / _CONTINUED)
     if noted is None or int(noted.get("steps", -1)) < steps:
         return None
-    return f"an earlier attempt has gone on from here so, and what it played is on record ({noted.get('reason')})"
+    reason = noted.get("reason")
+    return f"an earlier attempt went on from here with other random numbers, and what it played is on record ({reason})"
 
 
 def forget(directory: Path) -> None:

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -126,7 +126,7 @@ def _holds(folder: Path, config: Config, model: BaseAlgorithm) -> bool:
         _, kept, _ = load_from_zip_file(folder / MODEL, device="cpu", load_data=False)
     except (CheckpointError, ValueError, RuntimeError, OSError):
         return False
-    weights, present = kept["policy"], model.policy.state_dict()
+    weights, present = cast(dict[str, torch.Tensor], kept["policy"]), model.policy.state_dict()
     return weights.keys() == present.keys() and all(torch.equal(weights[name], present[name].cpu()) for name in weights)
 
 

@@ -216,7 +216,7 @@ class EpisodeStore:
         self, count: int, *, status: str | None = None, preset: str | None = None, held: bool | None = None
     ) -> list[ExperimentOverview]:
         """How far the newest experiments are, newest first; `held`: only those that a process runs, or that none does."""
-        query = overview.query(_EXPERIMENT_LOCK, count, status, preset, held)
+        query = overview.query(EXPERIMENT_LOCK, count, status, preset, held)
         with self.transaction("listing the experiments") as connection:
             return [ExperimentOverview(**row._mapping) for row in connection.execute(query)]
 

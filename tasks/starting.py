@@ -199,7 +199,7 @@ def _tags(config: Config, experiment: Experiment, origin: "Provenance", attempt:
         "attempt": str(attempt),
         "pipeline_status": "running",
         "mlflow.user": origin.user,
-        "mlflow.source.name": f"mario run {config.name}",
+        "mlflow.source.name": "train-mario",
         "mlflow.source.type": "LOCAL",
         **({"mlflow.source.git.commit": origin.git_commit} if origin.git_commit else {}),
         "mlflow.note.content": f"{config.description}\n\nExperiment `{experiment.name}` (row {experiment.id}), "

@@ -111,6 +111,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture
+def prefect_away() -> Iterator[None]:
+    """Prefect's server is where nobody listens: a phase that is called outside a flow starts none."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
+        yield
+
+
 class Postgres:
     """A server of the test's own, reached by TCP with a password: nothing starts it again but the test."""
 

@@ -12,9 +12,10 @@ from agents import load_agent
 from configs import PROJECT, ConfigError, Settings, config_hash, from_dict, load
 from episodes import EpisodeStore, StoredExperiment
 from mario_env import EpisodeStart, play_back
-from tasks.experiment import open_store
+from tasks.experiment import load_experiment, open_store
 from tasks.phases import PHASES, finished
-from tasks.starting import running_experiment
+from tasks.starting import finish_experiment, running_experiment
+from tasks.train import train_agent
 from tracking import resolve_model, resolve_tracking_uri
 from tracking.models import logged_model_id
 
@@ -188,6 +189,27 @@ def test_another_configuration_under_its_name_is_refused(settings: Settings, pip
         running_experiment(load(TINY, ["seed=5"]), pipeline.name, settings, None),
     ):
         pass
+
+
+def test_a_training_phase_that_lost_its_record_registers_nothing_new(
+    settings: Settings, pipeline: Any, prefect_away: None
+) -> None:
+    """As after a kill between the registration and the record of the phase."""
+    from mlflow import MlflowClient
+
+    experiment = load_experiment(pipeline.name, settings)
+    client = MlflowClient(resolve_tracking_uri(None, settings.home))
+    before = {version.version for version in client.search_model_versions("name='mario-test'")}
+    record, path = finished(pipeline.directory, "train"), pipeline.directory / "phases" / "train.json"
+    assert record is not None
+    written = path.read_bytes()
+    path.unlink()
+    train: Any = train_agent.fn
+    again = train(experiment)
+    assert again.details == {**record.details, "training_seconds": again.details["training_seconds"]}
+    assert {version.version for version in client.search_model_versions("name='mario-test'")} == before
+    path.write_bytes(written)
+    finish_experiment(experiment, "completed")
 
 
 def test_evaluating_the_model_gives_the_figures_again(mario: Any, pipeline: Any, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_the_flows_body_tries_again_what_may_pass(caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize(("overrides", "transient"), [([], True), (["agent.buffer_size=100_000_000"], False)])
 def test_a_smoke_test_is_tried_again_if_all_its_faults_may_pass(
-    overrides: list[str], transient: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    overrides: list[str], transient: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_away: None
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     away = Settings(tmp_path, "postgresql://mario:x@127.0.0.1:1/mario", "http://127.0.0.1:1")

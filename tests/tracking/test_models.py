@@ -83,7 +83,7 @@ def test_the_same_files_are_registered_once(run: TrackedRun, uri: str, agent: Pa
     assert register(run, "once", agent, step=7).version == 3
 
 
-@pytest.mark.parametrize("where", ["_upload", "_link", "_version_of", "_create_version"])
+@pytest.mark.parametrize("where", ["_upload", "_create_version"])
 def test_a_kill_on_the_way_leaves_one_version(where: str, run: TrackedRun, uri: str, agent: Path) -> None:
     name = f"killed-before{where}"
     code = f"""
