@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from configs import LOGGERS
 from configs.masking import mask_urls
@@ -47,7 +48,7 @@ def message_of(error: BaseException, home: Path) -> str | None:
     system = _SYSTEMS.get(_package(type(leaf))) or _SYSTEMS.get(_raised_in(leaf) or "")
     # The first line only: SQLAlchemy's others are the statement and a link, Prefect's the request.
     first = next((line.strip() for line in str(leaf).splitlines() if line.strip()), "")
-    text = ": ".join(part for part in (system, type(leaf).__name__, mask_urls(first)[:_LONGEST]) if part)
+    text = ": ".join(part for part in (system, _server_of(leaf), type(leaf).__name__, mask_urls(first)[:_LONGEST]) if part)
     kept = _keep(error, home)
     return f"{text}\nthe traceback is in {kept}" if kept is not None else f"{text}\n(the traceback could not be written)"
 
@@ -95,6 +96,15 @@ def _from_outside(error: BaseException) -> bool:
         return True
     # Prefect and MLflow also raise plain RuntimeErrors; those of our own code and of other libraries are faults of the program.
     return type(error) is RuntimeError and _raised_in(error) in _SYSTEMS
+
+
+def _server_of(error: BaseException) -> str | None:
+    """The server that a request went to, where an HTTP library's error says it."""
+    try:
+        parts = urlsplit(str(error.request.url))  # type: ignore[attr-defined]
+        return f"{parts.scheme}://{parts.hostname}:{parts.port}" if parts.port else f"{parts.scheme}://{parts.hostname}"
+    except (AttributeError, RuntimeError, ValueError):
+        return None
 
 
 def _leaf(error: BaseException) -> BaseException:

@@ -1,12 +1,10 @@
 """A server that ends with the process that started it, even if that one is killed.
 
-A killed process stops nothing that it started. So the server itself looks, twice a second, whether its parent is still there:
-`python -m tracking.attended PARENT PATIENCE MODULE ARGUMENTS`.
+A killed process stops nothing that it started. So the server itself looks, twice a second, whether its parent is still there.
 """
 
 import contextlib
 import os
-import runpy
 import signal
 import sys
 import threading
@@ -19,7 +17,7 @@ _PATIENCE_SECONDS = 10.0
 
 def attended(module: str, arguments: Sequence[str], patience: float = _PATIENCE_SECONDS) -> list[str]:
     """The command that runs `python -m MODULE ARGUMENTS` and ends it with the present process, as :func:`end_with` does."""
-    return [sys.executable, "-m", "tracking.attended", str(os.getpid()), str(patience), module, *arguments]
+    return [sys.executable, "-m", "tracking.with_parent", str(os.getpid()), str(patience), module, *arguments]
 
 
 def end_with(parent: int, patience: float = _PATIENCE_SECONDS) -> None:
@@ -44,15 +42,3 @@ def _send(number: int) -> None:
             os.killpg(os.getpid(), number)
         else:
             os.kill(os.getpid(), number)
-
-
-def main() -> None:
-    """Run the module that the command line names as `python -m` would."""
-    parent, patience, module = sys.argv[1:4]
-    end_with(int(parent), float(patience))
-    sys.argv = sys.argv[3:]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import requests
 import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -46,7 +47,8 @@ def type_slip() -> None:
     ("action", "kind", "start"),
     [
         (connect_to_postgres, sqlalchemy.exc.OperationalError, "the database: OperationalError: "),
-        (lambda: httpx.get("http://127.0.0.1:1"), httpx.ConnectError, "a server: ConnectError: "),
+        (lambda: httpx.get("http://127.0.0.1:1"), httpx.ConnectError, "a server: http://127.0.0.1:1: ConnectError: "),
+        (lambda: requests.get("http://u:hunter2@127.0.0.1:1"), requests.RequestException, "a server: http://127.0.0.1:1: "),
         (ask_mlflow, MlflowException, "MLflow: "),
         (read_nothing, FileNotFoundError, "FileNotFoundError: "),
     ],
