@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from agents.threads import torch_threads
 from configs import EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
 from configs.seeds import Stream, generator, seed_of
 from mario_env import make_vec
+from mario_env.vector import begin_episode
 
 
 def protocol_environment(config: EnvironmentConfig, protocol: Protocol, evaluate: EvaluateConfig) -> EnvironmentConfig:
@@ -29,8 +32,14 @@ def protocol_environment(config: EnvironmentConfig, protocol: Protocol, evaluate
 
 
 def episodes_to_play(protocol: Protocol, evaluate: EvaluateConfig) -> int:
-    """`evaluate.episodes`, but 1 for greedy: the game is deterministic, and a greedy agent would repeat one trajectory."""
-    return 1 if protocol == "greedy" else evaluate.episodes
+    """How many episodes tell all that a protocol can tell, or `evaluate.episodes`.
+
+    The game is deterministic, and so is a greedy agent: under ``greedy`` it has one trajectory, and under ``noop`` one for each
+    number of idle frames. More episodes would be copies of these.
+    """
+    if protocol == "greedy":
+        return 1
+    return evaluate.noop_frames if protocol == "noop" else evaluate.episodes
 
 
 def evaluation_seed(seed: int, protocol: Protocol) -> int:
@@ -50,20 +59,24 @@ def play_episodes(
     retry: RetryConfig | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> int:
-    """Play `episodes_to_play` episodes under `protocol`, in `evaluate.n_envs` processes.
+    """Play `episodes_to_play` episodes under `protocol`, `evaluate.n_envs` at a time.
 
     Protocols: ``greedy``: the best action, no randomness anywhere. ``stochastic``: PPO draws from its policy; DQN and QR-DQN
-    take a random action with probability `exploration_final_eps`. ``sticky`` and ``noop``: greedy, with
-    `evaluate.sticky_actions` or 1 to `evaluate.noop_frames` idle frames at the start. ``random``: uniform actions, no agent.
+    take a random action with probability `exploration_final_eps`. ``sticky``, ``sticky_decisions`` and ``noop``: greedy, with
+    `evaluate.sticky_actions`, or after 1 to `evaluate.noop_frames` idle frames, each number once. ``random``: uniform actions,
+    no agent.
 
-    Every environment plays a number of episodes fixed beforehand. Taking the first N that end would favour short ones.
+    Each episode has random numbers of its own, for the game and for the actions, and is played to its end. So how many are
+    played at a time changes neither the episodes nor their indices, but for one thing: networks round differently for batches
+    of different sizes, by about 1e-7, and an action that hangs on that may be another one.
 
     Args:
         agent: None only for ``random``.
         seed: the experiment's; `evaluation_seed` derives the environments' and the actions' from it.
-        on_episode: called for each counted episode. `global_step` is the agent's age in decisions.
+        on_episode: called for each episode as it ends. `env_index` is its number, from 0: each is a game of its own.
+            `global_step` is the agent's age in decisions.
         processes: False plays in this process (for tests).
-        retry: see `mario_env.make_vec`. An episode whose process was lost does not count; another is played.
+        retry: see `mario_env.make_vec`. An episode whose process was lost is played again.
         stop: asked before each decision; True ends the play, and episodes that have not ended are given up.
 
     Returns:
@@ -82,50 +95,63 @@ def play_episodes(
     try:
         # A batch of a few observations is too little work to share, and the games want the other cores.
         with torch_threads(1):
-            actions = _actions(agent, protocol, env, derived)
-            return _play(env, actions, _quotas(count, n_envs), agent, protocol, on_episode, stop)
+            player = _Player(env, agent, protocol, derived, iter(range(count)))
+            return player.play(on_episode, stop)
     finally:
         env.close()
 
 
-def _quotas(count: int, n_envs: int) -> list[int]:
-    return [count // n_envs + (index < count % n_envs) for index in range(n_envs)]
+@dataclass
+class _Player:
+    """Plays numbered episodes on the environments of `env`, the next one wherever one has ended."""
 
+    env: VecEnv
+    agent: Agent | None
+    protocol: Protocol
+    seed: int
+    waiting: Iterator[int]
+    running: dict[int, int] = field(default_factory=dict)  # environment: the number of its episode
 
-def _actions(
-    agent: Agent | None, protocol: Protocol, env: VecEnv, seed: int
-) -> Callable[[NDArray[np.uint8]], NDArray[np.int64]]:
-    if agent is None or protocol == "random":
-        choices = generator(seed, Stream.CHOICES)
-        n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
-        return lambda observations: choices.integers(n_actions, size=len(observations))
-    agent.seed(seed)
-    return lambda observations: agent.act(observations, deterministic=protocol != "stochastic")
+    def play(self, on_episode: Callable[[PlayedEpisode], None], stop: Callable[[], bool] | None) -> int:
+        played = 0
+        observations = np.asarray(self.env.reset())
+        # Of the actions; environments that have no episode left play on with the last one's.
+        self.choices = [generator(self.seed, Stream.CHOICES, 0) for _ in range(self.env.num_envs)]
+        for index in range(self.env.num_envs):
+            self._next(index, observations)
+        while self.running and not (stop is not None and stop()):
+            stepped = self.env.step(self._actions(observations))
+            observations, dones, infos = np.array(stepped[0]), stepped[2], stepped[3]
+            for index in [index for index in np.flatnonzero(dones).tolist() if index in self.running]:
+                summary = infos[index].get("episode_summary")
+                if summary is None:  # its process was lost
+                    self._begin(index, self.running[index], observations)
+                    continue
+                played += 1
+                on_episode(self._episode(summary, self.running.pop(index)))
+                self._next(index, observations)
+        return played
 
+    def _next(self, index: int, observations: NDArray[np.uint8]) -> None:
+        number = next(self.waiting, None)
+        if number is not None:
+            self._begin(index, number, observations)
 
-def _play(
-    env: VecEnv,
-    actions: Callable[[NDArray[np.uint8]], NDArray[np.int64]],
-    quotas: list[int],
-    agent: Agent | None,
-    protocol: Protocol,
-    on_episode: Callable[[PlayedEpisode], None],
-    stop: Callable[[], bool] | None,
-) -> int:
-    played = [0] * len(quotas)
-    stochastic = agent.exploration_rate if agent is not None and protocol == "stochastic" else 0.0
-    exploration = 1.0 if protocol == "random" else stochastic
-    steps = agent.manifest.steps if agent is not None and protocol != "random" else 0
-    observations = env.reset()
-    while played != quotas and not (stop is not None and stop()):
-        observations, _, dones, infos = env.step(actions(np.asarray(observations)))
-        for env_index in np.flatnonzero(dones):
-            if played[env_index] == quotas[env_index]:
-                continue  # plays on only because the others have not finished
-            summary = infos[env_index].get("episode_summary")
-            if summary is None:
-                continue  # its process was lost
-            episode = PlayedEpisode(summary, int(env_index), played[env_index], steps, exploration, datetime.now(UTC))
-            played[env_index] += 1
-            on_episode(episode)
-    return sum(played)
+    def _begin(self, index: int, number: int, observations: NDArray[np.uint8]) -> None:
+        options = {"noop_frames": number + 1} if self.protocol == "noop" else {}
+        seed = seed_of(self.seed, Stream.GAME, number)
+        observations[index] = begin_episode(self.env, index, seed=seed, options=options)
+        self.choices[index] = generator(self.seed, Stream.CHOICES, number)
+        self.running[index] = number
+
+    def _actions(self, observations: NDArray[np.uint8]) -> NDArray[np.int64]:
+        if self.agent is None or self.protocol == "random":
+            n_actions = int(self.env.action_space.n)  # type: ignore[attr-defined]
+            return np.array([choices.integers(n_actions) for choices in self.choices])
+        return self.agent.act(observations, deterministic=self.protocol != "stochastic", random=self.choices)
+
+    def _episode(self, summary: Any, number: int) -> PlayedEpisode:
+        agent = None if self.protocol == "random" else self.agent
+        exploration = 1.0 if agent is None else agent.exploration_rate if self.protocol == "stochastic" else 0.0
+        steps = 0 if agent is None else agent.manifest.steps
+        return PlayedEpisode(summary, number, 0, steps, exploration, datetime.now(UTC))

@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -52,13 +52,20 @@ class Agent:
         """Fix the random choices of stochastic actions; no global generator is used."""
         self.random = generator(seed, Stream.CHOICES)
 
-    def act(self, observations: NDArray[np.uint8], *, deterministic: bool = True) -> NDArray[np.int64]:
+    def act(
+        self,
+        observations: NDArray[np.uint8],
+        *,
+        deterministic: bool = True,
+        random: Sequence[np.random.Generator] | None = None,
+    ) -> NDArray[np.int64]:
         """Actions for a batch.
 
         Args:
             observations: uint8 (n, channels, height, width) in [0, 255].
             deterministic: the best action; otherwise epsilon-greedy, each row for itself (DQN, QR-DQN), or drawn from the
                 policy (PPO).
+            random: of each row, what its random choices are drawn from; None: all from the agent's own.
 
         Returns:
             int64 (n,), indices into the configuration's actions.
@@ -72,25 +79,29 @@ class Agent:
             raise ValueError(f"observations are {given}; expected uint8 (n, {', '.join(map(str, expected))})")
         if deterministic:
             return self._greedy(observations)
+        generators = [self.random] * len(observations) if random is None else random
         if isinstance(self.model, ActorCriticPolicy):
-            return self._drawn(self.model, observations)
+            return self._drawn(self.model, observations, generators)
         actions = self._greedy(observations)
-        explore = self.random.random(len(actions)) < self.exploration_rate
-        actions[explore] = self.random.integers(self.manifest.n_actions, size=int(explore.sum()))
+        for row, own in enumerate(generators):
+            if own.random() < self.exploration_rate:
+                actions[row] = own.integers(self.manifest.n_actions)
         return actions
 
     def _greedy(self, observations: NDArray[np.uint8]) -> NDArray[np.int64]:
         actions, _ = self.model.predict(observations, deterministic=True)
         return np.array(actions, dtype=np.int64)
 
-    def _drawn(self, policy: ActorCriticPolicy, observations: NDArray[np.uint8]) -> NDArray[np.int64]:
+    def _drawn(
+        self, policy: ActorCriticPolicy, observations: NDArray[np.uint8], generators: Sequence[np.random.Generator]
+    ) -> NDArray[np.int64]:
         with torch.no_grad():
             tensor, _ = policy.obs_to_tensor(observations)
             distribution = policy.get_distribution(tensor).distribution
         assert isinstance(distribution, Categorical)
         cumulative = distribution.probs.cpu().numpy().astype(np.float64).cumsum(axis=1)
         # Scaled by the last sum, which rounding leaves a little off 1, so that the last action cannot be passed over.
-        drawn = self.random.random((len(cumulative), 1)) * cumulative[:, -1:]
+        drawn = np.array([[own.random()] for own in generators]) * cumulative[:, -1:]
         actions: NDArray[np.int64] = (drawn >= cumulative).sum(axis=1).astype(np.int64)
         return actions
 

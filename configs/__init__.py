@@ -1,7 +1,7 @@
 """What to run: the typed configuration, presets, and the machine's settings."""
 
 from configs.errors import ConfigError
-from configs.loader import config_hash, from_dict, load, preset_names, to_dict
+from configs.loader import config_hash, from_dict, load, override, preset_names, to_dict
 from configs.openmp import wait_asleep
 from configs.schema import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
 from configs.settings import LOGGERS, PROJECT, Settings, reach_loopback_directly
@@ -20,6 +20,7 @@ __all__ = [
     "config_hash",
     "from_dict",
     "load",
+    "override",
     "preset_names",
     "reach_loopback_directly",
     "to_dict",

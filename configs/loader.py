@@ -7,7 +7,7 @@ comes last. Whatever is wrong is found here, before any work, and is said with f
 import hashlib
 import json
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,28 @@ def from_dict(values: Mapping[str, Any], source: str) -> Config:
         raise ConfigError(_explain(error, document)) from None
 
 
+def override(config: Config, overrides: Iterable[str], sections: Sequence[str]) -> Config:
+    """`config` with some values replaced, as `--set` replaces a preset's.
+
+    Args:
+        overrides: `section.key=value`, as for :func:`load`.
+        sections: those that may be changed; keys without a section, as `seed`, by their own names.
+
+    Raises:
+        ConfigError: a key is of another section, or a key or value is refused.
+    """
+    document = Document(Path(config.name), to_dict(config), {})
+    for each in overrides:
+        _apply_override(document, each)
+        section = each.partition("=")[0].partition(".")[0].strip()
+        if section not in sections:
+            raise ConfigError(f"--set {each[:_MAX_SHOWN]}: here only {', '.join(sections)} can be set")
+    try:
+        return Config.model_validate(document.values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, document)) from None
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """The whole configuration, defaults included, as JSON types."""
     return config.model_dump(mode="json")
@@ -91,6 +113,7 @@ def config_hash(config: Config) -> str:
     """SHA-256 (hex) of what determines the experiment: the configuration but for names and when workers restart."""
     values = to_dict(config)
     del values["name"], values["description"], values["retry"]["worker_timeout"], values["retry"]["worker_restarts"]
+    del values["train"]["game_threads"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -201,6 +201,11 @@ class TrainConfig(Section):
     total_steps: int = Field(2_000_000, ge=1, description="decisions, summed over the environments")
     n_envs: int = Field(2, ge=1, le=256, description="environments; with emulator: nes-py a process each")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    game_threads: int | None = Field(
+        None,
+        ge=1,
+        description="threads that play the games of the fast emulator; null: as many as the process may use processors",
+    )
     torch_threads: int | None = Field(
         None, ge=1, description="threads of the network on a CPU; null: what a second's measurement at the start finds best"
     )
@@ -247,7 +252,7 @@ class EvaluateConfig(Section):
     )
     episodes: int = Field(100, ge=1, description="episodes under each protocol")
     protocols: list[Protocol] = Field(list(USUAL_PROTOCOLS), min_length=1, description=f"of {', '.join(PROTOCOLS)}")
-    n_envs: int = Field(2, ge=1, le=256)
+    n_envs: int = Field(16, ge=1, le=256, description="episodes played at a time; they are the same whatever it is")
     sticky_actions: float = Field(0.25, gt=0, lt=1, description="for the protocols sticky and sticky_decisions")
     noop_frames: int = Field(30, ge=1, le=600, description="for the protocol noop: 1 to so many idle frames, each number once")
 

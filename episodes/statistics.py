@@ -3,6 +3,10 @@
 Few runs and skewed results make plain means misleading: completion gets Wilson's score interval (Wilson 1927), distance and
 reward the interquartile mean with percentile-bootstrap intervals (Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge
 of the Statistical Precipice").
+
+An interval says how far chance may have led a sample astray. So there is none where chance had no part: a greedy agent in a
+deterministic game has one trajectory, and one for each number of idle frames, and these are all that there is. Where an agent
+repeats itself although chance had a part, an interval counts the different trajectories, not the episodes.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +21,9 @@ import pandas as pd
 from episodes.schema import TRAJECTORY_COLUMNS
 
 Floats = npt.NDArray[np.float64]
+
+EXHAUSTIVE: Final = frozenset({"greedy", "noop"})
+"""Protocols whose episodes are all that there are, no sample of more."""
 
 _CHUNK: Final = 2_000_000  # numbers that a bootstrap holds at a time (16 MB)
 
@@ -34,7 +41,8 @@ class Interval:
 class ProtocolSummary:
     """How an agent did under one protocol.
 
-    When every episode is the same trajectory, the intervals are those of a single episode, and `note` says so.
+    All intervals are None where the protocol is exhaustive, or all episodes are one trajectory. Where some episodes are the
+    same trajectory, the intervals are those of a sample of `distinct` episodes. `note` says so.
 
     Attributes:
         episodes: how many were played.
@@ -47,15 +55,15 @@ class ProtocolSummary:
     episodes: int
     distinct: int
     completed: int
-    completion: Interval
+    completion: Interval | None
     distance_mean: float
-    distance_mean_interval: Interval
+    distance_mean_interval: Interval | None
     distance_interquartile_mean: float
-    distance_interval: Interval
+    distance_interval: Interval | None
     reward_mean: float
-    reward_mean_interval: Interval
+    reward_mean_interval: Interval | None
     reward_interquartile_mean: float
-    reward_interval: Interval
+    reward_interval: Interval | None
     note: str
 
     @property
@@ -64,8 +72,10 @@ class ProtocolSummary:
         return self.completed / self.episodes
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval for a proportion; unlike the textbook interval it is sensible at 0, at n and for small n.
+
+    `successes` need not be whole: the rate of many episodes may stand for as many as there are different ones.
 
     Raises:
         ValueError: n is below 1, successes is not in 0 … n, or confidence is not between 0 and 1.
@@ -111,6 +121,7 @@ def bootstrap(
     seed: int,
     resamples: int = 2000,
     confidence: float = 0.95,
+    size: int | None = None,
 ) -> Interval:
     """Percentile-bootstrap interval of a statistic.
 
@@ -118,18 +129,20 @@ def bootstrap(
         values: the sample, shape (n,).
         statistic: reduces the last axis, shape (resamples, n) to (resamples,): `means` or `interquartile_means`.
         seed: one seed gives one interval.
+        size: how many values a resample has; None: n. Fewer, where fewer are independent, give a wider interval.
 
     Raises:
         ValueError: there are no values, or confidence is not between 0 and 1.
     """
     sample = _values(values)
+    size = size or sample.size
     tail = (1 - _checked(confidence)) / 2
     generator = np.random.default_rng(seed)
     found = []
     left = resamples
     while left > 0:
-        rows = min(left, max(1, _CHUNK // sample.size))
-        found.append(statistic(sample[generator.integers(0, sample.size, size=(rows, sample.size))]))
+        rows = min(left, max(1, _CHUNK // size))
+        found.append(statistic(sample[generator.integers(0, sample.size, size=(rows, size))]))
         left -= rows
     low, high = np.quantile(np.concatenate(found), (tail, 1 - tail))
     return Interval(float(low), float(high), confidence)
@@ -143,21 +156,19 @@ def summarise(frame: pd.DataFrame, *, seed: int = 0, confidence: float = 0.95) -
     """
     if frame.empty:
         raise ValueError("there are no episodes to summarise")
-    episodes = len(frame)
-    distinct = len(frame[list(TRAJECTORY_COLUMNS)].drop_duplicates())
+    episodes, distinct = len(frame), distinct_trajectories(frame)
     completed = int(frame["level_completed"].sum())
-    # Copies of one trajectory are no sample of n: they tell as much as one episode does.
-    sample = frame.iloc[:1] if distinct == 1 else frame
-    distance, reward = (sample[name].to_numpy(dtype=np.float64) for name in ("distance_traveled", "reward"))
+    is_sample = distinct > 1 and not set(frame["protocol"]) <= EXHAUSTIVE
+    distance, reward = (frame[name].to_numpy(dtype=np.float64) for name in ("distance_traveled", "reward"))
 
-    def interval(values: Floats, statistic: Callable[[Floats], Floats]) -> Interval:
-        return bootstrap(values, statistic, seed, confidence=confidence)
+    def interval(values: Floats, statistic: Callable[[Floats], Floats]) -> Interval | None:
+        return bootstrap(values, statistic, seed, confidence=confidence, size=distinct) if is_sample else None
 
     return ProtocolSummary(
         episodes=episodes,
         distinct=distinct,
         completed=completed,
-        completion=wilson(int(sample["level_completed"].sum()), len(sample), confidence),
+        completion=wilson(completed * distinct / episodes, distinct, confidence) if is_sample else None,
         distance_mean=float(means(distance)),
         distance_mean_interval=interval(distance, means),
         distance_interquartile_mean=interquartile_mean(distance),
@@ -170,15 +181,31 @@ def summarise(frame: pd.DataFrame, *, seed: int = 0, confidence: float = 0.95) -
     )
 
 
+def distinct_trajectories(frame: pd.DataFrame) -> int:
+    """How many different trajectories the episodes are.
+
+    By the column `trajectory`, which :meth:`episodes.store.EpisodeStore.episodes` makes of start and actions. Without it, or
+    where the actions of an episode were not kept, by what the rows say of the episodes' ends.
+    """
+    if "trajectory" in frame and frame["trajectory"].notna().all():
+        return int(frame["trajectory"].nunique())
+    return len(frame[list(TRAJECTORY_COLUMNS)].drop_duplicates())
+
+
 def _note(frame: pd.DataFrame, distinct: int) -> str:
-    episodes = len(frame)
-    if distinct == 1 and set(frame["protocol"]) == {"greedy"}:
+    episodes, protocols = len(frame), set(frame["protocol"])
+    if distinct == 1 and protocols == {"greedy"}:
         return "One trajectory: a greedy agent in a deterministic game plays the same episode every time."
+    if protocols == {"noop"}:
+        return (
+            f"{episodes} episodes, {distinct} different trajectories: one for each number of idle frames is all that a greedy "
+            "agent in a deterministic game plays, so there is no interval."
+        )
     if episodes == 1 or distinct == episodes:
         return ""
     if distinct == 1:
         return f"All {episodes} episodes are the same trajectory, so this is one result."
-    return f"{episodes} episodes, {distinct} different trajectories."
+    return f"{episodes} episodes, {distinct} different trajectories: intervals count the latter."
 
 
 def _values(values: Sequence[float] | Floats) -> Floats:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import pandas as pd
-from sqlalchemy import URL, Connection, Engine, Row, Select, func, insert, select, update
+from sqlalchemy import URL, Connection, Engine, Row, Select, Text, case, cast, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from episodes import address, boundary, migrations, overview, writer
@@ -290,8 +290,21 @@ class EpisodeStore:
     # Asking for episodes
 
     def episodes(self, experiment_id: int, phase: str | None = None, protocol: str | None = None) -> pd.DataFrame:
-        """The experiment's episodes in the order they were written, with their ids; one column for each of the table."""
-        query = select(EPISODES).where(*_where(experiment_id, phase, protocol)).order_by(EPISODES.c.id)
+        """The experiment's episodes in the order they were written, with their ids; one column for each of the table.
+
+        Beside these, `trajectory`: equal for episodes with the same start, actions and delays, None where they were not kept.
+        """
+        trajectory = func.concat(
+            func.md5(cast(EPISODE_ACTIONS.c.start, Text)),
+            func.md5(EPISODE_ACTIONS.c.actions),
+            func.md5(func.coalesce(EPISODE_ACTIONS.c.delays, b"")),
+        )
+        query = (
+            select(EPISODES, case((EPISODE_ACTIONS.c.episode_id.is_not(None), trajectory)).label("trajectory"))
+            .outerjoin(EPISODE_ACTIONS, EPISODE_ACTIONS.c.episode_id == EPISODES.c.id)
+            .where(*_where(experiment_id, phase, protocol))
+            .order_by(EPISODES.c.id)
+        )
         return self._frame(query, "reading episodes")
 
     def latest(self, n: int, experiment_id: int | None = None) -> pd.DataFrame:

@@ -69,6 +69,7 @@ def run(
 @app.command()
 def evaluate(
     model: Model,
+    overrides: Overrides = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", callback=usage.new_file, help="write the figures to this file")
     ] = None,
@@ -77,15 +78,23 @@ def evaluate(
     sha256: Sha256 = None,
     trust: AnyFile = False,
 ) -> None:
-    """Let a model play under every protocol, and a random policy for reference; a shipped one's figures are confirmed."""
+    """Let a model play under every protocol, and a random policy for reference; a shipped one's figures are confirmed.
+
+    With --set environment.stage=2 and the like it plays something else, which is recorded so and compared with nothing.
+    """
     from flows.evaluating import evaluate_model
     from flows.models import Trust
 
-    table, figures = evaluate_model(model, episodes, Settings.from_environment(), Trust(sha256, trust), experiment)
+    settings, changed = Settings.from_environment(), overrides or []
+    table, figures = evaluate_model(model, episodes, settings, Trust(sha256, trust), experiment, changed)
     print_table(table, model, console)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         console.print(f"figures: {json_file}", soft_wrap=True)
+    if changed:
+        console.print(
+            f"played with {' '.join(changed)}: not compared with any figures the model was shipped with", soft_wrap=True
+        )
     if (found := figures.get("confirmation")) is not None:
         console.print(_confirmed(found), soft_wrap=True)
         if found["contradicted"]:
@@ -93,11 +102,12 @@ def evaluate(
 
 
 def _confirmed(found: Mapping[str, Any]) -> str:
-    if found["identical"]:
-        return "every figure is the one the model was shipped with"
+    outdated = f"; not compared, as the rule was another then: {', '.join(found['outdated'])}" if found["outdated"] else ""
     if found["contradicted"]:
-        return f"NOT what the model was shipped with: {', '.join(found['contradicted'])}"
-    return "within the intervals of the figures the model was shipped with"
+        return f"NOT what the model was shipped with: {', '.join(found['contradicted'])}{outdated}"
+    if found["identical"]:
+        return f"every figure is the one the model was shipped with{outdated}"
+    return f"within the intervals of the figures the model was shipped with{outdated}"
 
 
 @app.command()

@@ -1,18 +1,32 @@
 """`mario evaluate`: any model under every protocol, recorded like the evaluation of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from configs import Settings
+from configs import Config, ConfigError, Settings, override
 from flows.models import Trust, load
 from tasks.evaluate import evaluation_json, metrics_of, play_protocols, table_of
 from tasks.experiment import checked_name, open_run, open_store
 from tasks.starting import finish_experiment, running_experiment
 
+if TYPE_CHECKING:
+    from agents import Agent
+
+_MAY_BE_SET: Final = ("environment", "evaluate", "seed")
+_FIGURES: Final = (
+    "episodes", "distinct", "completed", "completion_rate", "distance_mean", "distance_interquartile_mean", "reward_mean",
+    "reward_interquartile_mean",
+)  # fmt: skip
+
 
 def evaluate_model(
-    reference: str, episodes: int | None, settings: Settings, trust: Trust, experiment_name: str | None = None
+    reference: str,
+    episodes: int | None,
+    settings: Settings,
+    trust: Trust,
+    experiment_name: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
     """Evaluate the model that `reference` names, as an experiment of its own.
 
@@ -23,18 +37,21 @@ def evaluate_model(
         settings: places and servers.
         trust: whether a file from elsewhere is to be loaded.
         experiment_name: of one that was begun before, to go on with it: what was played is not played again. None: a new one.
+        overrides: `section.key=value`: what is to be played otherwise than the model was trained and judged for.
 
     Returns:
-        A table for people, and the figures as JSON types; with `confirmation` if the model was shipped with figures.
+        A table for people, and the figures as JSON types; with `confirmation` if the model was shipped with figures and there
+        are no overrides: figures of another level, or of another number of games, are not the ones it was shipped with.
 
     Raises:
+        ConfigError: an override is refused, or the model cannot play what it asks for.
         ModelNotFoundError, CheckpointError, UntrustedModelError: as :func:`flows.models.load`.
         StoreUnavailableError: Postgres is away at the end; the rows wait on disk, and the message says how they get there.
     """
     from agents import shipped_evaluation
 
     agent, description = load(reference, settings, trust)
-    config = agent.config
+    config = _changed(agent, reference, overrides)
     if episodes is not None:
         config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"episodes": episodes})})
     name = checked_name(experiment_name or f"{config.name}-evaluation-{datetime.now(UTC):%Y%m%d-%H%M%S}")
@@ -44,7 +61,7 @@ def evaluate_model(
                 summaries, counts = play_protocols(experiment, agent, store)
             with open_run(experiment) as run:
                 run.log_metrics(metrics_of(summaries, counts), agent.manifest.steps)
-                run.set_tags({"evaluated_model": reference})
+                run.set_tags({"evaluated_model": reference} | ({"overrides": " ".join(overrides)} if overrides else {}))
         except BaseException as error:
             finish_experiment(experiment, "failed" if isinstance(error, Exception) else "interrupted")
             raise
@@ -54,24 +71,55 @@ def evaluate_model(
         "experiment": name,
         "steps": agent.manifest.steps,
         "seed": config.seed,
+        "overrides": list(overrides),
+        "environment": config.environment.model_dump(mode="json"),
         "protocols": evaluation_json(summaries),
     }
-    if description is not None:
+    if description is not None and not overrides:
         figures["confirmation"] = confirmation(shipped_evaluation(description), figures["protocols"])
     return table_of(summaries), figures
+
+
+def _changed(agent: "Agent", reference: str, overrides: Sequence[str]) -> Config:
+    """The agent's configuration with `overrides`, if its network can play that.
+
+    Raises:
+        ConfigError: a key is refused, or there would be other actions or pictures than it knows.
+    """
+    if not overrides:
+        return agent.config
+    from mario_env import OBSERVATION_SHAPE
+    from mario_env.wrappers import button_combinations
+
+    config = override(agent.config, overrides, _MAY_BE_SET)
+    actions, known = len(button_combinations(config.environment)), agent.manifest.n_actions
+    if actions != known:
+        raise ConfigError(
+            f"{reference} chooses among {known} actions, and environment.actions has {actions}: name a set of {known} "
+            f"(it was trained with {agent.config.environment.actions!r})"
+        )
+    if agent.manifest.observation_shape != OBSERVATION_SHAPE:
+        raise ConfigError(
+            f"{reference} sees pictures of {agent.manifest.observation_shape}, and the game shows {OBSERVATION_SHAPE}"
+        )
+    return config
 
 
 def confirmation(told: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """Whether figures by protocol that were told of a model are those that were found.
 
-    `identical`: every figure is the same, as the same settings on the same emulator should give. `contradicted`: the protocols
-    whose intervals of the completion rate do not overlap. `missing`: those that were told and not played.
+    `identical`: every figure that compares is the same, as the same settings on the same emulator should give. `contradicted`:
+    the protocols whose intervals of the completion rate do not overlap. `missing`: those that were told and not played.
+    `outdated`: those that were told by an earlier version of the protocol's rule; they are not compared.
     """
-    both = [protocol for protocol in told if protocol in found]
+    outdated = [name for name in told if name in found and told[name].get("rule", 1) != found[name].get("rule", 1)]
+    both = [name for name in told if name in found and name not in outdated]
+    missing = [name for name in told if name not in found]
     return {
-        "identical": told == found,
-        "contradicted": [protocol for protocol in both if not _overlap(told[protocol], found[protocol])],
-        "missing": [protocol for protocol in told if protocol not in found],
+        "identical": not missing and all(_figures(told[name]) == _figures(found[name]) for name in both),
+        "contradicted": [name for name in both if not _may_agree(told[name], found[name])],
+        "missing": missing,
+        "outdated": outdated,
         "told": {
             protocol: {name: figures[name] for name in ("episodes", "completed", "completion")}
             for protocol, figures in told.items()
@@ -79,6 +127,12 @@ def confirmation(told: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str,
     }
 
 
-def _overlap(told: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+def _figures(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was counted; intervals and words follow from that."""
+    return {name: values.get(name) for name in _FIGURES}
+
+
+def _may_agree(told: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether the intervals overlap, or there are none that could tell."""
     ours, theirs = told["completion"], found["completion"]
-    return bool(ours["low"] <= theirs["high"] and theirs["low"] <= ours["high"])
+    return ours is None or theirs is None or bool(ours["low"] <= theirs["high"] and theirs["low"] <= ours["high"])

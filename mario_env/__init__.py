@@ -37,6 +37,7 @@ def make_vec(
     seed: int,
     processes: bool = True,
     ahead: bool = False,
+    threads: int | None = None,
     retry: "RetryConfig | None" = None,
 ) -> "VecEnv":
     """Make several environments at once: see :func:`mario_env.vector.make_vec`.
@@ -45,4 +46,4 @@ def make_vec(
     """
     from mario_env import vector
 
-    return vector.make_vec(config, n_envs, seed=seed, processes=processes, ahead=ahead, retry=retry)
+    return vector.make_vec(config, n_envs, seed=seed, processes=processes, ahead=ahead, threads=threads, retry=retry)

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -19,7 +19,7 @@ from mario_env.errors import WorkerLostError
 from mario_env.factory import make
 from mario_env.worker_process import CLOSE_SECONDS, WorkerProcess
 
-__all__ = ["ProcessVecEnv", "make_vec"]
+__all__ = ["ProcessVecEnv", "begin_episode", "make_vec"]
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ def make_vec(
     seed: int,
     processes: bool = True,
     ahead: bool = False,
+    threads: int | None = None,
     retry: RetryConfig | None = None,
 ) -> VecEnv:
     """Make `n_envs` environments that `config` describes; each has its own seed of `configs.seeds.game_seeds`.
@@ -46,6 +47,8 @@ def make_vec(
             process. The games of the fast emulator are always in this process, which plays them in several threads.
         ahead: of the fast emulator: games are played from `step_async` on, beside what the caller does until `step_wait`, as
             environments in processes of their own always are. Leaves a core to the caller.
+        threads: of the fast emulator: how many threads play; None: one for each processor that this process may use
+            (affinity and control groups heeded), as far as there are games. What is played does not depend on it.
         retry: when a process that plays is given up, and how often it is started anew; None: as by default.
 
     Raises:
@@ -59,7 +62,7 @@ def make_vec(
     if config.emulator == "fast":
         from mario_env.fast_vector import FastVecEnv
 
-        games = FastVecEnv(config, n_envs, seed=seed, ahead=ahead)
+        games = FastVecEnv(config, n_envs, seed=seed, threads=threads, ahead=ahead)
         games.seed(seed)
         return games
     factories: list[Callable[[], gymnasium.Env[Any, Any]]]
@@ -67,6 +70,32 @@ def make_vec(
     envs: VecEnv = ProcessVecEnv(config, n_envs, seed=seed, retry=retry) if processes else _InThisProcess(factories)
     envs.seed(seed)
     return envs
+
+
+@runtime_checkable
+class _BeginsEpisodes(Protocol):
+    def begin(self, index: int, *, seed: int | None, options: dict[str, Any]) -> NDArray[np.uint8]: ...
+
+
+def begin_episode(envs: VecEnv, index: int, *, seed: int | None, options: dict[str, Any]) -> NDArray[np.uint8]:
+    """Begin an episode of one of the environments of :func:`make_vec`, in place of the one that is running there.
+
+    Args:
+        envs: the environments; between two steps.
+        index: which of them.
+        seed: of the episode's random numbers; None: they go on.
+        options: as for the environment's `reset`.
+
+    Returns:
+        The first observation.
+
+    Raises:
+        TypeError: they are not of `make_vec`.
+        WorkerError: its process died again and again.
+    """
+    if not isinstance(envs, _BeginsEpisodes):
+        raise TypeError(f"{type(envs).__name__} cannot begin the episodes of one environment alone; make_vec's can")
+    return envs.begin(index, seed=seed, options=options)
 
 
 class _SeedsApart(VecEnv):
@@ -80,6 +109,11 @@ class _SeedsApart(VecEnv):
 
 class _InThisProcess(_SeedsApart, DummyVecEnv):
     """All environments in this process."""
+
+    def begin(self, index: int, *, seed: int | None, options: dict[str, Any]) -> NDArray[np.uint8]:
+        """See :func:`begin_episode`."""
+        observation: NDArray[np.uint8] = self.envs[index].reset(seed=seed, options=options)[0]
+        return observation
 
 
 class ProcessVecEnv(_SeedsApart, SubprocVecEnv):
@@ -139,6 +173,17 @@ class ProcessVecEnv(_SeedsApart, SubprocVecEnv):
         self._reset_options()
         self.reset_infos = [info for _, info in found]
         return self._stacked([observation for observation, _ in found])
+
+    def begin(self, index: int, *, seed: int | None, options: dict[str, Any]) -> NDArray[np.uint8]:
+        """See :func:`begin_episode`. A process that is lost meanwhile is started anew."""
+        while True:
+            self._ask(index, ("reset", (seed, options)))
+            answer = self._answer(index)
+            if answer is not None:
+                observation: NDArray[np.uint8] = answer[0]
+                self._observations = [*self._observations[:index], observation, *self._observations[index + 1 :]]
+                return observation
+            self._replace_lost()
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Take a step in each environment."""

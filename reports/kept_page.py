@@ -6,7 +6,7 @@ from typing import Any
 
 from episodes.statistics import ProtocolSummary
 from reports.data import ExperimentData
-from reports.results import NARROW_SPACE, duration, headline, number, one_trajectory, protocol_summaries, sentence_case
+from reports.results import NARROW_SPACE, duration, headline, number, protocol_summaries, sentence_case
 from reports.style import protocol_label
 from reports.tables import command, completion_cell, distance_cell
 
@@ -44,7 +44,7 @@ def _table(summaries: Mapping[str, ProtocolSummary]) -> str:
 
 
 def _caveats(data: ExperimentData, summaries: Mapping[str, ProtocolSummary], run: Mapping[str, Any]) -> str:
-    notes = [f"{protocol_label(protocol)}: {each.note}" for protocol, each in summaries.items() if one_trajectory(each)]
+    notes = [f"{protocol_label(protocol)}: {each.note}" for protocol, each in summaries.items() if each.note]
     notes.append(
         "The game has no randomness of its own: few different episodes are nearly one game learned by heart, and sticky "
         "actions, where they were not trained with, show what becomes of the agent off that path. "

@@ -15,7 +15,7 @@ from episodes.statistics import ProtocolSummary
 from reports import tables
 from reports.clips import Clip, Clips
 from reports.data import ExperimentData, ReportData
-from reports.results import Headline, number, one_trajectory, plural, sentence_case
+from reports.results import Headline, number, plural, sentence_case
 from reports.style import DOTS_PER_INCH, Picture, protocol_label
 from reports.video import NES_FRAME_RATE, Frame
 
@@ -111,7 +111,8 @@ def _evaluation_lead(experiments: Sequence[ExperimentData]) -> str:
     ]
     return (
         "; ".join(parts)
-        + ". Intervals hold the true value in 95 of 100 such evaluations of this one trained agent; other seeds may differ."
+        + ". Intervals hold the true value in 95 of 100 such evaluations of this one trained agent; other seeds may differ. "
+        "They count different trajectories where an agent repeats itself; there are none where all that can be was played."
     )
 
 
@@ -119,7 +120,7 @@ def _notes(experiments: Sequence[ExperimentData], summaries: Sequence[Mapping[st
     found = []
     for experiment, own in zip(experiments, summaries, strict=True):
         for protocol, summary in own.items():
-            if one_trajectory(summary):
+            if summary.note:
                 where = (
                     f"{experiment.name}, {protocol_label(protocol).lower()}"
                     if len(experiments) > 1

@@ -22,14 +22,14 @@ MEASURES: Final = {
 @dataclass(frozen=True)
 class _Estimate:
     value: float
-    interval: Interval
-    one: bool
+    interval: Interval | None
+    one: bool  # trajectory
 
     def said(self, measure: str) -> str:
         """In words, for those who do not see the plot."""
         write = percent if measure == "completion" else number
-        if self.one:
-            return f"{write(self.value)} (one trajectory)"
+        if self.interval is None:
+            return f"{write(self.value)}{' (one trajectory)' if self.one else ''}"
         return f"{write(self.value)} ({write(self.interval.low)} to {write(self.interval.high)})"
 
 
@@ -48,7 +48,7 @@ def protocol_picture(names: Sequence[str], summaries: Sequence[Summaries], measu
             if protocol in each:
                 estimate = _estimate(each[protocol], measure)
                 _draw(axes, estimate, measure, row, index, len(names), protocol == "random")
-                hollow = hollow or estimate.one
+                hollow = hollow or estimate.interval is None
                 who = f" {names[index]}" if len(names) > 1 else ""
                 told.append(f"{protocol_label(protocol)}{who} {estimate.said(measure)}")
     axes.set_yticks(range(len(protocols)), [protocol_label(protocol) for protocol in protocols])
@@ -65,7 +65,7 @@ def protocol_picture(names: Sequence[str], summaries: Sequence[Summaries], measu
         for index, name in enumerate(names):
             axes.plot([], [], "o", color=colour(index), label=name)
         legend(axes)
-    caption = f"{title} under each protocol; {interval}.{' Hollow: one trajectory only, no interval.' if hollow else ''}"
+    caption = f"{title} under each protocol; {interval}.{' Hollow: no sample, no interval.' if hollow else ''}"
     return Picture(
         f"protocols-{measure}", png(figure), f"Dot plot of {title.lower()} under each protocol: {'; '.join(told)}.", caption
     )
@@ -81,10 +81,10 @@ def _draw(axes: Axes, estimate: _Estimate, measure: str, row: int, index: int, e
     alone = experiments == 1
     shade = CASTLE if random and alone else colour(index)
     y = row + (0.0 if alone else 0.5 * (index / (experiments - 1) - 0.5))
-    if not estimate.one:
+    if estimate.interval is not None:
         ends = [estimate.interval.low, estimate.interval.high]
         axes.plot(ends, [y, y], color=shade, linewidth=3.2, alpha=0.45, solid_capstyle="round")
-    fill = "white" if estimate.one else shade
+    fill = "white" if estimate.interval is None else shade
     size = 8.5 if alone else 6.5
     axes.plot([estimate.value], [y], "o", markersize=size, markerfacecolor=fill, color=shade, markeredgewidth=2)
     if alone:  # with several experiments the labels would lie on the dots; the table has the numbers

@@ -50,7 +50,7 @@ def headline(experiment: ExperimentData, summaries: Mapping[str, ProtocolSummary
     summary = summaries[protocol]
     sentence = f"{_who(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}."
     detail = f"Protocol: {protocol_label(protocol).lower()}. {_against_random(summary, random)}"
-    if one_trajectory(summary):
+    if summary.completion is None and summary.note:
         detail = f"{detail} {sentence_case(summary.note)}"
     return Headline(sentence, detail.strip(), protocol, summary, random)
 
@@ -90,8 +90,12 @@ def _completes(summary: ProtocolSummary, experiment: ExperimentData) -> str:
     what = "at least one level" if experiment.full_game else f"level {experiment.level}"
     if one_trajectory(summary):
         return f"{'completes' if summary.completed else 'does not complete'} {what} on the one trajectory it plays"
+    result = f"completes {what} in {summary.completed} of {summary.episodes} {plural(summary.episodes, 'episode')}"
+    if summary.completion is None:
+        return result
     interval = f"95{NARROW_SPACE}% interval {percent(summary.completion.low)} to {percent(summary.completion.high)}"
-    return f"completes {what} in {summary.completed} of {summary.episodes} {plural(summary.episodes, 'episode')} ({interval})"
+    counted = "" if summary.distinct == summary.episodes else f", counting {summary.distinct} different trajectories"
+    return f"{result} ({interval}{counted})"
 
 
 def _distance(summary: ProtocolSummary, experiment: ExperimentData) -> str:
@@ -111,6 +115,8 @@ def _against_random(summary: ProtocolSummary, random: ProtocolSummary | None) ->
     agent, other = summary.distance_mean_interval, random.distance_mean_interval
     if one_trajectory(summary):
         return f"{reference}; one trajectory cannot say by how much the agent is better."
+    if agent is None or other is None:
+        return f"{reference}; without intervals of both nothing is said about the difference."
     if agent.low > other.high:
         return f"{reference}: the agent gets clearly further."
     if agent.high < other.low:

@@ -23,29 +23,29 @@ class Cell:
     interval: str = ""
 
 
-def _between(summary: ProtocolSummary, interval: Interval, digits: int = 0) -> str:
-    """The interval in words; nothing for what cannot be resampled: one episode, or one trajectory many times."""
-    if summary.distinct < 2:
+def _between(interval: Interval | None, digits: int = 0) -> str:
+    """The interval in words; nothing where there is none."""
+    if interval is None:
         return ""
     return f"{number(interval.low, digits)} to {number(interval.high, digits)}"
 
 
 def completion_cell(summary: ProtocolSummary) -> Cell:
-    """Share completed, with its Wilson interval unless there is one trajectory only."""
+    """Share completed, with its Wilson interval if there is one."""
     share = percent(summary.completion_rate)
-    if one_trajectory(summary):
+    if summary.completion is None:
         return Cell(share)
     return Cell(share, f"{percent(summary.completion.low)} to {percent(summary.completion.high)}")
 
 
 def distance_cell(summary: ProtocolSummary) -> Cell:
     """Interquartile mean of the distance with its interval."""
-    return Cell(number(summary.distance_interquartile_mean), _between(summary, summary.distance_interval))
+    return Cell(number(summary.distance_interquartile_mean), _between(summary.distance_interval))
 
 
 def reward_cell(summary: ProtocolSummary) -> Cell:
     """Interquartile mean of the reward with its interval."""
-    return Cell(number(summary.reward_interquartile_mean, 1), _between(summary, summary.reward_interval, 1))
+    return Cell(number(summary.reward_interquartile_mean, 1), _between(summary.reward_interval, 1))
 
 
 def cards(experiment: ExperimentData, headline: Headline) -> list[Row]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from episodes import EpisodeStore
 
 logger = logging.getLogger(__name__)
+
+RULES: Final = {"noop": 2}
+"""Versions of protocols' rules, 1 where none is named. noop, 1: numbers of idle frames drawn at random; 2: each once."""
 
 
 @task(name="evaluation", cache_policy=NO_CACHE, persist_result=False)
@@ -102,9 +105,13 @@ def play_protocols(
 
 
 def evaluation_json(summaries: Mapping[str, ProtocolSummary]) -> dict[str, Any]:
-    """The summaries as JSON types."""
+    """The summaries as JSON types; intervals are null where there are none.
+
+    `rule` is the version of what the protocol plays and counts: figures of two versions do not compare.
+    """
     return {
-        protocol: {"completion_rate": summary.completion_rate, **asdict(summary)} for protocol, summary in summaries.items()
+        protocol: {"rule": RULES.get(protocol, 1), "completion_rate": summary.completion_rate, **asdict(summary)}
+        for protocol, summary in summaries.items()
     }
 
 
@@ -131,6 +138,7 @@ def table_of(summaries: Mapping[str, ProtocolSummary]) -> list[dict[str, str]]:
         {
             "protocol": protocol,
             "episodes": str(summary.episodes),
+            "different": str(summary.distinct),
             "completed": f"{summary.completed}: {_percent(summary)}",
             "distance (IQM)": _range(summary.distance_interquartile_mean, summary.distance_interval),
             "reward (IQM)": _range(summary.reward_interquartile_mean, summary.reward_interval),
@@ -148,8 +156,10 @@ def sentence(summary: ProtocolSummary) -> str:
 
 
 def _percent(summary: ProtocolSummary) -> str:
-    return f"{summary.completion_rate:.0%} ({summary.completion.low:.0%} to {summary.completion.high:.0%})"
+    interval = summary.completion
+    rate = f"{summary.completion_rate:.0%}"
+    return rate if interval is None else f"{rate} ({interval.low:.0%} to {interval.high:.0%})"
 
 
-def _range(value: float, interval: Interval) -> str:
-    return f"{value:.0f} ({interval.low:.0f} to {interval.high:.0f})"
+def _range(value: float, interval: Interval | None) -> str:
+    return f"{value:.0f}" if interval is None else f"{value:.0f} ({interval.low:.0f} to {interval.high:.0f})"

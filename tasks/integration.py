@@ -48,7 +48,12 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
     logger.info("until %d frames are played and an episode has ended; at most %d frames", limits.min_frames, limits.max_frames)
     with open_experiment_store(experiment) as store, open_run(experiment) as run:
         environments = make_vec(
-            config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap, retry=config.retry
+            config.environment,
+            config.train.n_envs,
+            seed=config.seed,
+            ahead=config.train.overlap,
+            threads=config.train.game_threads,
+            retry=config.retry,
         )
         try:
             with open_writer(experiment, store) as writer:

@@ -60,7 +60,12 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
     config = experiment.config
     result: TrainingResult | None = None
     environments = make_vec(
-        config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap, retry=config.retry
+        config.environment,
+        config.train.n_envs,
+        seed=config.seed,
+        ahead=config.train.overlap,
+        threads=config.train.game_threads,
+        retry=config.retry,
     )
     try:
         with open_writer(experiment, store) as writer:

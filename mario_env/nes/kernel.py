@@ -28,6 +28,7 @@ __all__ = ["DECIDE", "EXECUTE", "OBSERVE", "STAMP", "START", "STEP", "kernel"]
 START, STEP, DECIDE, OBSERVE, EXECUTE = range(5)  # commands
 
 _CACHE_SECONDS = 5.0  # more than it takes to read the function from the cache
+_REMINDER_SECONDS = 30.0
 
 _kernel: Any = None
 _NOT_COMPILED = ("__init__.py", "machine.py", "rom.py")
@@ -118,11 +119,18 @@ def _one_at_a_time() -> Iterator[None]:
     lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
         if not _locked(lock, _CACHE_SECONDS):
-            _say("Waiting for another process that compiles the emulator ...")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _wait(lock)
         yield
     finally:
         os.close(lock)
+
+
+def _wait(lock: int) -> None:
+    """Wait for the lock, and say now and then for how long already."""
+    started = time.monotonic()
+    _say("Waiting for another process that compiles the emulator: about a minute, longer on a busy machine ...")
+    while not _locked(lock, _REMINDER_SECONDS):
+        _say(f"Still waiting for another process that compiles the emulator, for {time.monotonic() - started:.0f} s ...")
 
 
 def _locked(lock: int, seconds: float) -> bool:

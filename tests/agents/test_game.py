@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def game_config(algorithm: str) -> Config:
             **({"n_steps": 32} if algorithm == "ppo" else {"train_freq": 8}),
         },
         "train": {"n_envs": 2, "progress_bar": True, "device": "cpu", "torch_threads": 1, "statistics_every": 1},
-        "evaluate": {"episodes": 3, "n_envs": 2, "sticky_actions": 0.5, "noop_frames": 30},
+        "evaluate": {"episodes": 3, "n_envs": 2, "sticky_actions": 0.5, "noop_frames": 5},
     }
     return from_dict(values, source="test")
 
@@ -107,11 +108,12 @@ def played(agent: Agent | None, protocol: Protocol, **evaluate: Any) -> list[Pla
 def test_every_protocol_plays_its_quota_in_each_environment(protocol: Protocol, agent: Agent) -> None:
     episodes = played(None if protocol == "random" else agent, protocol)
     places = sorted((episode.env_index, episode.episode_index) for episode in episodes)
+    count = {"greedy": 1, "noop": 5}.get(protocol, 3)
 
-    assert places == ([(0, 0)] if protocol == "greedy" else [(0, 0), (0, 1), (1, 0)])
+    assert places == [(number, 0) for number in range(count)]
     assert all(episode.global_step == (0 if protocol == "random" else 80) for episode in episodes)
-    starts = {episode.summary.start.noop_frames for episode in episodes}
-    assert starts <= set(range(1, 31)) if protocol == "noop" else starts == {0}
+    starts = sorted(episode.summary.start.noop_frames for episode in episodes)
+    assert starts == ([1, 2, 3, 4, 5] if protocol == "noop" else [0] * count)
 
 
 def test_an_evaluation_can_be_repeated_and_a_random_one_varies() -> None:
@@ -174,7 +176,7 @@ def test_an_episode_whose_process_was_lost_does_not_count(another_child: None, c
     count = play_episodes(None, environment, "random", EvaluateConfig(episodes=4, n_envs=2), seed=5, on_episode=note)
 
     assert count == len(episodes) == 4
-    assert sorted((each.env_index, each.episode_index) for each in episodes) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert sorted((each.env_index, each.episode_index) for each in episodes) == [(number, 0) for number in range(4)]
     assert all(each.summary.end_reason != "worker_lost" for each in episodes)
     assert len({each.summary.actions for each in episodes}) == 4, "none was played twice"
     assert "was killed by SIGKILL" in caplog.text
@@ -230,4 +232,24 @@ def test_only_a_random_player_needs_no_agent() -> None:
     with pytest.raises(ValueError, match="the protocol greedy needs an agent"):
         played(None, "greedy")
     assert episodes_to_play("greedy", EvaluateConfig()) == 1
-    assert episodes_to_play("noop", EvaluateConfig()) == 100
+    assert episodes_to_play("noop", EvaluateConfig()) == 30
+    assert episodes_to_play("sticky", EvaluateConfig()) == 100
+
+
+@pytest.mark.parametrize("protocol", ["stochastic", "sticky", "sticky_decisions", "noop", "random"])
+def test_how_many_are_played_at_a_time_changes_nothing(protocol: Protocol, agent: Agent) -> None:
+    def told(n_envs: int) -> list[Any]:
+        episodes = played(None if protocol == "random" else agent, protocol, episodes=5, n_envs=n_envs)
+        rows = [(each.env_index, each.episode_index, replace(each.summary, duration_seconds=0.0)) for each in episodes]
+        return sorted(rows, key=lambda row: row[0])
+
+    one = told(1)
+    assert told(2) == told(5) == told(16) == one
+    if protocol in ("stochastic", "random"):
+        assert len({summary.actions for _, _, summary in one}) > 1
+
+
+def test_no_two_episodes_of_an_evaluation_share_their_random_numbers(agent: Agent) -> None:
+    for protocol in ("random", "sticky"):
+        episodes = played(None if protocol == "random" else agent, protocol, episodes=8, n_envs=3)
+        assert len({(each.summary.actions, each.summary.delays) for each in episodes}) == 8

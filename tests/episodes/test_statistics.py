@@ -8,7 +8,16 @@ import pandas as pd
 import pytest
 
 from episodes import EpisodeRow
-from episodes.statistics import bootstrap, interquartile_mean, interquartile_means, means, summarise, wilson
+from episodes.statistics import (
+    ProtocolSummary,
+    bootstrap,
+    distinct_trajectories,
+    interquartile_mean,
+    interquartile_means,
+    means,
+    summarise,
+    wilson,
+)
 
 MakeRow = Callable[..., EpisodeRow]
 
@@ -121,9 +130,16 @@ def test_a_summary_of_different_episodes(row: MakeRow) -> None:
     assert summary.completion_rate == 0.25
     assert summary.distance_mean == pytest.approx(950)
     assert summary.distance_interquartile_mean == pytest.approx(950)
+    assert summary.distance_interval is not None
+    assert summary.reward_interval is not None
     assert summary.distance_interval.low < 950 < summary.distance_interval.high
     assert summary.reward_mean == pytest.approx(22.0)
     assert summary.reward_interval.low < summary.reward_interquartile_mean < summary.reward_interval.high
+
+
+def no_interval(summary: ProtocolSummary) -> bool:
+    intervals = ("completion", "distance_mean_interval", "distance_interval", "reward_mean_interval", "reward_interval")
+    return all(getattr(summary, name) is None for name in intervals)
 
 
 def test_a_deterministic_agent_has_one_result_and_the_summary_says_so(row: MakeRow) -> None:
@@ -131,16 +147,37 @@ def test_a_deterministic_agent_has_one_result_and_the_summary_says_so(row: MakeR
     summary = summarise(frame_of(rows))
     assert (summary.episodes, summary.distinct, summary.completed) == (100, 1, 100)
     assert summary.note.startswith("All 100 episodes are the same trajectory")
-    assert summary.completion == wilson(1, 1)
-    assert summary.distance_interval.low == summary.distance_interval.high == 300
+    assert no_interval(summary)
 
 
 def test_a_greedy_agents_one_episode_is_said_to_be_all_there_is(row: MakeRow) -> None:
     summary = summarise(frame_of([row(1, 0, protocol="greedy")]))
     assert (summary.episodes, summary.distinct) == (1, 1)
     assert summary.note.startswith("One trajectory: a greedy agent in a deterministic game")
+    assert no_interval(summary)
 
 
-def test_repeated_trajectories_are_counted(row: MakeRow) -> None:
-    summary = summarise(frame_of([row(1, index, reward=float(index % 3)) for index in range(10)]))
-    assert (summary.distinct, summary.note) == (3, "10 episodes, 3 different trajectories.")
+def test_idle_starts_are_no_sample(row: MakeRow) -> None:
+    rows = [row(1, index, protocol="noop", level_completed=index < 12, reward=float(index % 7)) for index in range(30)]
+    summary = summarise(frame_of(rows))
+    assert (summary.completed, summary.episodes, summary.distinct) == (12, 30, 14)
+    assert no_interval(summary)
+    assert summary.note.startswith("30 episodes, 14 different trajectories")
+    assert "no interval" in summary.note
+
+
+def test_intervals_count_different_trajectories(row: MakeRow) -> None:
+    rows = [row(1, index, level_completed=index % 5 < 4, reward=float(index % 5)) for index in range(100)]
+    summary = summarise(frame_of(rows))
+    assert (summary.distinct, summary.note) == (5, "100 episodes, 5 different trajectories: intervals count the latter.")
+    assert summary.completion == wilson(4, 5)
+    assert summary.reward_mean_interval is not None
+    whole = bootstrap([float(index % 5) for index in range(100)], means, seed=0)
+    assert summary.reward_mean_interval.high - summary.reward_mean_interval.low > 3 * (whole.high - whole.low)
+
+
+def test_trajectories_are_told_apart_by_their_actions(row: MakeRow) -> None:
+    frame = frame_of([row(1, index, reward=float(index)) for index in range(6)])
+    assert distinct_trajectories(frame) == 6
+    assert distinct_trajectories(frame.assign(trajectory=["a", "b", "a", "b", "a", "c"])) == 3
+    assert distinct_trajectories(frame.assign(trajectory=["a", None, "a", None, "a", "a"])) == 6, "not kept for all"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sqlalchemy import event
 
@@ -93,6 +94,26 @@ def test_an_episode_comes_back_with_all_it_takes_to_play_it_again(
     assert found.experiment.record.config["environment"]["game"] == "level"
 
 
+def test_episodes_are_the_same_trajectory_when_start_actions_and_delays_are(
+    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
+) -> None:
+    played = [
+        ({"noop_frames": 0}, b"\x01\x02", b""),
+        ({"noop_frames": 0}, b"\x01\x02", None),
+        ({"noop_frames": 1}, b"\x01\x02", b""),
+        ({"noop_frames": 0}, b"\x01\x03", b""),
+        ({"noop_frames": 0}, b"\x01\x02", b"\x00\x04"),
+    ]
+    with store.writer(spool, "run 1") as writer:
+        for index, (start, actions, delays) in enumerate(played):
+            writer.put(row(experiment, index), start, actions, delays)
+        writer.put(row(experiment, len(played)))
+    found = [None if pd.isna(each) else each for each in store.episodes(experiment).trajectory]
+    assert found[0] == found[1]
+    assert len(set(found[1:-1])) == 4
+    assert found[-1] is None
+
+
 def test_without_actions_the_row_alone_is_kept(store: EpisodeStore, experiment: int, row: MakeRow, spool: Path) -> None:
     with store.writer(spool, "run 1", store_actions=False) as writer:
         writer.put(row(experiment), {"noop_frames": 3}, b"\x01")
@@ -159,7 +180,7 @@ def test_frames_have_every_column_and_pandas_own_types(store: EpisodeStore, expe
     with store.writer(spool, "run 1") as writer:
         writer.put(row(experiment))
     frame = store.episodes(experiment)
-    assert list(frame.columns) == list(EPISODES.columns.keys())
+    assert list(frame.columns) == [*EPISODES.columns.keys(), "trajectory"]
     assert (frame.steps.dtype, frame.reward.dtype, frame.level_completed.dtype) == (np.int64, np.float64, np.bool_)
     assert str(frame.timestamp.dtype).endswith("UTC]")
     values = frame.drop(columns="id").iloc[0].to_dict()

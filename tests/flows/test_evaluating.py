@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agents import build
+from agents import build, ship
 from agents.models import save_model
-from configs import PROJECT, Settings, load
+from configs import PROJECT, ConfigError, Settings, load
 from episodes import EpisodeStore, StoreUnavailableError
 from flows.evaluating import evaluate_model
 from flows.models import Trust
@@ -21,7 +21,7 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """An agent that has learned nothing."""
-    config = load(TINY, ["environment.stall_after=12", "evaluate.protocols=[noop, random]", "train.device=cpu"])
+    config = load(TINY, ["environment.stall_after=12", "evaluate.protocols=[sticky, random]", "train.device=cpu"])
     env = make_vec(config.environment, 1, seed=0)
     path = save_model(tmp_path, config, build(config, env, device="cpu"))
     env.close()
@@ -57,10 +57,49 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_away(
     with caplog.at_level("INFO"):
         _, figures = evaluate_model(str(model), count, settings, Trust(anyway=True), name)
     assert "12 episodes were played before" in caplog.text
-    assert {protocol: each["episodes"] for protocol, each in figures["protocols"].items()} == {"noop": count, "random": count}
+    assert {protocol: each["episodes"] for protocol, each in figures["protocols"].items()} == {"sticky": count, "random": count}
     with EpisodeStore.open(postgres.url, home) as store:
         stored = store.experiment(name)
         rows = store.episodes(stored.id, phase="evaluate")
     assert stored.record.status == "completed"
     assert len(rows) == 2 * count
     assert waiting(spool) == 0
+
+
+def test_a_model_plays_another_level(model: Path, postgres: Postgres, home: Path) -> None:
+    settings = Settings(home, postgres.url, None)
+    overrides = ["environment.stage=2", "environment.sticky_actions=0.1", "evaluate.protocols=[greedy]", "evaluate.n_envs=1"]
+    _, figures = evaluate_model(str(model), None, settings, Trust(anyway=True), "elsewhere", overrides)
+    assert (figures["environment"]["world"], figures["environment"]["stage"]) == (1, 2)
+    assert figures["overrides"] == overrides
+    with EpisodeStore.open(postgres.url, home) as store:
+        stored = store.experiment("elsewhere")
+        rows = store.episodes(stored.id, phase="evaluate")
+    assert stored.record.config["environment"]["stage"] == 2
+    assert (rows["world"].item(), rows["stage"].item()) == (1, 2)
+
+
+def test_figures_of_other_settings_are_not_compared_with_those_a_model_was_shipped_with(
+    model: Path, postgres: Postgres, home: Path, tmp_path: Path
+) -> None:
+    settings = Settings(home, postgres.url, None)
+    told = {"greedy": {"episodes": 1, "completed": 1, "completion": None}}
+    description = ship(model, tmp_path / "shipped", evaluation=told, origin={})
+    short = ["evaluate.protocols=[greedy]", "environment.stage=2"]
+    _, changed = evaluate_model(str(description), None, settings, Trust(anyway=True), "changed", short)
+    assert "confirmation" not in changed
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("environment.actions=complex", r"chooses among 7 actions, and environment\.actions has 12: name a set of 7"),
+        ("environment.stage=5", r"--set environment\.stage=5: environment\.stage: .*less than or equal to 4"),
+        ("agent.gamma=0.5", r"--set agent\.gamma=0\.5: here only environment, evaluate, seed can be set"),
+        ("environment.stag=2", "did you mean environment.stage"),
+    ],
+)
+def test_what_a_model_cannot_play_is_refused_before_any_work(given: str, message: str, model: Path, tmp_path: Path) -> None:
+    nowhere = Settings(tmp_path / "home", "postgresql://nobody@127.0.0.1:1/none", None)
+    with pytest.raises(ConfigError, match=message):
+        evaluate_model(str(model), None, nowhere, Trust(anyway=True), "refused", [given])

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from agents import shipped_evaluation
 from configs import PROJECT, load
 from flows.evaluating import confirmation
+from tasks.evaluate import RULES
 from tasks.phases import finished
 
 
@@ -136,3 +138,19 @@ def test_figures_contradict_when_their_intervals_do_not_meet() -> None:
     assert result["contradicted"] == ["sticky"]
     assert result["missing"] == ["noop"]
     assert confirmation(told, told)["identical"]
+
+
+def test_figures_of_another_rule_are_not_compared() -> None:
+    told = {"noop": _figures(0.0, 0.1), "sticky_decisions": _figures(0.1, 0.2)}
+    found = {"noop": {**_figures(0.9, 1.0), "rule": 2}, "sticky_decisions": _figures(0.15, 0.3)}
+    result = confirmation(told, found)
+
+    assert (result["outdated"], result["contradicted"]) == (["noop"], [])
+
+
+@pytest.mark.parametrize("name", ["world-1-1", "world-1-1-sticky"])
+def test_the_shipped_models_figures_of_earlier_rules_are_called_so(name: str) -> None:
+    told = shipped_evaluation(PROJECT / "models" / f"{name}.json")
+    assert "sticky" not in told, "those were measured by the rule that is called sticky_decisions now"
+    assert told["sticky_decisions"]["episodes"] == 100
+    assert told["noop"].get("rule", 1) != RULES["noop"]
