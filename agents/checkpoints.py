@@ -160,11 +160,14 @@ def _first_good(paths: Iterable[Path]) -> Checkpoint | None:
     return None
 
 
-def restore(checkpoint: Checkpoint, config: Config, model: BaseAlgorithm) -> Restored:
+def restore(checkpoint: Checkpoint, config: Config, model: BaseAlgorithm, obstacle_known: str | None = None) -> Restored:
     """Put weights, optimiser, counters, replay buffer and, where possible, the moment of `checkpoint` into `model`.
 
     `model` is one built from `config`; its environments become what they were, or are left alone, to be reset. Tensors are read
     by torch's ``weights_only`` loader; nothing is unpickled.
+
+    Args:
+        obstacle_known: why the training cannot go on exactly, whatever is in the checkpoint; None if nothing is known.
 
     Raises:
         CheckpointError: the checkpoint belongs to a different agent or environment.
@@ -175,10 +178,10 @@ def restore(checkpoint: Checkpoint, config: Config, model: BaseAlgorithm) -> Res
     model.set_parameters(parameters, exact_match=True, device=model.device)
     tally = set_counters(model, state)
     if not isinstance(model, OffPolicyAlgorithm):
-        return Restored(tally, False, _restore_moment(checkpoint, model))
+        return Restored(tally, False, obstacle_known or _restore_moment(checkpoint, model))
     if not _restore_replay(checkpoint, model):
         return Restored(tally, True, "its replay memory is not there")
-    inexact = _restore_moment(checkpoint, model)
+    inexact = obstacle_known or _restore_moment(checkpoint, model)
     if inexact is not None:
         # The environments start anew: what is added now does not continue the newest transitions.
         assert isinstance(model.replay_buffer, FrameReplayBuffer)

@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.save_util import load_from_zip_file
 from torch.distributions import Categorical
 
 from agents.algorithms import build_policy
 from agents.checkpoints import CONFIG, MODEL, Checkpoint, describe, write_model
 from agents.errors import CheckpointError
-from agents.manifests import MANIFEST, Manifest, read_manifest, verify_file, write_folder
-from configs import Config, ConfigError, from_dict
+from agents.manifests import MANIFEST, Manifest, read_manifest, verify, verify_file, write_folder
+from configs import Config, ConfigError, from_dict, to_dict
 from configs.seeds import Stream, generator
 
 _WEIGHTS = "policy.pth"  # the member of stable-baselines3's zip that holds the policy's tensors
@@ -97,10 +98,15 @@ class Agent:
 def save_model(directory: Path, config: Config, model: BaseAlgorithm) -> Path:
     """Write the final model to ``directory/model`` (model.zip, config.json, manifest.json) and return that folder.
 
+    One that is there already, of the same weights, stays as it is: a process that comes back to the end of the training has the
+    very files that the one before may have registered.
+
     Raises:
         CheckpointError: it could not be written.
     """
     target = directory / "model"
+    if _holds(target, config, model):
+        return target
 
     def write(aside: Path) -> Manifest:
         write_model(aside, config, model)
@@ -108,6 +114,20 @@ def save_model(directory: Path, config: Config, model: BaseAlgorithm) -> Path:
 
     write_folder(target, write)
     return target
+
+
+def _holds(folder: Path, config: Config, model: BaseAlgorithm) -> bool:
+    """Whether the model in `folder` is whole, and is `model`."""
+    try:
+        manifest = verify(folder)
+        same = json.loads((folder / CONFIG).read_text(encoding="utf-8")) == to_dict(config)
+        if not same or manifest.steps != model.num_timesteps:
+            return False
+        _, kept, _ = load_from_zip_file(folder / MODEL, device="cpu", load_data=False)
+    except (CheckpointError, ValueError, RuntimeError, OSError):
+        return False
+    weights, present = kept["policy"], model.policy.state_dict()
+    return weights.keys() == present.keys() and all(torch.equal(weights[name], present[name].cpu()) for name in weights)
 
 
 def keep_best(directory: Path, checkpoint: Checkpoint) -> Path:

@@ -29,6 +29,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from agents.compilation import is_compiled
 from agents.errors import ContinuationError
 from agents.overlap import Meanwhile
+from agents.own_code import COMPUTING, code_digests
 from agents.own_state import OwnState
 from mario_env import SnapshotError
 from mario_env.snapshots import GamesSnapshot, Snapshots, differences, generator_state, set_generator_state
@@ -63,7 +64,7 @@ def take(model: BaseAlgorithm) -> Moment | None:
     snapshot = games.snapshot()
     starts = model._last_episode_starts
     values = {
-        "surroundings": _surroundings(model),
+        "surroundings": surroundings(model),
         "progress_remaining": float(model._current_progress_remaining),
         "numpy": _global_generator(),
         "action_space": generator_state(model.action_space.np_random),
@@ -88,7 +89,7 @@ def put_back(model: BaseAlgorithm, moment: Moment) -> None:
     if games is None or reason is not None:
         raise ContinuationError(reason)
     values, arrays = moment.values, moment.arrays
-    if differing := differences(values["surroundings"], _surroundings(model)):
+    if differing := differences(values["surroundings"], surroundings(model)):
         raise ContinuationError(f"the checkpoint was written under other conditions ({'; '.join(differing)})")
     theirs = {name.removeprefix(_GAMES): array for name, array in arrays.items() if name.startswith(_GAMES)}
     try:
@@ -126,10 +127,11 @@ def _games(model: BaseAlgorithm) -> Snapshots | None:
     return env if isinstance(env, Snapshots) else None
 
 
-def _surroundings(model: BaseAlgorithm) -> dict[str, Any]:
+def surroundings(model: BaseAlgorithm) -> dict[str, Any]:
     """What the last bit of a result may depend on, and what the course of a training depends on beyond its agent and games."""
     return {
         "format": 1,
+        **{f"code of {package}": code_digests()[package][:12] for package in COMPUTING},
         "gymnasium": gymnasium.__version__,
         "numpy": np.__version__,
         "sb3-contrib": sb3_contrib.__version__,

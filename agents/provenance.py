@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib.metadata
 import platform
 import socket
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from agents.own_code import code_digests
 from configs import PROJECT
 
 PACKAGES = (
@@ -33,13 +35,16 @@ class Provenance:
     Attributes:
         git_commit: 40 hex digits; None outside a git work tree or without git.
         git_dirty: whether tracked files differ from the commit or new ones lie about.
+        code: package of this project -> SHA-256 of its source files, see :mod:`agents.own_code`.
         packages: installed versions of the packages that matter.
         device: "cpu", or "cuda" with the GPU's name.
         host: the machine's name.
+        user: who started it, by the name on this machine.
     """
 
     git_commit: str | None
     git_dirty: bool | None
+    code: dict[str, str]
     python: str
     torch: str
     packages: dict[str, str]
@@ -47,6 +52,7 @@ class Provenance:
     host: str
     platform: str
     cpu_count: int | None
+    user: str
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types."""
@@ -73,6 +79,7 @@ def provenance(device: str = "auto", project: Path = PROJECT) -> Provenance:
     return Provenance(
         git_commit=commit or None,
         git_dirty=None if changes is None else bool(changes),
+        code=dict(code_digests()),
         python=platform.python_version(),
         torch=torch.__version__,
         packages=_versions(),
@@ -80,6 +87,7 @@ def provenance(device: str = "auto", project: Path = PROJECT) -> Provenance:
         host=socket.gethostname(),
         platform=platform.platform(),
         cpu_count=os.cpu_count(),
+        user=_user(),
     )
 
 
@@ -89,6 +97,13 @@ def _git(project: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have a number and no name
+        return "unknown"
 
 
 def _versions() -> dict[str, str]:

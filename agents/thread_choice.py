@@ -16,8 +16,10 @@ from pathlib import Path
 import gymnasium as gym
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.vec_env import VecEnv
 
 from agents.algorithms import build_policy
+from agents.checkpoints import Checkpoint, recorded_threads
 from agents.networks import available_precision
 from agents.reporting import say
 from configs import Config
@@ -57,6 +59,20 @@ def threads_of(
         found = ", ".join(f"{1000 * each:.0f} ms with {count}" for count, each in seconds.items())
         say(f"torch works with {chosen} thread{'s' * (chosen != 1)}: an update and the acting before it take {found}")
     return chosen
+
+
+def settle(config: Config, env: VecEnv, directory: Path, device: str, checkpoint: Checkpoint | None) -> None:
+    """Have torch work with so many threads, before a network is built: the last bit of its first weights may depend on it.
+
+    Args:
+        checkpoint: the one that the training goes on from, if there is one.
+    """
+    assert isinstance(env.observation_space, gym.spaces.Box)
+    n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
+    recorded = None if checkpoint is None else recorded_threads(checkpoint)
+    count = threads_of(config, device, env.observation_space, n_actions, directory, recorded)
+    if count is not None:
+        torch.set_num_threads(count)
 
 
 def forget(directory: Path) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
@@ -41,18 +40,18 @@ from agents.checkpoints import (
     checkpoints_folder,
     counters,
     latest_checkpoint,
-    recorded_threads,
     restore,
     save_checkpoint,
     set_counters,
 )
+from agents.continuity import differs_from_beginning, forget, inexact_before, note_inexact
 from agents.deferred_losses import DefersLosses
 from agents.errors import CheckpointError, DeviceLostError, NonFiniteError, TrainingInterrupted, is_device_lost
 from agents.interruption import StopRequest
 from agents.keep_awake import keep_awake
 from agents.manifests import remove_incomplete
 from agents.models import save_model
-from agents.moment import Moment, obstacle, put_back, take
+from agents.moment import Moment, obstacle, put_back, surroundings, take
 from agents.progress import PlayedEpisode, Progress, Recorded, Tally, TrainingResult
 from agents.reporting import ProgressBar, Statistics, say
 from agents.threads import torch_threads
@@ -127,7 +126,8 @@ def train(
         stack.enter_context(keep_awake(config.train.keep_awake))
         request = stack.enter_context(StopRequest())
         logger = Logger(folder=None, output_formats=list(writers))
-        run = _start(config, env, directory, device or config.train.device, resume, logger)
+        on_record = recorded is not None and recorded.episodes > 0
+        run = _start(config, env, directory, device or config.train.device, resume, logger, on_record)
         run.before_checkpoint, run.on_checkpoint = before_checkpoint, on_checkpoint
         stack.callback(_release, run.model)
         if not run.exact:
@@ -321,24 +321,27 @@ def _start(
     device: str,
     resume: bool,
     logger: Logger,
+    on_record: bool,
 ) -> _Run:
     folder = checkpoints_folder(directory)
     remove_incomplete(folder)
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
         thread_choice.forget(directory)
+        forget(directory)
     checkpoint = latest_checkpoint(directory)
-    _set_threads(config, env, directory, device, checkpoint)
+    thread_choice.settle(config, env, directory, resolve_device(device), checkpoint)
     if checkpoint is None:
         model = build(config, env, device=device)
         model.set_logger(logger)
-        # One that was killed before its first checkpoint is played again, with what it has on record.
-        return _Run(config, directory, model, Tally(), exact=resume and obstacle(model) is None)
+        return _Run(config, directory, model, Tally(), exact=resume and _begins_exactly(directory, model, on_record))
     # Another seed than at the start, for one that does not go on exactly: the same one would repeat the first random choices.
     seed = seed_of(config.seed, Stream.CONTINUATION, checkpoint.steps)
     model = build(config, env, device=device, seed=seed)
     model.set_logger(logger)
-    restored = restore(checkpoint, config, model)
+    restored = restore(checkpoint, config, model, inexact_before(directory, checkpoint.steps))
+    if restored.inexact is not None:
+        note_inexact(directory, checkpoint.steps, restored.inexact)
     going_on = f"going on from {checkpoint.path} at step {checkpoint.steps:,}"
     if restored.inexact is None:
         say(f"{going_on}, exactly as without an interruption")
@@ -348,19 +351,16 @@ def _start(
     return _Run(config, directory, model, restored.tally, restored.inexact is None, restored.refill, checkpoint, kept)
 
 
-def _set_threads(config: Config, env: VecEnv, directory: Path, device: str, checkpoint: Checkpoint | None) -> None:
-    """Before a network is built: the numbers of threads may decide on the last bit of its first weights."""
-    assert isinstance(env.observation_space, gym.spaces.Box)
-    count = thread_choice.threads_of(
-        config,
-        resolve_device(device),
-        env.observation_space,
-        int(env.action_space.n),  # type: ignore[attr-defined]
-        directory,
-        None if checkpoint is None else recorded_threads(checkpoint),
-    )
-    if count is not None:
-        torch.set_num_threads(count)
+def _begins_exactly(directory: Path, model: BaseAlgorithm, on_record: bool) -> bool:
+    """Whether a training without a checkpoint plays what it has on record once more, because it was killed before its first."""
+    if obstacle(model) is not None:
+        return False
+    reason = differs_from_beginning(directory, surroundings(model), recorded=on_record) or inexact_before(directory, 0)
+    if reason is None:
+        return True
+    note_inexact(directory, 0, reason)
+    say(f"beginning again at step 0, beside what is on record: {reason}")
+    return False
 
 
 def _adopt_record(tally: Tally, episode_indices: Mapping[int, int] | None, recorded: Recorded | None) -> None:

@@ -7,9 +7,10 @@ messages that name file, key and the nearest valid key.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from configs.idle import idle_settings
+from configs.restrictions import MAX_NAME, alias_fault, control_character_fault, model_name_fault
 
 Button = Literal["NOOP", "A", "B", "start", "select", "up", "down", "left", "right"]
 Protocol = Literal["greedy", "stochastic", "sticky", "noop", "random"]
@@ -256,9 +257,23 @@ class EpisodesConfig(Section):
 class TrackingConfig(Section):
     """What goes to MLflow."""
 
-    experiment: str = Field("train-mario", min_length=1, description="MLflow's experiment")
+    experiment: str = Field("train-mario", min_length=1, max_length=MAX_NAME, description="MLflow's experiment")
     registered_model: str | None = Field(None, description="name in the model registry; null: mario-<level>-<algorithm>")
     system_metrics: bool = True
+
+    @field_validator("experiment")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        if fault := control_character_fault(value):
+            raise ValueError(f"{value!r} can name no experiment of MLflow: {fault}")
+        return value
+
+    @field_validator("registered_model")
+    @classmethod
+    def _registrable(cls, value: str | None) -> str | None:
+        if value is not None and (fault := model_name_fault(value)):
+            raise ValueError(f"{value!r} can name no model in the registry: {fault}")
+        return value
 
 
 class ReportConfig(Section):
@@ -291,6 +306,13 @@ class Config(Section):
     tracking: TrackingConfig = TrackingConfig()
     report: ReportConfig = ReportConfig()
     retry: RetryConfig = RetryConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _an_alias(cls, value: str) -> str:
+        if fault := alias_fault(value):
+            raise ValueError(f"{value!r} can be no preset's name: {fault}")
+        return value
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -2,11 +2,12 @@
 
 from episodes.embedded import psql_command, remove_embedded, stop_embedded
 from episodes.errors import ExperimentLockedError, RowError, StoreError, StoreUnavailableError
-from episodes.schema import EpisodeRow, ExperimentRecord
+from episodes.schema import AttemptRecord, EpisodeRow, ExperimentRecord
 from episodes.store import EpisodeStore, StoredEpisode, StoredExperiment
 from episodes.writer import EpisodeWriter
 
 __all__ = [
+    "AttemptRecord",
     "EpisodeRow",
     "EpisodeStore",
     "EpisodeWriter",

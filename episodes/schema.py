@@ -142,6 +142,25 @@ class StoredActions:
     actions: Annotated[bytes, Fact(LargeBinary(), "one byte a decision, compressed by zlib")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AttemptRecord:
+    """One start of an experiment, the first or a continuation: a row of `attempts` but for the database's own id."""
+
+    experiment_id: Annotated[int, Fact(BIG, "the experiment", references="experiments.id")]
+    attempt: Annotated[int, Fact(INTEGER, "number of the start, from 1", minimum=1, enforced=True)]
+    started: Annotated[datetime, Fact(MOMENT, "when it began")]
+    git_commit: Annotated[str | None, Fact(TEXT, "commit of the code; null outside a repository")] = None
+    git_dirty: Annotated[bool | None, Fact(Boolean(), "whether the tree had changes that were not committed")] = None
+    code: Annotated[dict[str, Any], Fact(JSON, "package of this project -> SHA-256 of its source files")]
+    python_version: Annotated[str, Fact(TEXT, "version of Python")]
+    torch_version: Annotated[str | None, Fact(TEXT, "version of torch; null where it is not used")] = None
+    packages: Annotated[dict[str, Any], Fact(JSON, "installed packages and their versions")] = field(default_factory=dict)
+    device: Annotated[str, Fact(TEXT, "cpu, or the GPU's name")]
+    host: Annotated[str, Fact(TEXT, "name of the machine")]
+    mlflow_run_id: Annotated[str | None, Fact(TEXT, "the run in MLflow")] = None
+    prefect_flow_run_id: Annotated[str | None, Fact(TEXT, "the flow run in Prefect")] = None
+
+
 EPISODE_KEY: Final = ("experiment_id", "phase", "protocol", "env_index", "episode_index")
 
 # Two episodes with all of these equal are taken for the same trajectory. The actions would decide it for certain, but are not
@@ -156,7 +175,9 @@ _RECORDS: Final[dict[str, type[Any]]] = {
     "experiments": ExperimentRecord,
     "episodes": EpisodeRow,
     "episode_actions": StoredActions,
+    "attempts": AttemptRecord,
 }
+_SINCE: Final = {"attempts": 3}  # the migration that adds a table, if it is not the first
 _CONVENTION: Final = {
     "ix": "ix_%(table_name)s_%(column_0_name)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
@@ -216,6 +237,8 @@ def build(revision: int | None = None, records: Mapping[str, type[Any]] = _RECOR
     """The tables as of a migration (None: the newest)."""
     metadata = MetaData(naming_convention=_CONVENTION)
     for table_name, record in records.items():
+        if revision is not None and revision < _SINCE.get(table_name, 1):
+            continue
         columns = {
             name: (fact, nullable)
             for name, (fact, nullable) in declared(record).items()
@@ -231,6 +254,8 @@ def build(revision: int | None = None, records: Mapping[str, type[Any]] = _RECOR
                 parts.append(Index(None, name))
         if record is EpisodeRow:
             parts.append(UniqueConstraint(*EPISODE_KEY, name="uq_episodes_key"))
+        if record is AttemptRecord:
+            parts.append(UniqueConstraint("experiment_id", "attempt", name="uq_attempts_key"))
         Table(table_name, metadata, *parts)
     return metadata
 
@@ -239,6 +264,7 @@ metadata: Final = build()
 EXPERIMENTS: Final = metadata.tables["experiments"]
 EPISODES: Final = metadata.tables["episodes"]
 EPISODE_ACTIONS: Final = metadata.tables["episode_actions"]
+ATTEMPTS: Final = metadata.tables["attempts"]
 
 
 def fact_of(column: Column[Any]) -> Fact | None:

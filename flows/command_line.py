@@ -41,11 +41,12 @@ def run(
     preset: Annotated[str, typer.Argument(help="a preset's name (see `mario presets`) or a YAML file")],
     overrides: Overrides = None,
     experiment: Annotated[str | None, typer.Option(help="go on with this experiment, or begin one of this name")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="begin it at step 0; what is there is kept as NAME-old-1")] = False,
 ) -> None:
     """Smoke test, integration run, training, evaluation and report, in this process."""
     from flows.running import run_pipeline
 
-    raise typer.Exit(run_pipeline(preset, overrides or [], experiment))
+    raise typer.Exit(run_pipeline(preset, overrides or [], experiment, restart=restart))
 
 
 @app.command()

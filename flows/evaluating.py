@@ -7,7 +7,8 @@ from typing import Any
 from configs import Settings
 from flows.models import Trust, load
 from tasks.evaluate import evaluation_json, metrics_of, play_protocols, table_of
-from tasks.experiment import checked_name, experiment_held, finish_experiment, open_run, open_store, start_experiment
+from tasks.experiment import checked_name, open_run, open_store
+from tasks.starting import finish_experiment, running_experiment
 
 
 def evaluate_model(
@@ -37,17 +38,17 @@ def evaluate_model(
     if episodes is not None:
         config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"episodes": episodes})})
     name = checked_name(experiment_name or f"{config.name}-evaluation-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    experiment = start_experiment(config, name, settings, None)
-    try:
-        with experiment_held(experiment), open_store(settings) as store:
-            summaries, counts = play_protocols(experiment, agent, store)
-        with open_run(experiment) as run:
-            run.log_metrics(metrics_of(summaries, counts), agent.manifest.steps)
-            run.set_tags({"evaluated_model": reference})
-    except BaseException:
-        finish_experiment(experiment, "failed")
-        raise
-    finish_experiment(experiment, "completed")
+    with running_experiment(config, name, settings, None) as experiment:
+        try:
+            with open_store(settings) as store:
+                summaries, counts = play_protocols(experiment, agent, store)
+            with open_run(experiment) as run:
+                run.log_metrics(metrics_of(summaries, counts), agent.manifest.steps)
+                run.set_tags({"evaluated_model": reference})
+        except BaseException as error:
+            finish_experiment(experiment, "failed" if isinstance(error, Exception) else "interrupted")
+            raise
+        finish_experiment(experiment, "completed")
     figures: dict[str, Any] = {
         "model": reference,
         "experiment": name,

@@ -41,7 +41,8 @@ def load(reference: str, settings: Settings, trust: Trust) -> "tuple[Agent, Path
     kept = SHIPPED / f"{reference}.json"
     if Path(reference).name == reference and kept.is_file():
         return load_shipped(kept), kept
-    path = resolve_model(reference, resolve_tracking_uri(settings.tracking_uri, settings.home))
+    uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
+    path = resolve_model(reference, uri, downloads=settings.home / "downloads")
     if Path(reference).expanduser().exists():
         _require_trusted(path, settings, trust)
     if path.suffix == ".json":

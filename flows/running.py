@@ -10,6 +10,8 @@ from agents.errors import DeviceLostError
 from configs import LOGGERS, Config, Settings, load
 from flows import new_process
 from flows.train_mario import first_line, run_arguments, train_mario
+from mario_env.console import check_rom
+from tasks.experiment import checked_name
 
 console = Console()
 logger = logging.getLogger(__name__)
@@ -17,7 +19,7 @@ logger = logging.getLogger(__name__)
 _INTERRUPTED = 128 + signal.SIGINT  # what a shell reports for a command that Ctrl-C ended
 
 
-def run_pipeline(preset: str, overrides: list[str], experiment: str | None) -> int:
+def run_pipeline(preset: str, overrides: list[str], experiment: str | None, *, restart: bool = False) -> int:
     """Run the flow and print where everything is.
 
     A GPU that is lost to this process ends it, and a new one goes on; `retry.attempts` times at most.
@@ -26,17 +28,18 @@ def run_pipeline(preset: str, overrides: list[str], experiment: str | None) -> i
         The exit code: 0, 130 after Ctrl-C (the flow has said how to go on), or 1 if a new process is to go on.
 
     Raises:
-        ConfigError: preset or overrides are refused; Prefect has not been started then.
+        ConfigError, RomUnavailableError: preset, overrides or name are refused; Prefect has not been started then.
         DeviceLostError: the GPU was lost once too often.
     """
     config = load(preset, overrides)
+    check_rom(config.environment)
     # As Prefect would name it, but known here: a new process needs the experiment's name.
     slug = generate_slug(2)
-    name = experiment or f"{config.name}-{slug}"
+    name = checked_name(experiment or f"{config.name}-{slug}")
     console.print(first_line(config), highlight=False)
     _show_our_lines()
     try:
-        summary = train_mario.with_options(flow_run_name=slug)(preset, overrides, name)
+        summary = train_mario.with_options(flow_run_name=slug)(preset, overrides, name, restart)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except DeviceLostError as error:

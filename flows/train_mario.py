@@ -2,27 +2,32 @@
 
 import logging
 import shlex
+from contextlib import ExitStack
 from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
 
 from configs import Config, Settings, load
+from mario_env.console import check_rom
 from tasks import phases
 from tasks.evaluate import evaluate_agent
-from tasks.experiment import Experiment, checked_name, experiment_held, finish_experiment, start_experiment
+from tasks.experiment import Experiment, checked_name
 from tasks.integration import integration_run
 from tasks.quality import check_rows
 from tasks.report import write_report
 from tasks.smoke import smoke_test
-from tasks.train import train_agent
-from tasks.transient import retry_options
+from tasks.starting import finish_experiment, running_experiment
+from tasks.train import move_alias, train_agent
+from tasks.transient import retried, retry_options
 
 logger = logging.getLogger(__name__)
 
 
 @flow(name="train-mario", persist_result=False, validate_parameters=True)
-def train_mario(preset: str = "dqn", overrides: list[str] | None = None, experiment: str | None = None) -> dict[str, Any]:
+def train_mario(
+    preset: str = "dqn", overrides: list[str] | None = None, experiment: str | None = None, restart: bool = False
+) -> dict[str, Any]:
     """Train, evaluate and report on one experiment.
 
     Args:
@@ -30,31 +35,37 @@ def train_mario(preset: str = "dqn", overrides: list[str] | None = None, experim
         overrides: `section.key=value`, as `--set` of the command line.
         experiment: the experiment's name. One that was begun before goes on where it stopped. Default: the preset's name and
             this flow run's, so that a retry of the flow run goes on with its own experiment.
+        restart: begin the experiment at step 0 even if it was begun before, which is kept under another name.
 
     Returns:
         The experiment's name and folder, and the places of report, videos and model.
 
     Raises:
-        ConfigError: preset or overrides are refused; nothing has been done then.
+        ConfigError, RomUnavailableError: preset, overrides or name are refused; nothing has been done then.
     """
     config = load(preset, overrides or [])
+    check_rom(config.environment)
     settings = Settings.from_environment()
     name = checked_name(experiment or f"{config.name}-{flow_run.name}")
     smoke = smoke_test.with_options(**retry_options(config.retry))(config, settings)
-    begun = start_experiment(config, name, settings, flow_run.id)
-    phases.save(begun.directory, smoke)
-    try:
-        with experiment_held(begun):
+    with ExitStack() as held:
+        begun = retried(
+            config.retry,
+            "the start of the experiment",
+            lambda: held.enter_context(running_experiment(config, name, settings, flow_run.id, restart=restart)),
+        )
+        try:
+            phases.save(begun.directory, smoke)
             summary = _phases(begun)
-    except Exception:
-        finish_experiment(begun, "failed")
-        raise
-    except BaseException:
-        # A signal, or Prefect's cancellation: the training has written its checkpoint.
-        finish_experiment(begun, "interrupted")
-        logger.warning("interrupted; to go on: %s", resume_command(preset, overrides or [], begun.name))
-        raise
-    finish_experiment(begun, "completed")
+        except Exception:
+            finish_experiment(begun, "failed")
+            raise
+        except BaseException:
+            # A signal, or Prefect's cancellation: the training has written its checkpoint.
+            finish_experiment(begun, "interrupted")
+            logger.warning("interrupted; to go on: %s", resume_command(preset, overrides or [], begun.name))
+            raise
+        retried(config.retry, "the end of the experiment", lambda: finish_experiment(begun, "completed"))
     return summary
 
 
@@ -68,6 +79,7 @@ def _phases(experiment: Experiment) -> dict[str, Any]:
 
     evaluated = evaluate_agent.with_options(**options)(experiment, trained)
     _check(experiment, "evaluate", evaluated)
+    move_alias.with_options(**options)(experiment, trained)
 
     reported = write_report.with_options(**options)(experiment)
     return {

@@ -1,8 +1,11 @@
 """What the person is told about a server that is away."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
+
+_lock = threading.Lock()  # of all outages: two lanes that fail at once must not both be the first
 
 
 class Outage:
@@ -13,6 +16,8 @@ class Outage:
         server: the server and its place, without a password.
         things: what waits for it, in the plural.
         place: where these wait.
+        lanes: the outages of one server's lanes, to which this one adds itself. When several fail together, as they do when the
+            server is away, the first one tells it and the others keep silent. None: there are no others.
         remind_seconds: after this long how many wait is told; the time doubles with each reminder, up to sixteen-fold.
         clock: seconds that only grow.
     """
@@ -24,6 +29,7 @@ class Outage:
         things: str,
         place: str,
         *,
+        lanes: "list[Outage] | None" = None,
         remind_seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -34,22 +40,26 @@ class Outage:
         self._first_reminder = remind_seconds
         self._clock = clock
         self._since: float | None = None
+        self._told: float | None = None  # when
+        self._lanes = [] if lanes is None else lanes
+        self._lanes.append(self)
         self._pause = self._next = 0.0
 
     def failed(self, reason: str, waiting: int) -> None:
         """The server did not answer; `waiting` things wait for it."""
         now = self._clock()
-        if self._since is None:
-            self._since = now
-            self._pause = self._first_reminder
-            self._next = now + self._pause
-            self._logger.warning(
-                "%s cannot be reached; the run goes on and its %s wait in %s: %s",
-                self._server,
-                self._things,
-                self._place,
-                reason,
-            )
+        self._since = now if self._since is None else self._since
+        if self._told is None:
+            if self._is_first(now):
+                self._pause = self._first_reminder
+                self._next = now + self._pause
+                self._logger.warning(
+                    "%s cannot be reached; the run goes on and its %s wait in %s: %s",
+                    self._server,
+                    self._things,
+                    self._place,
+                    reason,
+                )
         elif now >= self._next:
             self._pause = min(2 * self._pause, 16 * self._first_reminder)
             self._next = now + self._pause
@@ -64,12 +74,28 @@ class Outage:
 
     def over(self, waiting: int) -> None:
         """The server has answered; `waiting` things still waited for it then."""
-        if self._since is None:
+        with _lock:
+            since, told = self._since, self._told
+            self._since = self._told = None
+        if since is None or told is None:
             return
-        away, self._since = self._clock() - self._since, None
         self._logger.warning(
-            "%s is back after %s: %d %s that waited are being sent", self._server, _duration(away), waiting, self._things
+            "%s is back after %s: %d %s that waited are being sent",
+            self._server,
+            _duration(self._clock() - since),
+            waiting,
+            self._things,
         )
+
+    def _is_first(self, now: float) -> bool:
+        """Whether no other lane has told of this outage: then this one does, from now on."""
+        with _lock:
+            known = [each._told for each in self._lanes if each is not self and each._told is not None]
+            # One that failed long before does not speak for this one: its trouble is another.
+            if any(now - told < self._first_reminder for told in known):
+                return False
+            self._told = now
+            return True
 
 
 def _duration(seconds: float) -> str:

@@ -31,12 +31,13 @@ class CheckFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One check: what it found, or why it failed."""
+    """One check: what it found, or why it failed, in words and as what was raised."""
 
     name: str
     passed: bool
     detail: str
     seconds: float
+    error: Exception | None = None
 
 
 def run_checks(config: Config, settings: Settings) -> list[CheckResult]:
@@ -54,12 +55,14 @@ def run_checks(config: Config, settings: Settings) -> list[CheckResult]:
 
 def _run(name: str, check: Callable[[Config, Settings], str], config: Config, settings: Settings) -> CheckResult:
     started = time.perf_counter()
+    fault: Exception | None = None
     try:
-        passed, detail = True, check(config, settings)
+        detail = check(config, settings)
     except Exception as error:  # each fault is reported; the smoke task fails at the end
-        passed, detail = False, f"{type(error).__name__}: {error}"
+        fault, detail = error, f"{type(error).__name__}: {error}"
         logger.debug("check %s failed", name, exc_info=True)
-    result = CheckResult(name, passed, detail, time.perf_counter() - started)
+    passed = fault is None
+    result = CheckResult(name, passed, detail, time.perf_counter() - started, fault)
     logger.log(logging.INFO if passed else logging.ERROR, "%-16s %s  %s", name, "ok    " if passed else "FAILED", detail)
     return result
 
@@ -161,7 +164,7 @@ def _tracking(config: Config, settings: Settings) -> str:
     from tracking.probe import check_writable
 
     uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
-    return check_writable(uri, settings.create_home())
+    return check_writable(uri, settings.create_home(), config.tracking.experiment)
 
 
 def _level(config: Config) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs import EvaluateConfig
 from episodes.statistics import Interval, ProtocolSummary, summarise
 from tasks import phases
+from tasks.artifacts import show_table
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer
 from tasks.phases import PhaseRecord
 from tasks.rows import EpisodeSink, evaluation_protocol
@@ -44,13 +44,14 @@ def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
         metrics = metrics_of(summaries, counts)
         run.log_evaluation(str(trained.details["model_uri"]), metrics, step=agent.manifest.steps)
         run.log_dict(evaluation_json(summaries), "evaluation.json")
-    create_table_artifact(key="evaluation", table=table_of(summaries), description=f"Evaluation of {experiment.name}")
     details = {
         "protocols": evaluation_json(summaries),
         "episodes": sum(count for count, _ in counts.values()),
         "reward_sum": sum(reward_sum for _, reward_sum in counts.values()),
     }
-    return phases.save(experiment.directory, PhaseRecord("evaluate", time.perf_counter() - started, details))
+    record = phases.save(experiment.directory, PhaseRecord("evaluate", time.perf_counter() - started, details))
+    show_table("evaluation", table_of(summaries), f"Evaluation of {experiment.name}")
+    return record
 
 
 def play_protocols(

@@ -3,19 +3,17 @@
 Tasks get an :class:`Experiment` and open what they need; nothing that is open crosses from one task to another.
 """
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs import Config, Settings, config_hash, from_dict, to_dict
+from configs import Config, Settings, from_dict
 from configs.errors import ConfigError
-from episodes import EpisodeStore, EpisodeWriter, ExperimentRecord, StoreUnavailableError
+from episodes import EpisodeStore, EpisodeWriter, StoreUnavailableError
 from episodes.writer import refused_file
 from spool import waiting
 from tracking import TrackedRun, resolve_tracking_uri
@@ -53,8 +51,8 @@ class Experiment:
 
     @property
     def metric_spool(self) -> Path:
-        """The file where what is logged waits for MLflow."""
-        return _metric_spool(self.directory)
+        """The file where metrics wait for MLflow; those of the other kinds are beside it."""
+        return self.directory / "spool" / "metrics.spool"
 
     @property
     def owner(self) -> str:
@@ -85,7 +83,7 @@ def open_experiment_store(experiment: Experiment) -> EpisodeStore:
 
 @contextmanager
 def open_run(experiment: Experiment, *, system_metrics: bool = False) -> Iterator[TrackedRun]:
-    """The experiment's MLflow run, continued."""
+    """The experiment's MLflow run, continued. It is left running: how it ends is said once, by the end of the pipeline."""
     settings = experiment.settings
     with TrackedRun.open(
         resolve_tracking_uri(settings.tracking_uri, settings.home),
@@ -93,14 +91,11 @@ def open_run(experiment: Experiment, *, system_metrics: bool = False) -> Iterato
         experiment.name,
         run_id=experiment.run_id,
         system_metrics=system_metrics and experiment.config.tracking.system_metrics,
+        leave_running=True,
         home=settings.home,
         spool=experiment.metric_spool,
     ) as run:
         yield run
-
-
-def _metric_spool(directory: Path) -> Path:
-    return directory / "spool" / "metrics.spool"
 
 
 @contextmanager
@@ -163,48 +158,6 @@ def checked_name(name: str) -> str:
     return name
 
 
-def start_experiment(config: Config, name: str, settings: Settings, flow_run_id: str | None) -> Experiment:
-    """Begin the experiment `name`, or go on with it if it was begun before.
-
-    Raises:
-        ConfigError: an experiment of this name was begun with another configuration.
-        StoreError, TrackingError: Postgres or MLflow cannot be reached.
-    """
-    # Two first runs of one name at once must not make two experiments.
-    with open_store(settings) as store, store.name_lock(name):
-        known = store.find_experiment(name)
-        if known is not None:
-            return _continue(config, name, settings, store, known, flow_run_id)
-        return _begin(config, name, settings, store, flow_run_id)
-
-
-@contextmanager
-def experiment_held(experiment: Experiment) -> Iterator[None]:
-    """Keep every other process from running the same experiment, by a lock in Postgres that ends with this process.
-
-    Raises:
-        ExperimentLockedError: another process runs it.
-    """
-    with open_store(experiment.settings) as store, store.experiment_lock(experiment.id):
-        yield
-
-
-def finish_experiment(experiment: Experiment, status: str) -> None:
-    """Write how the experiment ended: completed, failed or interrupted.
-
-    Raises:
-        StoreUnavailableError: it is completed, and Postgres is away. Otherwise that is only logged: an error that matters more
-            is on its way, and often has the same cause.
-    """
-    try:
-        with open_store(experiment.settings) as store:
-            store.update_experiment(experiment.id, status=status, ended=datetime.now(UTC))
-    except StoreUnavailableError as error:
-        if status == "completed":
-            raise
-        logger.warning("Postgres does not know that %s is %s: %s", experiment.name, status, error)
-
-
 def load_experiment(name: str, settings: Settings) -> Experiment:
     """An experiment that was begun before, by its name or id, with the configuration it was begun with.
 
@@ -218,75 +171,6 @@ def load_experiment(name: str, settings: Settings) -> Experiment:
     return Experiment(
         stored.id, record.name, config, record.mlflow_run_id, settings.experiment_directory(record.name), settings
     )
-
-
-def _begin(config: Config, name: str, settings: Settings, store: EpisodeStore, flow_run_id: str | None) -> Experiment:
-    from agents import provenance
-
-    origin = provenance(config.train.device)
-    values = to_dict(config)
-    run = TrackedRun.open(
-        resolve_tracking_uri(settings.tracking_uri, settings.home),
-        config.tracking.experiment,
-        name,
-        tags={
-            "git_commit": origin.git_commit or "unknown",
-            "git_dirty": str(origin.git_dirty).lower(),
-            "config_hash": config_hash(config),
-            "seed": str(config.seed),
-            "device": origin.device,
-            "host": origin.host,
-            "python": origin.python,
-            "torch": origin.torch,
-        },
-        home=settings.home,
-        spool=_metric_spool(settings.experiment_directory(name)),
-    )
-    with run:
-        run.log_config(values)
-        run.log_dict(origin.to_json(), "provenance.json")
-    record = ExperimentRecord(
-        name=name,
-        config=values,
-        config_hash=config_hash(config),
-        seed=config.seed,
-        mlflow_run_id=run.run_id,
-        prefect_flow_run_id=flow_run_id,
-        started=datetime.now(UTC),
-        git_commit=origin.git_commit,
-        git_dirty=origin.git_dirty,
-        python_version=origin.python,
-        torch_version=origin.torch,
-        packages=origin.packages,
-        device=origin.device,
-        host=origin.host,
-    )
-    experiment_id = store.create_experiment(record)
-    directory = settings.experiment_directory(name)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "config.json").write_text(json.dumps(values, indent=2))
-    logger.info("experiment %s (row %d, MLflow run %s), files in %s", name, experiment_id, run.run_id, directory)
-    return Experiment(experiment_id, name, config, run.run_id, directory, settings)
-
-
-def _continue(
-    config: Config, name: str, settings: Settings, store: EpisodeStore, experiment_id: int, flow_run_id: str | None
-) -> Experiment:
-    record = store.experiment(experiment_id).record
-    begun = record.config_hash
-    if begun != config_hash(config):
-        # An earlier version did not have all of today's keys: it meant their defaults.
-        begun = config_hash(from_dict(record.config, f"experiment {name}"))
-    if begun != config_hash(config):
-        raise ConfigError(
-            f"experiment {name} was begun with another configuration (hash {record.config_hash[:12]}, now "
-            f"{config_hash(config)[:12]}): give it the same preset and the same --set to go on, or begin one of another name"
-        )
-    store.update_experiment(experiment_id, status="running", ended=None, prefect_flow_run_id=flow_run_id)
-    logger.info("going on with experiment %s (row %d)", name, experiment_id)
-    experiment = Experiment(experiment_id, name, config, record.mlflow_run_id, settings.experiment_directory(name), settings)
-    write_waiting_rows(experiment, store)
-    return experiment
 
 
 def recorded(store: EpisodeStore, experiment_id: int, phase: str, protocol: str = "training") -> "Recorded":

@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Phase = Literal["smoke", "integration", "train", "evaluate", "report"]
+Phase = Literal["smoke", "integration", "train", "evaluate", "alias", "report"]
 PHASES: tuple[Phase, ...] = ("smoke", "integration", "train", "evaluate", "report")
 
 
@@ -50,6 +50,19 @@ def finished(directory: Path, phase: Phase) -> PhaseRecord | None:
         return PhaseRecord(phase, float(values["seconds"]), dict(values["details"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def moved(before: Path, now: Path) -> None:
+    """Let the records in `now` name files there instead of in `before`, from where the folder was moved."""
+    for phase in get_args(Phase):
+        if (record := finished(now, phase)) is not None:
+            details = {name: _moved(value, before, now) for name, value in record.details.items()}
+            save(now, PhaseRecord(phase, record.seconds, details))
+
+
+def _moved(value: Any, before: Path, now: Path) -> Any:
+    inside = isinstance(value, str) and value.startswith(f"{before}{os.sep}")
+    return f"{now}{value.removeprefix(str(before))}" if inside else value
 
 
 def _path(directory: Path, phase: Phase) -> Path:

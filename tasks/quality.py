@@ -6,10 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from episodes.schema import Phase
+from tasks.artifacts import show_markdown, show_table
 from tasks.experiment import Experiment, files_in_words, open_run, open_store, rows_waiting
 from tasks.phases import PhaseRecord
 from tracking import TrackedRun
@@ -54,16 +54,14 @@ def check_rows(experiment: Experiment, phase: Phase, done: PhaseRecord) -> None:
         run.log_artifact(page, "quality")
         run.log_metrics({f"{phase}/quality_passed": float(result.passed)}, int(done.details.get("steps", 0)))
     broken = [rule for rule in result.rules if not rule.passed]
-    create_table_artifact(
-        key=f"quality-{phase}",
-        table=[_row(rule) for rule in (broken or result.rules)],
-        description=f"{len(broken)} of {len(result.rules)} rules broken; {result.rows_checked} rows; page: {page}",
+    show_table(
+        f"quality-{phase}",
+        [_row(rule) for rule in (broken or result.rules)],
+        f"{len(broken)} of {len(result.rules)} rules broken; {result.rows_checked} rows; page: {page}",
     )
     if broken:
         names = "\n".join(f"- {rule.name}: {_rows(rule)}" for rule in broken)
-        create_markdown_artifact(
-            key=f"quality-{phase}-failed", markdown=f"Rows of {phase} break these rules:\n\n{names}\n\n{page}"
-        )
+        show_markdown(f"quality-{phase}-failed", f"Rows of {phase} break these rules:\n\n{names}\n\n{page}")
         raise QualityError(f"rows of the phase {phase} of {experiment.name} break {len(broken)} rules (see {page}):\n{names}")
     logger.info("%s: %d rows keep all %d rules", phase, result.rows_checked, len(result.rules))
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs import Settings, to_dict
+from episodes.attempts import attempts, in_words
 from mario_env import EpisodeStart
 from tasks import phases
+from tasks.artifacts import show_markdown
 from tasks.experiment import Experiment, open_run, open_store
 from tasks.phases import PHASES, PhaseRecord
 from tracking import resolve_tracking_uri
@@ -35,14 +36,15 @@ def write_report(experiment: Experiment) -> PhaseRecord:
     paths = report_on([experiment], experiment.settings, experiment.directory / "report")
     with open_run(experiment) as run:
         run.log_artifact(paths.html.parent, "report")
-    # Not a link: a page from a server may not open a file of this machine.
-    create_markdown_artifact(key="report", markdown=f"Report on **{experiment.name}**: `{paths.html}`, also in MLflow.")
     details = {
         "report": str(paths.html),
         "video": str(paths.video_best) if paths.video_best else None,
         "typical_video": str(paths.video_typical) if paths.video_typical else None,
     }
-    return phases.save(experiment.directory, PhaseRecord("report", time.perf_counter() - started, details))
+    record = phases.save(experiment.directory, PhaseRecord("report", time.perf_counter() - started, details))
+    # Not a link: a page from a server may not open a file of this machine.
+    show_markdown("report", f"Report on **{experiment.name}**: `{paths.html}`, also in MLflow.")
+    return record
 
 
 def report_on(experiments: Sequence[Experiment], settings: Settings, directory: Path) -> "ReportPaths":
@@ -84,9 +86,10 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
 
 
 def _provenance(store: "EpisodeStore", experiment_id: int) -> dict[str, Any]:
-    """The experiment's row, but for what the report says elsewhere."""
+    """The experiment's row, but for what the report says elsewhere, and how often it was started."""
     record = asdict(store.experiment(experiment_id).record)
-    return {name: value for name, value in record.items() if name not in ("name", "config", "status", "ended")}
+    values = {name: value for name, value in record.items() if name not in ("name", "config", "status", "ended")}
+    return {**values, "attempts": in_words(attempts(store, experiment_id))}
 
 
 def _quality(folder: Path) -> "Iterator[RuleCheck]":

@@ -3,12 +3,13 @@
 import time
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs import Config, Settings
+from tasks.artifacts import show_table
 from tasks.checks import CheckFailedError, run_checks
 from tasks.phases import PhaseRecord
+from tasks.transient import is_transient
 
 
 @task(name="smoke test", cache_policy=NO_CACHE, persist_result=False)
@@ -20,15 +21,18 @@ def smoke_test(config: Config, settings: Settings) -> PhaseRecord:
     """
     started = time.perf_counter()
     results = run_checks(config, settings)
-    create_table_artifact(
-        key="smoke-test",
-        table=[
+    show_table(
+        "smoke-test",
+        [
             {"check": each.name, "passed": each.passed, "found": each.detail, "seconds": f"{each.seconds:.2f}"}
             for each in results
         ],
-        description=f"Smoke test of {config.name}",
+        f"Smoke test of {config.name}",
     )
-    failed = [f"{each.name}: {each.detail}" for each in results if not each.passed]
+    failed = [each for each in results if not each.passed]
     if failed:
-        raise CheckFailedError("the smoke test failed:\n" + "\n".join(failed))
+        message = "the smoke test failed:\n" + "\n".join(f"{each.name}: {each.detail}" for each in failed)
+        # A retry mends only what passes: with one lasting fault among them it would fail again.
+        lasting = [each.error for each in failed if not is_transient(each.error)]
+        raise CheckFailedError(message) from (lasting or [failed[0].error])[0]
     return PhaseRecord("smoke", time.perf_counter() - started)

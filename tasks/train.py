@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from episodes import EpisodeStore, EpisodeWriter, StoreError, StoreUnavailableError
 from tasks import phases
+from tasks.artifacts import show_markdown
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded
 from tasks.phases import PhaseRecord
 from tasks.rows import EpisodeSink, evaluation_protocol
@@ -45,9 +45,9 @@ def train_agent(experiment: Experiment) -> PhaseRecord:
     with open_experiment_store(experiment) as store, open_run(experiment, system_metrics=True) as run:
         details = _train(experiment, store, run)
     record = phases.save(experiment.directory, PhaseRecord("train", time.perf_counter() - started, details))
-    create_markdown_artifact(
-        key="training",
-        markdown=f"**{experiment.name}**: {details['steps']} steps, {details['episodes']} episodes in {record.seconds:.0f} s. "
+    show_markdown(
+        "training",
+        f"**{experiment.name}**: {details['steps']} steps, {details['episodes']} episodes in {record.seconds:.0f} s. "
         f"Model `{details['model_uri']}` (version {details['model_version']} of `{details['registered_model']}`).",
     )
     return record
@@ -153,10 +153,26 @@ def secure(writer: EpisodeWriter, run: TrackedRun) -> None:
 
 
 def register(experiment: Experiment, run: TrackedRun, model: Path, steps: int) -> ModelVersion:
-    """Register the model in the folder `model` as a version of the run; its alias is the preset's name."""
+    """Register the model in the folder `model` as a version of the run, once, however often it is called."""
     config = experiment.config
     environment = config.environment
     level = "full-game" if environment.game == "full" else f"{environment.world}-{environment.stage}"
     name = config.tracking.registered_model or f"mario-{level}-{config.agent.algorithm}"
     tags = {"algorithm": config.agent.algorithm, "level": level, "seed": str(config.seed), "experiment": experiment.name}
-    return run.register_model(name, model, python_model=_SERVED_MODEL, tags=tags, aliases=[config.name], step=steps)
+    return run.register_model(name, model, python_model=_SERVED_MODEL, tags=tags, step=steps)
+
+
+@task(name="model alias", cache_policy=NO_CACHE, persist_result=False)
+def move_alias(experiment: Experiment, trained: PhaseRecord) -> None:
+    """Let the preset's name mean this model from now on: called when its evaluation and the checks of its rows have passed.
+
+    An experiment does it once: one that ended long ago, started again, takes the name from no newer one.
+    """
+    if phases.finished(experiment.directory, "alias"):
+        return
+    started = time.perf_counter()
+    name, version, alias = trained.details["registered_model"], trained.details["model_version"], experiment.config.name
+    with open_run(experiment) as run:
+        run.set_alias(name, version, alias)
+    phases.save(experiment.directory, PhaseRecord("alias", time.perf_counter() - started, {"alias": f"models:/{name}@{alias}"}))
+    logger.info("models:/%s@%s is version %s", name, alias, version)

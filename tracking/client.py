@@ -1,5 +1,6 @@
 """The way to MLflow: its client, set up so that it neither phones home, nor writes into the working folder, nor chatters."""
 
+import hashlib
 import logging
 import os
 import sqlite3
@@ -32,6 +33,8 @@ _ENVIRONMENT = {
 }
 _CHATTERING = ("alembic", "mlflow", "mlflow.store", "mlflow.pyfunc", "mlflow.models", "mlflow.tracking")
 _REPORTED_BY_DELIVERY = ("mlflow.store.db.utils", "urllib3.connectionpool")
+
+_LONGEST_FOLDER = 200  # bytes; file systems take 255
 
 _prepared: set[str] = set()
 _lock = threading.RLock()
@@ -110,8 +113,19 @@ def experiment_id(client: "MlflowClient", uri: str, name: str, home: Path | None
     raise TrackingError(f"the MLflow experiment {name!r} could be neither found nor created")
 
 
+def find_run(client: "MlflowClient", experiment: str, tag: str, value: str) -> str | None:
+    """The id of the newest run of an experiment (its id) that has this value of a tag and was not deleted; None if none has."""
+    found = client.search_runs([experiment], f"tags.{tag} = '{value}'", max_results=1)
+    return str(found[0].info.run_id) if found else None
+
+
 def _folder(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+    """A folder's name for an MLflow experiment: its own where a file system takes it."""
+    plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+    if plain == name and len(name.encode()) <= _LONGEST_FOLDER and name.strip("."):
+        return name
+    # Two names must not share a folder because they differ in what was replaced or cut off only.
+    return f"{plain.strip('.')[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _import_client() -> "type[MlflowClient]":

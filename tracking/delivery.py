@@ -1,4 +1,7 @@
-"""Hands what is logged to MLflow from a thread of its own, in order, so that training never waits for MLflow.
+"""Hands what is logged to MLflow from threads of its own, so that training never waits for MLflow.
+
+Each kind has a lane: a file, its order, and the threads that empty it. Documents go to the artifact store, which may refuse
+them (an expired token) while the tracking server takes everything else: they hold back documents only.
 
 MLflow has asynchronous logging of its own (`log_batch(synchronous=False)`). It is not used here for three reasons: it sends
 with ten threads, so that values arrive out of order and SQLite refuses writers that come at once; a failed batch is dropped
@@ -8,9 +11,14 @@ in a spool on disk if it is given one, tries again, sends what has gathered in o
 
 import json
 import logging
+import threading
+import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from spool import Courier, Outage, Spool
@@ -24,6 +32,12 @@ MAX_PAIRS = 100
 _LONGEST_RETRY_SECONDS = 30.0
 
 Kind = Literal["metrics", "params", "tags", "document", "status"]
+Lane = Literal["metrics", "params", "tags", "documents"]
+LANES: tuple[Lane, ...] = ("metrics", "params", "tags", "documents")
+# The end of the run comes behind all its metrics.
+_LANE_OF: Mapping[Kind, Lane] = {
+    "metrics": "metrics", "status": "metrics", "params": "params", "tags": "tags", "document": "documents"
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,94 +75,139 @@ class DeliveryReport:
     waiting: int = 0
 
 
+def lane_file(path: Path, lane: Lane) -> Path:
+    """Where a lane's entries wait, beside the file `path` of the metrics."""
+    return path if lane == "metrics" else path.with_name(f"{lane}{path.suffix}")
+
+
+def open_spools(path: Path, owner: str) -> dict[Lane, Spool]:
+    """The files of all lanes, opened.
+
+    Raises:
+        SpoolLockedError: another process has one of them; none is open then.
+    """
+    opened: dict[Lane, Spool] = {}
+    try:
+        for lane in LANES:
+            opened[lane] = Spool(lane_file(path, lane), owner)
+    except BaseException:
+        for spool in opened.values():
+            spool.close()
+        raise
+    return opened
+
+
 class Delivery:
-    """A queue and the threads that empty it.
+    """A queue for each lane and the threads that empty it.
 
     Args:
         send: delivers one entry or raises; :class:`RefusedError` means that trying again is useless. Must be safe to
-            repeat: an attempt that failed may have arrived (MLflow ignores a metric it has already).
-        spool: where entries wait while MLflow is away; closed by :meth:`close`. None: in memory.
+            repeat: an attempt that failed may have arrived (MLflow ignores a metric it has already). It is called from a thread
+            of each lane.
+        spools: where entries wait while MLflow is away; closed by :meth:`close`. None: in memory.
         server: MLflow and its place, without a password, for what the person is told.
         interval_seconds: how long entries gather before they are sent together.
         retry_seconds: wait after a failure; doubles up to 30 s.
-        capacity: most entries that wait in memory; what comes beyond is given up and counted.
+        capacity: most entries of a lane that wait in memory; what comes beyond is given up and counted.
     """
 
     def __init__(
         self,
         send: Callable[[Entry], None],
         *,
-        spool: Spool | None = None,
+        spools: Mapping[Lane, Spool] | None = None,
         server: str = "MLflow",
         interval_seconds: float = 5.0,
         retry_seconds: float = 1.0,
         capacity: int = 20_000,
     ) -> None:
         self._send = send
-        self._spool = spool
         # The end of an earlier process is not the end of the run that goes on.
         self._session = uuid.uuid4().hex
-        self._sent = 0
-        self._refused = 0
+        self._sent = dict.fromkeys(LANES, 0)
+        self._refused = dict.fromkeys(LANES, 0)
         self._late = 0
         self._reason = ""
-        place = "memory" if spool is None else str(spool.path)
-        self._courier: Courier[Entry] = Courier(
-            THREAD_NAME,
-            self._encode,
-            self._deliver,
-            Outage(logger, server, "metrics", place),
-            spool=spool,
-            batch=MAX_METRICS,
-            interval_seconds=interval_seconds,
-            retry_seconds=(retry_seconds, _LONGEST_RETRY_SECONDS),
-            capacity=capacity,
-        )
+        # SQLite refuses writers that come at once. Documents are no rows.
+        self._tracking = threading.Lock()
+        outages: list[Outage] = []
+        self._couriers: dict[Lane, Courier[Entry]] = {}
+        for lane in LANES:
+            spool = None if spools is None else spools[lane]
+            place = "memory" if spool is None else str(spool.path)
+            # The artifact store may be another server than MLflow's own.
+            name = f"the artifact store of {server}" if lane == "documents" else server
+            self._couriers[lane] = Courier(
+                THREAD_NAME,
+                self._encode,
+                partial(self._deliver, lane),
+                Outage(logger, name, lane, place, lanes=outages),
+                spool=spool,
+                batch=MAX_METRICS,
+                interval_seconds=interval_seconds,
+                retry_seconds=(retry_seconds, _LONGEST_RETRY_SECONDS),
+                capacity=capacity,
+            )
 
     def put(self, entry: Entry) -> None:
         """Queues an entry; returns at once, whatever MLflow does."""
-        if not self._courier.put(entry):
+        if not self._couriers[_LANE_OF[entry.kind]].put(entry):
             self._late += 1
             self._reason = "logged after the run was closed"
 
-    def flush(self, timeout: float = 30.0) -> bool:
-        """Waits until everything queued was sent (or refused); False if it was not within `timeout` seconds.
+    def flush(self, timeout: float = 30.0, lanes: Sequence[Lane] = LANES) -> bool:
+        """Waits until everything queued in `lanes` was sent (or refused); False if it was not within `timeout` seconds.
 
         While MLflow is away each call makes one attempt; it does not wait for the time-out then.
         """
-        return self._courier.flush(timeout, patient=False)
+        return all(self._together(lambda courier: courier.flush(timeout, patient=False), lanes))
 
     def secure(self, timeout: float = 5.0) -> bool:
         """Waits until the disk has everything queued that MLflow has not; False if it does not take it, or there is no file."""
-        return self._courier.secure(timeout)
+        deadline = time.monotonic() + timeout
+        secured = [courier.secure(max(0.0, deadline - time.monotonic())) for courier in self._couriers.values()]
+        return all(secured)
 
     def close(self, timeout: float = 30.0) -> DeliveryReport:
         """Flushes, ends the threads, and says what became of all entries.
 
-        What could not be sent waits in the spool; without one it is lost and counted.
+        What could not be sent waits in the spools; without one it is lost and counted.
         """
-        courier = self._courier
-        courier.close(timeout, patient=False)
-        unfiled = courier.unfiled
-        lost = self._refused + self._late + courier.lost + unfiled
-        return DeliveryReport(self._sent, lost, self._reason or courier.reason, courier.waiting - unfiled)
+        self._together(lambda courier: courier.close(timeout, patient=False))
+        couriers = self._couriers.values()
+        unfiled = sum(courier.unfiled for courier in couriers)
+        lost = sum(self._refused.values()) + self._late + sum(courier.lost for courier in couriers) + unfiled
+        reason = self._reason or next((courier.reason for courier in couriers if courier.reason), "")
+        return DeliveryReport(sum(self._sent.values()), lost, reason, sum(courier.waiting for courier in couriers) - unfiled)
+
+    def _together(self, action: Callable[[Courier[Entry]], Any], lanes: Sequence[Lane] = LANES) -> list[Any]:
+        """Do it with several lanes at once: while MLflow is away each waits for an attempt of its own."""
+        couriers = [self._couriers[lane] for lane in lanes]
+        if all(courier.waiting == 0 for courier in couriers[1:]):
+            return [action(courier) for courier in couriers]
+        with ThreadPoolExecutor(len(couriers)) as pool:
+            return list(pool.map(action, couriers))
 
     def _encode(self, entry: Entry) -> bytes:
         return json.dumps({"kind": entry.kind, "values": entry.values, "session": self._session}).encode()
 
-    def _deliver(self, payloads: Sequence[bytes]) -> int:
+    def _deliver(self, lane: Lane, payloads: Sequence[bytes]) -> int:
         """Send the next request; returns how many payloads went into it."""
         entry, count = _gather(_decoded(payloads, self._session))
         if entry is None:
             return count
         try:
-            self._send(entry)
+            if lane == "documents":
+                self._send(entry)
+            else:
+                with self._tracking:
+                    self._send(entry)
         except RefusedError as error:
             self._reason = str(error)
-            self._refused += count
+            self._refused[lane] += count
             logger.warning("MLflow refused %s and will not get them: %s", entry.kind, error)
         else:
-            self._sent += count
+            self._sent[lane] += count
         return count
 
 

@@ -66,7 +66,9 @@ def register(
     aliases: Iterable[str] = (),
     step: int = 0,
 ) -> ModelVersion:
-    """Logs an agent as a model of a run and registers it as a new version.
+    """Logs an agent as a model of a run and registers it as a new version, unless the run has registered these very files.
+
+    A process that was killed on the way is thereby repeated without harm: what it left behind is used.
 
     The model is MLflow's pyfunc flavour: it takes uint8 (n, 4, 84, 84) and returns int64 (n,), and is loaded by
     `mlflow.pyfunc.load_model("models:/name/1")` wherever this project is installed. The newest version is
@@ -98,18 +100,22 @@ def register(
     example = np.zeros((1, *OBSERVATION_SHAPE), np.uint8) if input_example is None else input_example
     with speaking_errors(uri, f"the model {name!r} cannot be registered"):
         run = client.get_run(run_id)
-        shown = parameters(params) if params is not None else dict(run.data.params)
-        logged = client.create_logged_model(
-            run.info.experiment_id, name=name, source_run_id=run_id, tags=labels, params=shown, model_type="agent"
-        )
-        try:
-            _upload(client, logged, run_id, agent, python_model, example, list(requirements or _installed()))
-        except BaseException:
-            client.finalize_logged_model(logged.model_id, "FAILED")
-            raise
-        client.finalize_logged_model(logged.model_id, "READY")
-        _link(client, run_id, logged.model_id, step)
-        version = _create_version(client, uri, name, logged, run_id, labels)
+        logged = _logged_before(client, run, name, sha256)
+        if logged is None:
+            shown = parameters(params) if params is not None else dict(run.data.params)
+            logged = client.create_logged_model(
+                run.info.experiment_id, name=name, source_run_id=run_id, tags=labels, params=shown, model_type="agent"
+            )
+            try:
+                _upload(client, logged, run_id, agent, python_model, example, list(requirements or _installed()))
+            except BaseException:
+                client.finalize_logged_model(logged.model_id, "FAILED")
+                raise
+            client.finalize_logged_model(logged.model_id, "READY")
+        _link(client, run, logged.model_id, step)
+        version = _version_of(client, name, run_id, logged.model_id)
+        if version is None:
+            version = _create_version(client, uri, name, logged, run_id, labels)
         for alias in aliases:
             client.set_registered_model_alias(name, alias, str(version))
     return ModelVersion(name, version, f"models:/{name}/{version}", logged.model_id, run_id, sha256)
@@ -210,10 +216,33 @@ def _upload(
         client.log_model_artifacts(logged.model_id, str(target))
 
 
-def _link(client: "MlflowClient", run_id: str, model_id: str, step: int) -> None:
+def _logged_before(client: "MlflowClient", run: Any, name: str, sha256: str) -> Any:
+    """The whole logged model of the run that holds the files of this digest; None if there is none.
+
+    One that an upload left in its midst is marked as failed: nothing will complete it.
+    """
+    query = f"source_run_id = '{run.info.run_id}' AND tags.`{SHA256_TAG}` = '{sha256}'"
+    found = client.search_logged_models([run.info.experiment_id], filter_string=query)
+    same = [model for model in found if model.name == name]
+    for model in same:
+        if str(model.status) == "PENDING":
+            client.finalize_logged_model(model.model_id, "FAILED")
+    return next((model for model in same if str(model.status) == "READY"), None)
+
+
+def _version_of(client: "MlflowClient", name: str, run_id: str, model_id: str) -> int | None:
+    """The version of the registered model `name` that the logged model is, if it is one."""
+    for version in client.search_model_versions(f"name={_quoted(name)} AND run_id='{run_id}'"):
+        if version.source == f"models:/{model_id}":
+            return int(version.version)
+    return None
+
+
+def _link(client: "MlflowClient", run: Any, model_id: str, step: int) -> None:
     from mlflow.entities import LoggedModelOutput
 
-    client.log_outputs(run_id, [LoggedModelOutput(model_id, step=step)])
+    if model_id not in [output.model_id for output in (run.outputs.model_outputs if run.outputs else [])]:
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(model_id, step=step)])
 
 
 def _create_version(client: "MlflowClient", uri: str, name: str, logged: Any, run_id: str, labels: dict[str, str]) -> int:

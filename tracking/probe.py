@@ -1,36 +1,85 @@
-"""Whether MLflow can be written to: tried before a training depends on it."""
+"""Whether MLflow can be written to: tried before a training depends on it, and without leaving anything behind.
 
-import time
+A run cannot be used for it: MLflow only marks a run as deleted. The registry deletes a model for good, and an artifact store a
+file; both are what a training needs at its end.
+"""
+
+import contextlib
+import logging
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
-from tracking.client import connect, experiment_id, speaking_errors
+from tracking.client import connect, experiment_id, speaking_errors, without_password
 from tracking.errors import TrackingError
 from tracking.location import mask, normalise
 
-_EXPERIMENT = "smoke-test"
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+_CONTENT = "written by the smoke test"
 
 
-def check_writable(uri: str, home: Path) -> str:
-    """Write a run with a metric and an artifact to the store at `uri`, read the metric back, and delete the run.
+def check_writable(uri: str, home: Path, experiment: str) -> str:
+    """Write to the registry and the artifact store of `uri`, read it back, and take it away again.
+
+    Args:
+        uri: the store, as :func:`tracking.resolve_tracking_uri` returns it.
+        home: the project's folder.
+        experiment: MLflow's experiment that the training will use; created when it is not there, as the training would.
 
     Returns:
         The store's place, its password masked.
 
     Raises:
-        TrackingError: the store cannot be reached, refuses, or gives back another value.
+        TrackingError: the store cannot be reached, refuses, or gives back something else.
     """
     uri = normalise(uri)
     client = connect(uri, home)
-    value = time.time()
-    with speaking_errors(uri, "a run cannot be written"):
-        run = client.create_run(experiment_id(client, uri, _EXPERIMENT, home), run_name="smoke test")
-        try:
-            client.log_metric(run.info.run_id, "value", value)
-            client.log_text(run.info.run_id, "written by the smoke test", "probe.txt")
-            read = client.get_run(run.info.run_id).data.metrics.get("value")
-        finally:
-            client.set_terminated(run.info.run_id)
-            client.delete_run(run.info.run_id)
-    if read != value:
-        raise TrackingError(f"MLflow at {mask(uri)} was given {value!r} and returned {read!r}")
+    name = f"smoke-test-{uuid.uuid4().hex}"
+    with speaking_errors(uri, "it cannot be written to"):
+        number = experiment_id(client, uri, experiment, home)
+        _check_registry(client, uri, name)
+        _check_artifacts(client.get_experiment(number).artifact_location, uri, name)
     return mask(uri)
+
+
+def _check_registry(client: "MlflowClient", uri: str, name: str) -> None:
+    client.create_registered_model(name, description=_CONTENT)
+    try:
+        read = client.get_registered_model(name).description
+    finally:
+        with _only_logged(uri, f"the registered model {name}"):
+            client.delete_registered_model(name)
+    if read != _CONTENT:
+        raise TrackingError(f"MLflow at {mask(uri)} was given {_CONTENT!r} and returned {read!r}")
+
+
+def _check_artifacts(location: str, uri: str, name: str) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    store: Any = get_artifact_repository(location, tracking_uri=uri)
+    with TemporaryDirectory(prefix="train-mario-") as folder:
+        file = Path(folder) / "probe.txt"
+        file.write_text(_CONTENT, encoding="utf-8")
+        try:
+            store.log_artifact(str(file), name)
+            sizes = [each.file_size for each in store.list_artifacts(name)]
+        finally:
+            with _only_logged(uri, f"the artifact folder {name}"):
+                store.delete_artifacts(name)
+    if sizes != [len(_CONTENT)]:
+        raise TrackingError(f"MLflow at {mask(uri)} was given an artifact of {len(_CONTENT)} bytes and lists {sizes}")
+
+
+@contextlib.contextmanager
+def _only_logged(uri: str, what: str) -> Iterator[None]:
+    """Who may write may not always delete: that is no reason against a training."""
+    try:
+        yield
+    except Exception as error:
+        logger.warning("MLflow at %s does not delete %s: %s", mask(uri), what, without_password(str(error), uri))

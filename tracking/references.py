@@ -1,7 +1,9 @@
 """From what a person writes for a model to the agent's files on this machine."""
 
+import atexit
 import difflib
 import re
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -28,8 +30,8 @@ def resolve_model(reference: str, uri: str, *, downloads: Path | None = None) ->
         reference: a path; ``models:/name/3``, ``models:/name/latest``, ``models:/name@alias``; ``runs:/RUN/model``; a run's or
             a logged model's id; or a registered name, which means its newest version.
         uri: the tracking URI.
-        downloads: where a model goes that a server sends; None: a new temporary folder. Models on this machine are not
-            copied.
+        downloads: where a model goes that a server sends, to be found there the next time; None: a temporary folder that
+            this process removes when it ends. Models on this machine are not copied.
 
     Raises:
         ModelNotFoundError: nothing has that name; the message lists what comes nearest.
@@ -129,7 +131,7 @@ def _fetch(location: str, uri: str, model_id: str, downloads: Path | None) -> Pa
     from mlflow.artifacts import download_artifacts
 
     local = location.startswith("file:") or ("://" not in location and not location.startswith("mlflow-artifacts:"))
-    target = None if local else (downloads or Path(tempfile.mkdtemp(prefix="train-mario-"))) / model_id
+    target = None if local else (downloads or _temporary_folder()) / model_id
     if target is not None:
         note = target / "complete"
         if note.exists():
@@ -142,6 +144,12 @@ def _fetch(location: str, uri: str, model_id: str, downloads: Path | None) -> Pa
     if target is not None:  # written last: a copy that was cut short is fetched again
         note.write_text(folder.relative_to(target).as_posix(), encoding="utf-8")
     return folder
+
+
+def _temporary_folder() -> Path:
+    folder = tempfile.mkdtemp(prefix="train-mario-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _agent(folder: Path, reference: str) -> Path:

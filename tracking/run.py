@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
 
-from spool import Spool
 from tracking import models
-from tracking.client import connect, experiment_id, speaking_errors, without_password
-from tracking.delivery import Delivery, DeliveryReport, Entry, RefusedError, waiting_entries
+from tracking.client import connect, experiment_id, find_run, speaking_errors, without_password
+from tracking.delivery import Delivery, DeliveryReport, Entry, Lane, RefusedError, open_spools, waiting_entries
 from tracking.errors import RunNotFoundError, TrackingError
 from tracking.location import mask, normalise, run_url
 from tracking.models import ModelVersion
@@ -24,9 +23,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from stable_baselines3.common.logger import KVWriter
 
+    from spool import Spool
+
 logger = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+_KEY = "experiment_key"
 
 # MLflow's codes for a request that would be refused again; anything else may be the network, a lock or a restart.
 _FINAL = {
@@ -38,9 +41,12 @@ _FINAL = {
 class TrackedRun:
     """An open MLflow run; a context manager that closes it as FINISHED, FAILED (an exception) or KILLED (an interruption).
 
-    `log_params`, `log_metrics`, `log_dict` and `set_tags` return at once: a thread delivers, in order. When MLflow is away
-    they neither raise nor wait; what they logged is kept in the spool (in memory without one) and sent when it is back, one
-    warning is given, and :meth:`close` reports what was lost. What still waits in the spool at the end is sent by the next
+    A run that several processes or phases have one after the other is opened with `leave_running`: who ends it calls
+    :meth:`end`.
+
+    `log_params`, `log_metrics`, `log_dict` and `set_tags` return at once: threads deliver, each kind in order. When MLflow is
+    away they neither raise nor wait; what they logged is kept in the spool (in memory without one) and sent when it is back,
+    one warning is given, and :meth:`close` reports what was lost. What still waits in the spool at the end is sent by the next
     process that opens the run with it, before anything else. `open`, `metric`, `register_model` and `log_evaluation` need an
     answer: they wait for MLflow and raise :class:`TrackingError`. Credentials are masked in everything that is logged.
 
@@ -59,22 +65,24 @@ class TrackedRun:
         *,
         resumed: bool,
         system_metrics: bool,
-        spool: Spool | None = None,
+        leave_running: bool = False,
+        spools: "Mapping[Lane, Spool] | None" = None,
     ) -> None:
         self._client = client
         self._uri = uri
+        self._leave_running = leave_running
         self._stored_params: dict[str, str] = dict(run.data.params)
         # The newest value of each metric is part of the run that was fetched; the public attribute leaves its step out.
         newest = getattr(run.data, "_metric_objs", None) or []
         self._last_steps: dict[str, int] = {metric.key: int(metric.step) for metric in newest}
-        if spool is not None:
+        for spool in (spools or {}).values():
             self._adopt(spool)
         self._report: DeliveryReport | None = None
         self.run_id: str = run.info.run_id
         self.experiment_id: str = run.info.experiment_id
         self.url = run_url(uri, self.experiment_id, self.run_id)
         self.resumed = resumed
-        self._delivery = Delivery(self._send, spool=spool, server=f"MLflow at {mask(uri)}")
+        self._delivery = Delivery(self._send, spools=spools, server=f"MLflow at {mask(uri)}")
         self._system = SystemMetrics(self.log_metrics, self._last_steps) if system_metrics else None
 
     @classmethod
@@ -85,8 +93,10 @@ class TrackedRun:
         run_name: str,
         *,
         run_id: str | None = None,
+        key: str | None = None,
         tags: Mapping[str, str] | None = None,
         system_metrics: bool = False,
+        leave_running: bool = False,
         home: Path | None = None,
         spool: Path | None = None,
     ) -> Self:
@@ -97,10 +107,14 @@ class TrackedRun:
             experiment: MLflow's experiment; created when it is not there.
             run_name: the run's name in the UI.
             run_id: the run to continue; its state becomes RUNNING again. None: a new run.
+            key: of a new run, kept as its tag `experiment_key`: a run of `experiment` that has it is continued instead. So a
+                process that was killed before it could note the run's id leaves no second run behind.
             tags: set on the run, without credentials.
             system_metrics: log processor, memory, disk, network and GPU every ten seconds.
+            leave_running: closing the run says nothing of how it ended; :meth:`end` does.
             home: the project's folder; needed where `uri` is a database other than SQLite.
-            spool: the file where what is logged waits while MLflow is away; one process at a time has it open.
+            spool: the file where metrics wait while MLflow is away, with files for the other kinds beside it; one process at a
+                time has them open.
 
         Raises:
             SpoolLockedError: another process has the spool.
@@ -112,13 +126,18 @@ class TrackedRun:
         clean = _tags(tags or {})
         with speaking_errors(uri, "the run cannot be opened"):
             if run_id is None:
-                experiment_number = experiment_id(client, uri, experiment, home)
-                run = client.create_run(experiment_number, run_name=run_name, tags=clean)
+                number = experiment_id(client, uri, experiment, home)
+                run_id = None if key is None else find_run(client, number, _KEY, key)
+            if run_id is None:
+                run = client.create_run(number, run_name=run_name, tags=clean if key is None else {**clean, _KEY: key})
             else:
                 run = _continue(client, uri, run_id)
-        waiting = None if spool is None else Spool(spool, run.info.run_id)
-        opened = cls(client, uri, run, resumed=run_id is not None, system_metrics=system_metrics, spool=waiting)
-        if run_id is not None:
+        spools = None if spool is None else open_spools(spool, run.info.run_id)
+        resumed = run_id is not None
+        opened = cls(
+            client, uri, run, resumed=resumed, system_metrics=system_metrics, leave_running=leave_running, spools=spools
+        )
+        if resumed:
             opened.set_tags(clean)
         return opened
 
@@ -126,7 +145,9 @@ class TrackedRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
+        if self._leave_running:
+            self.close(None)
+        elif kind is None:
             self.close("FINISHED")
         else:
             self.close("FAILED" if issubclass(kind, Exception) else "KILLED")
@@ -208,8 +229,17 @@ class TrackedRun:
 
     def register_model(self, name: str, agent: Path, *, python_model: Path, **details: Any) -> ModelVersion:
         """Registers an agent as a model version of this run; see :func:`tracking.models.register`."""
-        self.flush()
+        self._delivery.flush(lanes=("metrics", "params"))
         return models.register(self._client, self._uri, self.run_id, name, agent, python_model=python_model, **details)
+
+    def set_alias(self, name: str, version: str, alias: str) -> None:
+        """Lets `alias` mean this version of the registered model `name`, and no longer the one that had it.
+
+        Raises:
+            TrackingError: MLflow does not answer, or refuses.
+        """
+        with speaking_errors(self._uri, f"version {version} of {name} cannot be named {alias}"):
+            self._client.set_registered_model_alias(name, alias, version)
 
     def log_evaluation(self, model: ModelVersion | str, metrics: Mapping[str, Any], step: int = 0) -> None:
         """Logs an evaluation's numbers on the run and on the model, where MLflow compares models side by side.
@@ -225,8 +255,8 @@ class TrackedRun:
         models.log_evaluation(self._client, self._uri, self.run_id, model, metrics, step)
 
     def metric(self, name: str) -> float | None:
-        """The last value of a metric as MLflow has it, None if it has none. Sends what is waiting first."""
-        if not self.flush():
+        """The last value of a metric as MLflow has it, None if it has none. Sends the metrics that wait first."""
+        if not self._delivery.flush(lanes=("metrics",)):
             raise TrackingError(f"MLflow at {mask(self._uri)} does not take what is logged; the log says why")
         with speaking_errors(self._uri, f"the metric {name!r} cannot be read"):
             value = self._client.get_run(self.run_id).data.metrics.get(clean_name(name))
@@ -240,13 +270,31 @@ class TrackedRun:
         """Waits until neither a kill nor a power cut loses what was logged so far, wherever MLflow is; False if one would."""
         return self._delivery.secure()
 
-    def close(self, status: Status = "FINISHED", timeout: float = 30.0) -> DeliveryReport:
-        """Sends what is left, sets the run's state, and says what waits or was lost; a second call changes nothing."""
+    def end(self, status: Status, **tags: str) -> None:
+        """Sets the run's state, and tags with it, at once.
+
+        Raises:
+            TrackingError: MLflow does not answer, or refuses.
+        """
+        from mlflow.entities import RunTag
+
+        with speaking_errors(self._uri, f"the run cannot be ended as {status}"):
+            self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in _tags(tags).items()], synchronous=True)
+            self._client.set_terminated(self.run_id, status)
+
+    def close(self, status: Status | None = "FINISHED", timeout: float = 30.0) -> DeliveryReport:
+        """Sends what is left, sets the run's state, and says what waits or was lost; a second call changes nothing.
+
+        Args:
+            status: the state; None: it stays as it is.
+            timeout: seconds to wait for MLflow.
+        """
         if self._report is not None:
             return self._report
         if self._system is not None:
             self._system.stop()
-        self._delivery.put(Entry("status", ((status, str(int(time.time() * 1000))),)))
+        if status is not None:
+            self._delivery.put(Entry("status", ((status, str(int(time.time() * 1000))),)))
         self._report = self._delivery.close(timeout)
         if self._report.waiting:
             logger.warning(
@@ -266,7 +314,7 @@ class TrackedRun:
             )
         return self._report
 
-    def _adopt(self, spool: Spool) -> None:
+    def _adopt(self, spool: "Spool") -> None:
         """Count what an earlier process left in the spool as logged: steps go on behind it, parameters are not logged twice."""
         for entry in waiting_entries(spool):
             for name, value, *rest in entry.values:

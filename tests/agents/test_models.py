@@ -39,6 +39,19 @@ def test_model_checkpoint_and_zip_are_one_agent(algorithm: str, tmp_path: Path) 
     assert agents[0].config == toy_config(algorithm)
 
 
+@pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
+def test_who_comes_back_to_the_end_leaves_the_model_as_it_is(algorithm: str, tmp_path: Path) -> None:
+    """Killed after the model was written: it may be registered, and must not become another file."""
+    before = {path: path.read_bytes() for path in (trained(tmp_path, algorithm) / "model").iterdir()}
+    trained(tmp_path, algorithm)
+    assert {path: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+
+    damaged = tmp_path / "model" / "model.zip"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    trained(tmp_path, algorithm)
+    assert load_agent(tmp_path / "model").manifest.steps == 200, "a damaged one is written again"
+
+
 def test_value_based_agents_act_at_random_as_often_as_configured(tmp_path: Path) -> None:
     agent = load_agent(trained(tmp_path, exploration_final_eps=0.3) / "model")
     observations = np.repeat(pictures(1), 6_000, axis=0)

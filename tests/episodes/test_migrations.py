@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, inspect, text
 
-from episodes import EpisodeStore, StoreError, migrations, schema
+from episodes import EpisodeStore, ExperimentRecord, StoreError, migrations, schema
+from episodes.attempts import attempts, record_attempt
 
 
 def test_the_migrated_database_is_the_schema(store: EpisodeStore) -> None:
@@ -36,7 +38,7 @@ def test_opening_again_changes_nothing(store: EpisodeStore, tmp_path: Path) -> N
 
 def test_two_processes_that_open_at_once_do_not_collide(lone_store: EpisodeStore, tmp_path: Path) -> None:
     with lone_store.transaction("emptying the database") as connection:
-        connection.execute(text("DROP TABLE episode_actions, episodes, experiments, alembic_version"))
+        connection.execute(text("DROP TABLE attempts, episode_actions, episodes, experiments, alembic_version"))
     code = "import sys; from pathlib import Path; from episodes import EpisodeStore; sys.stdin.read(1)\n"
     code += "EpisodeStore.open(sys.argv[1], Path(sys.argv[2])).close()"
     command = [sys.executable, "-c", code, lone_store.url, str(tmp_path)]
@@ -68,3 +70,26 @@ def test_a_column_of_a_later_revision_is_left_to_its_migration() -> None:
     table = schema.build(2, {"table": Record}).tables["table"]
     assert table.columns.keys() == ["id", "old", "new"]
     assert {check.name for check in table.constraints if isinstance(check, CheckConstraint)} == {"ck_table_new_finite"}
+
+
+def test_experiments_of_before_have_their_first_attempt(
+    lone_store: EpisodeStore, record: Callable[..., ExperimentRecord], tmp_path: Path
+) -> None:
+    given = record(name="older", git_commit="abc", mlflow_run_id="r", packages={"torch": "2.13.0"})
+    experiment = lone_store.create_experiment(given)
+    with lone_store.transaction("going back") as connection:
+        connection.execute(text("DROP TABLE attempts"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    with EpisodeStore.open(lone_store.url, tmp_path) as store:
+        (first,) = attempts(store, experiment)
+        assert (first.attempt, first.started, first.git_commit, first.packages) == (
+            1,
+            given.started,
+            "abc",
+            {"torch": "2.13.0"},
+        )
+        assert (first.mlflow_run_id, first.code) == ("r", {})
+        origin = {"started": given.started, "code": {"agents": "1"}, "python_version": "3", "device": "cpu", "host": "h"}
+        second = record_attempt(store, experiment, origin)
+        assert second.attempt == 2
+        assert attempts(store, experiment) == [first, second]

@@ -12,8 +12,9 @@ from agents import load_agent
 from configs import PROJECT, ConfigError, Settings, config_hash, from_dict, load
 from episodes import EpisodeStore, StoredExperiment
 from mario_env import EpisodeStart, play_back
-from tasks.experiment import open_store, start_experiment
+from tasks.experiment import open_store
 from tasks.phases import PHASES, finished
+from tasks.starting import running_experiment
 from tracking import resolve_model, resolve_tracking_uri
 from tracking.models import logged_model_id
 
@@ -130,6 +131,7 @@ def test_mlflow_has_parameters_metrics_and_artifacts(stored: StoredExperiment, s
     assert run.data.params["agent.algorithm"] == "ppo"
     assert run.data.params["environment.frame_skip"] == "4"
     assert run.data.tags["git_commit"]
+    assert run.data.tags["pipeline_status"] == "completed"
     trained = finished(pipeline.directory, "train")
     assert trained is not None
     assert run.data.metrics["train/episodes"] == trained.details["episodes"]
@@ -181,8 +183,11 @@ def test_the_report_stands_alone(pipeline: Any) -> None:
 
 
 def test_another_configuration_under_its_name_is_refused(settings: Settings, pipeline: Any) -> None:
-    with pytest.raises(ConfigError, match="was begun with another configuration"):
-        start_experiment(load(TINY, ["seed=5"]), pipeline.name, settings, None)
+    with (
+        pytest.raises(ConfigError, match="was begun with another configuration"),
+        running_experiment(load(TINY, ["seed=5"]), pipeline.name, settings, None),
+    ):
+        pass
 
 
 def test_evaluating_the_model_gives_the_figures_again(mario: Any, pipeline: Any, tmp_path: Path) -> None:

@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import create_engine, delete, insert, select
 
-from configs import PROJECT, Settings
+from configs import PROJECT, Settings, load
 from episodes.schema import EPISODES
-from tasks.experiment import open_store
+from tasks.experiment import open_run, open_store
+from tasks.phases import PhaseRecord, finished, save
+from tasks.starting import running_experiment
+from tasks.train import move_alias, register
+from tracking import resolve_tracking_uri
+from tracking.client import connect
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
@@ -54,6 +59,41 @@ def test_a_bad_row_put_in_by_hand_stops_what_follows(mario: Any, pipeline: Any, 
         experiment = store.experiment(pipeline.name)
         assert store.count(experiment.id) == before, "nothing is deleted"
         assert experiment.record.status == "failed"
+    run = connect(resolve_tracking_uri(None, settings.home)).get_run(experiment.record.mlflow_run_id)
+    assert (run.info.status, run.data.tags["pipeline_status"]) == ("FAILED", "failed"), "one status everywhere"
+
+
+def test_the_alias_stays_where_it_is_until_the_rows_of_the_evaluation_are_good(
+    mario: Any, pipeline: Any, settings: Settings
+) -> None:
+    """A second experiment of the same preset, whose evaluation has a bad row: its model is registered, the alias is not its."""
+    client = connect(resolve_tracking_uri(None, settings.home))
+    before = client.get_model_version_by_alias("mario-test", "tiny").version
+    name = "bad-evaluation"
+    with running_experiment(load(TINY), name, settings, None) as experiment:
+        trained = PhaseRecord("train", 1.0, {})
+        for phase in ("smoke", "integration", "train", "evaluate"):
+            record = finished(pipeline.directory, cast(Any, phase))
+            assert record is not None
+            save(experiment.directory, record)
+        trained = finished(experiment.directory, "train")
+        assert trained is not None
+        with open_run(experiment) as run:
+            version = register(experiment, run, pipeline.directory / "model", 1)
+    details = {**trained.details, "model_version": str(version.version)}
+    save(experiment.directory, PhaseRecord("train", 1.0, details))
+    done = mario("run", TINY, "--experiment", name)
+    assert done.returncode == 1, "no row of it is in Postgres"
+    assert client.get_model_version_by_alias("mario-test", "tiny").version == before
+    assert int(version.version) > int(before)
+
+    move: Any = move_alias.fn
+    with running_experiment(load(TINY), name, settings, None) as experiment:
+        move(experiment, PhaseRecord("train", 1.0, details))
+        assert int(client.get_model_version_by_alias("mario-test", "tiny").version) == int(version.version)
+        client.set_registered_model_alias("mario-test", "tiny", before)
+        move(experiment, PhaseRecord("train", 1.0, details))
+        assert client.get_model_version_by_alias("mario-test", "tiny").version == before, "once is enough"
 
 
 @pytest.mark.parametrize("phase", ["integration", "train", "evaluate"])

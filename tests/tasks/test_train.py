@@ -6,8 +6,8 @@ import pytest
 
 from agents import NonFiniteError
 from configs import PROJECT, Settings, load
-from tasks.experiment import start_experiment
 from tasks.phases import finished
+from tasks.starting import running_experiment
 from tasks.train import train_agent
 from tasks.transient import is_transient
 from tracking import ModelNotFoundError, resolve_model, resolve_tracking_uri
@@ -19,10 +19,12 @@ def test_a_model_that_broke_down_is_not_registered(settings: Settings) -> None:
     # A learning rate that no network survives.
     broken = ["agent.learning_rate=1e30", "agent.max_grad_norm=1e30", "tracking.registered_model=mario-broken"]
     config = load(TINY, [*broken, "train.device=cpu", "tracking.system_metrics=false"])
-    experiment = start_experiment(config, "broken", settings, None)
     train: Any = train_agent.fn
 
-    with pytest.raises(NonFiniteError, match=r"became (nan|inf|-inf) at step \d+; training was stopped") as caught:
+    with (
+        running_experiment(config, "broken", settings, None) as experiment,
+        pytest.raises(NonFiniteError, match=r"became (nan|inf|-inf) at step \d+; training was stopped") as caught,
+    ):
         train(experiment)
 
     assert not is_transient(caught.value), "trying again would break down again"

@@ -1,26 +1,32 @@
 """A retry is for faults that pass; what is wrong in the program or its input is not repeated."""
 
 import time
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 from prefect import flow, task
 from prefect.testing.utilities import prefect_test_harness
 
 from agents import DeviceLostError
+from configs import PROJECT, Settings, load
 from configs.schema import RetryConfig
 from episodes import RowError, StoreError, StoreUnavailableError
 from mario_env import WorkerError
-from tasks.transient import is_transient, retry_options
+from tasks.smoke import smoke_test
+from tasks.transient import is_transient, retried, retry_options
 from tracking import ModelNotFoundError, TrackingError
 
 PASSING = [ConnectionResetError(), TimeoutError(), OSError(28, "No space left"), EOFError()]
 PASSING += [StoreUnavailableError("away"), TrackingError("away")]
+PASSING += [httpx.ConnectError("refused"), httpx.RemoteProtocolError("Server disconnected"), httpx.ReadTimeout("slow")]
 PASSING += [torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("CUDA error: out of memory")]
 PASSING += [RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")]
 LASTING = [TypeError(), ValueError(), KeyError("x"), AssertionError(), None]
 LASTING += [RowError("column"), StoreError("wrong password"), ModelNotFoundError("x")]
+LASTING += [httpx.InvalidURL("no host")]
 LASTING += [DeviceLostError("gone"), torch.AcceleratorError("CUDA error: an illegal memory access was encountered")]
 
 
@@ -77,3 +83,42 @@ def test_prefect_retries_what_may_pass_and_nothing_else(prefect_server: None) ->
     assert attempts(ConnectionResetError("gone"), 2) == 3
     assert attempts(TypeError("a programming error"), 2) == 1
     assert attempts(ConnectionResetError("gone"), 0) == 1
+
+
+@pytest.mark.parametrize(("status", "transient"), [(503, True), (429, True), (404, False), (401, False)])
+def test_an_answer_of_http_may_pass(status: int, transient: bool) -> None:
+    request = httpx.Request("POST", "http://127.0.0.1/api")
+    assert is_transient(httpx.HTTPStatusError("no", request=request, response=httpx.Response(status))) is transient
+
+
+def test_the_flows_body_tries_again_what_may_pass(caplog: pytest.LogCaptureFixture) -> None:
+    faults: list[Exception] = [StoreUnavailableError("away"), TrackingError("away too")]
+
+    def action() -> str:
+        if faults:
+            raise faults.pop(0)
+        return "done"
+
+    assert retried(RetryConfig(attempts=2, delay_seconds=0.01), "the start", action) == "done"
+    assert [record.message.rpartition(": ")[2] for record in caplog.records] == ["away", "away too"]
+    faults[:] = [TrackingError("away")] * 3
+    with pytest.raises(TrackingError):
+        retried(RetryConfig(attempts=2, delay_seconds=0.01), "the start", action)
+    assert not faults, "not as often as it should"
+    faults[:] = [ValueError("wrong"), ValueError("wrong")]
+    with pytest.raises(ValueError, match="wrong"):
+        retried(RetryConfig(attempts=2, delay_seconds=0.01), "the start", action)
+    assert len(faults) == 1
+
+
+@pytest.mark.parametrize(("overrides", "transient"), [([], True), (["agent.buffer_size=100_000_000"], False)])
+def test_a_smoke_test_is_tried_again_if_all_its_faults_may_pass(
+    overrides: list[str], transient: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = Settings(tmp_path, "postgresql://mario:x@127.0.0.1:1/mario", "http://127.0.0.1:1")
+    preset = "dqn" if overrides else str(PROJECT / "tests" / "data" / "tiny.yaml")
+    smoke: Any = smoke_test.fn
+    with pytest.raises(RuntimeError, match="the smoke test failed") as caught:
+        smoke(load(preset, [*overrides, "train.n_envs=2", "train.device=cpu"]), away)
+    assert is_transient(caught.value) is transient

@@ -62,7 +62,8 @@ def test_kinds_are_not_mixed_and_keep_their_order() -> None:
     for entry in queued:
         delivery.put(entry)
     delivery.close()
-    assert receiver.entries == queued
+    for kind in ("params", "metrics", "document"):
+        assert [entry for entry in receiver.entries if entry.kind == kind] == [entry for entry in queued if entry.kind == kind]
 
 
 def test_a_request_stays_within_mlflows_limit() -> None:
@@ -95,11 +96,36 @@ def test_what_is_refused_is_given_up_and_what_follows_arrives(caplog: pytest.Log
     receiver = Receiver(iter([RefusedError("no such run")]))
     delivery = Delivery(receiver)
     delivery.put(Entry("document", (("x", "y"),)))
+    wait_until(lambda: receiver.attempts == 1 or not delivery.flush())
+    delivery.put(Entry("document", (("z", "y"),)))
     delivery.put(metric(1))
     report = delivery.close()
     assert receiver.steps() == [1]
-    assert (report.sent, report.lost, report.reason) == (1, 1, "no such run")
+    assert (report.sent, report.lost, report.reason) == (2, 1, "no such run")
     assert "refused document" in caplog.text
+
+
+def test_documents_that_are_refused_hold_back_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    receiver = Receiver()
+
+    def send(entry: Entry) -> None:
+        if entry.kind == "document":
+            raise PermissionError("the token has expired")
+        receiver(entry)
+
+    delivery = Delivery(send, retry_seconds=0.01)
+    for step in range(50):
+        delivery.put(Entry("document", ((str(step), "y"),)))
+        delivery.put(metric(step))
+        delivery.put(Entry("tags", (("step", str(step)),)))
+    assert delivery.flush(10, lanes=("metrics", "tags"))
+    assert not delivery.flush(10)
+    assert receiver.steps() == list(range(50))
+    report = delivery.close()
+    assert (report.sent, report.lost, report.reason) == (100, 50, "the token has expired")
+    told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(told) == 1
+    assert "the artifact store of MLflow cannot be reached; the run goes on and its documents wait" in told[0]
 
 
 def test_flush_returns_at_once_when_nothing_can_be_sent() -> None:

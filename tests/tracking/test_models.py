@@ -1,10 +1,14 @@
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from configs import PROJECT
 from tracking import ModelNotFoundError, ModelVersion, TrackedRun, TrackingError, registered_names, resolve_model
 from tracking.client import connect
 from tracking.models import digest
@@ -57,13 +61,61 @@ def test_a_registered_model_is_loaded_back_and_plays(
 
 
 def test_versions_count_up_and_aliases_move(run: TrackedRun, uri: str, agent: Path) -> None:
-    first, second, third = (register(run, "counted", agent, aliases=names) for names in (["best"], ["best"], []))
+    versions = []
+    for number, names in enumerate((["best"], ["best"], [])):
+        (agent / "number").write_text(str(number))
+        versions.append(register(run, "counted", agent, aliases=names))
+    first, second, third = versions
     assert [first.version, second.version, third.version] == [1, 2, 3]
     client = connect(uri)
     assert client.get_model_version_by_alias("counted", "best").source == f"models:/{second.model_id}"
     outputs = client.get_run(run.run_id).outputs
     assert outputs is not None
     assert {output.model_id for output in outputs.model_outputs} == {first.model_id, second.model_id, third.model_id}
+
+
+def test_the_same_files_are_registered_once(run: TrackedRun, uri: str, agent: Path) -> None:
+    first = register(run, "once", agent, step=7)
+    assert register(run, "once", agent, step=7) == first
+    with TrackedRun.open(uri, "tests", "another run") as other:
+        assert register(other, "once", agent, step=7).version == 2, "another run's model is another version"
+    (agent / "more").write_text("newer")
+    assert register(run, "once", agent, step=7).version == 3
+
+
+@pytest.mark.parametrize("where", ["_upload", "_link", "_version_of", "_create_version"])
+def test_a_kill_on_the_way_leaves_one_version(where: str, run: TrackedRun, uri: str, agent: Path) -> None:
+    name = f"killed-before{where}"
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+from tracking import TrackedRun, models
+models.{where} = lambda *details: os.kill(os.getpid(), signal.SIGKILL)
+run = TrackedRun.open(sys.argv[1], "tests", "", run_id=sys.argv[2])
+run.register_model(sys.argv[3], Path(sys.argv[4]), python_model=Path(sys.argv[5]))
+"""
+    command = [sys.executable, "-c", code, uri, run.run_id, name, str(agent), str(POLICY)]
+    assert subprocess.run(command, cwd=PROJECT, capture_output=True, check=False).returncode == -signal.SIGKILL
+
+    version = register(run, name, agent)
+    assert register(run, name, agent) == version
+    client = connect(uri)
+    assert [int(each.version) for each in client.search_model_versions(f"name='{name}'")] == [1]
+    found = [model for model in client.search_logged_models([run.experiment_id]) if model.name == name]
+    assert sorted(str(model.status) for model in found) == (["FAILED", "READY"] if where == "_upload" else ["READY"])
+    assert [model.model_id for model in found if str(model.status) == "READY"] == [version.model_id]
+    assert digest(resolve_model(version.uri, uri)) == version.sha256
+
+
+def test_an_alias_moves_when_it_is_told_to(run: TrackedRun, uri: str, agent: Path) -> None:
+    first = register(run, "aliased", agent)
+    (agent / "more").write_text("newer")
+    second = register(run, "aliased", agent)
+    for version in (first, second):
+        run.set_alias(version.name, str(version.version), "demo")
+        assert int(connect(uri).get_model_version_by_alias("aliased", "demo").version) == version.version
+    with pytest.raises(TrackingError, match="cannot be named latest"):
+        run.set_alias("aliased", "1", "latest")
 
 
 def test_evaluations_stand_side_by_side(uri: str, agent: Path) -> None:

@@ -1,5 +1,6 @@
 """A real MLflow server is killed and started again under a run: what was logged is all there, once and in order."""
 
+import json
 import logging
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -14,6 +16,7 @@ from configs import PROJECT
 from spool import Spool, SpoolLockedError, waiting
 from tracking import RunningServer, TrackedRun, TrackingError, resolve_tracking_uri
 from tracking.client import connect
+from tracking.delivery import LANES, lane_file
 
 PASSWORD = "kn0wn-password"
 
@@ -81,7 +84,8 @@ def test_a_server_that_is_killed_and_started_again_gets_everything(
         run.set_tags({"note": "during the outage"})
         run.log_dict({"a": 1}, "a.json")
         assert run.flush() is False
-        assert waiting(spool) >= 2903
+        assert waiting(spool) >= 2900
+        assert [waiting(lane_file(spool, lane)) for lane in ("params", "tags", "documents")] == [1, 1, 1]
         servers.start()
         for step in range(3000, 3100):
             writer.write({"train/loss": step}, {}, step)
@@ -95,7 +99,7 @@ def test_a_server_that_is_killed_and_started_again_gets_everything(
     told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(told) == 2, told
     assert f"{servers.url.replace(PASSWORD, '***')} cannot be reached; the run goes on" in told[0]
-    assert str(spool) in told[0]
+    assert str(spool.parent) in told[0]
     assert "is back" in told[1]
     assert PASSWORD not in caplog.text
 
@@ -114,7 +118,9 @@ def test_what_waits_is_sent_by_the_next_process_before_anything_else(
     first.log_config({"gamma": 0.9, "database": {"url": f"postgresql://me:{PASSWORD}@h/d", "password": PASSWORD}})
     report = first.close("KILLED")
     assert report.lost == 0
-    assert report.waiting == waiting(spool) == 5  # two dumps, the parameters, their file, the end
+    waits = {lane: waiting(lane_file(spool, lane)) for lane in LANES}
+    assert waits == {"metrics": 3, "params": 1, "tags": 0, "documents": 1}  # two dumps and the end; the configuration
+    assert report.waiting == 5
     assert "5 entries wait on disk" in caplog.text
     written = b"".join(path.read_bytes() for path in (tmp_path / "experiment").rglob("*") if path.is_file())
     assert PASSWORD not in written.decode(errors="replace") + caplog.text
@@ -163,6 +169,49 @@ time.sleep(600)
     with TrackedRun.open(uri, "outage", "", run_id=run.run_id, spool=spool) as again:
         again.log_metrics({"reward": 50}, 50)
     assert steps(uri, run.run_id, "reward") == list(range(51))
+
+
+def test_an_artifact_store_that_refuses_holds_back_documents_only(uri: str, spool: Path, home: Path) -> None:
+    """Its folder is in the way of nothing but documents; they arrive, in order, when it is mended."""
+    with TrackedRun.open(uri, "outage", "no artifacts", spool=spool, leave_running=True) as run:
+        artifacts = Path(unquote(urlsplit(connect(uri).get_run(run.run_id).info.artifact_uri).path))
+        artifacts.parent.mkdir(parents=True, exist_ok=True)
+        artifacts.write_text("not a folder")
+        for step in range(50):
+            run.log_dict({"step": step}, "latest.json")
+            run.log_dict({"step": step}, f"{step}.json")
+            run.log_metrics({"reward": step}, step)
+        run.set_tags({"note": "arrives"})
+        assert run.metric("reward") == 49
+    assert steps(uri, run.run_id, "reward") == list(range(50))
+    assert connect(uri).get_run(run.run_id).data.tags["note"] == "arrives"
+    assert waiting(lane_file(spool, "documents")) == 100
+
+    artifacts.unlink()
+    with TrackedRun.open(uri, "outage", "", run_id=run.run_id, spool=spool) as again:
+        assert again.flush()
+    assert len(list(artifacts.iterdir())) == 51
+    assert json.loads((artifacts / "latest.json").read_text()) == {"step": 49}, "the last one came last"
+    assert waiting(lane_file(spool, "documents")) == 0
+
+
+def test_a_file_of_an_older_version_holds_every_kind(uri: str, spool: Path) -> None:
+    with TrackedRun.open(uri, "outage", "older") as run:
+        pass
+    older = Spool(spool, run.run_id)
+    kinds = {
+        "params": [["gamma", "0.9"]],
+        "tags": [["note", "old"]],
+        "document": [["a.txt", "text"]],
+        "metrics": [["x", 1.0, 1, 1]],
+    }
+    older.append([json.dumps({"kind": kind, "values": values, "session": ""}).encode() for kind, values in kinds.items()])
+    older.close()
+    with TrackedRun.open(uri, "outage", "", run_id=run.run_id, spool=spool) as again:
+        assert again.flush()
+    stored = connect(uri).get_run(run.run_id).data
+    assert (stored.params["gamma"], stored.tags["note"], stored.metrics["x"]) == ("0.9", "old", 1.0)
+    assert [each.path for each in connect(uri).list_artifacts(run.run_id)] == ["a.txt"]
 
 
 def test_a_record_that_is_nothing_to_log_stops_nothing(uri: str, spool: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -79,6 +79,29 @@ def test_a_run_goes_on_where_it_ended(uri: str, caplog: pytest.LogCaptureFixture
     assert stored.info.status == "FINISHED"
 
 
+def test_a_part_of_a_run_says_nothing_of_its_end(uri: str) -> None:
+    with TrackedRun.open(uri, "tests", "phases", leave_running=True) as first:
+        first.log_metrics({"loss": 3.0}, 100)
+    assert connect(uri).get_run(first.run_id).info.status == "RUNNING"
+    with pytest.raises(ValueError), TrackedRun.open(uri, "tests", "", run_id=first.run_id, leave_running=True):  # noqa: PT011
+        raise ValueError
+    stored = connect(uri).get_run(first.run_id)
+    assert (stored.info.status, stored.data.metrics) == ("RUNNING", {"loss": 3.0})
+    with TrackedRun.open(uri, "tests", "", run_id=first.run_id, leave_running=True) as last:
+        last.end("FAILED", pipeline_status="failed")
+    stored = connect(uri).get_run(first.run_id)
+    assert (stored.info.status, stored.data.tags["pipeline_status"]) == ("FAILED", "failed")
+
+
+def test_a_run_whose_id_was_not_noted_is_found_by_its_key(uri: str) -> None:
+    with TrackedRun.open(uri, "tests", "first", key="a, begun now") as first:
+        pass
+    with TrackedRun.open(uri, "tests", "second", key="a, begun now") as second:
+        assert (second.resumed, second.run_id) == (True, first.run_id)
+    with TrackedRun.open(uri, "tests", "third", key="a, begun later") as third:
+        assert third.run_id != first.run_id
+
+
 def test_a_run_that_is_not_there_is_said_so(uri: str) -> None:
     for missing in ("0" * 32, "no/run"):
         with pytest.raises(RunNotFoundError, match="has no run"):

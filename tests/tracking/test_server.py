@@ -1,6 +1,8 @@
 """A real server on loopback, stopped and started again under a run."""
 
+import contextlib
 import logging
+import os
 import sqlite3
 import subprocess
 import sys
@@ -10,7 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tracking import ModelVersion, RunningServer, TrackedRun, TrackingError, resolve_model, server_command, wait_for_server
+from configs import PROJECT
+from tracking import (
+    ModelVersion,
+    RunningServer,
+    TrackedRun,
+    TrackingError,
+    registered_names,
+    resolve_model,
+    server_command,
+    wait_for_server,
+)
 from tracking.client import connect
 from tracking.models import digest
 from tracking.probe import check_writable
@@ -53,11 +65,13 @@ def test_a_run_survives_its_server(
         port = int(server.url.rpartition(":")[2])
         assert status(f"{server.url}/") == 200
         assert status(f"{server.url}/api/2.0/mlflow/experiments/search?max_results=1", "evil.example") == 403
-        assert check_writable(server.url, home) == server.url
+        assert check_writable(server.url, home, "probed") == server.url
         with pytest.raises(TrackingError, match=f"port {port} is taken"):
             RunningServer.start(uri, home, port=port)
         # As on a team's server, which keeps the artifacts and sends them over HTTP.
         connect(server.url).create_experiment("through a server", artifact_location="mlflow-artifacts:/proxied")
+        assert check_writable(server.url, home, "through a server") == server.url
+        assert not list((home / "mlflow" / "artifacts" / "proxied").glob("*")), "the probe left something behind"
         run = TrackedRun.open(server.url, "through a server", "survivor")
         run.log_metrics({"reward": 1.0}, 1)
         assert run.metric("reward") == 1.0
@@ -70,6 +84,13 @@ def test_a_run_survives_its_server(
         before = fetched.stat().st_mtime_ns
         assert resolve_model(version.uri, server.url, downloads=tmp_path / "downloads") == fetched
         assert fetched.stat().st_mtime_ns == before
+        (tmp_path / "temporary").mkdir()
+        code = "import sys; from tracking import resolve_model; print(resolve_model('served', sys.argv[1]))"
+        command = [sys.executable, "-c", code, server.url]
+        variables = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+        done = subprocess.run(command, cwd=PROJECT, env=variables, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(str(tmp_path / "temporary" / "train-mario-"))
+        assert list((tmp_path / "temporary").glob("train-mario-*")) == [], "it left its copy behind"
         with TrackedRun.open(server.url, "both ways", "through the server") as both:
             both.log_dict({"a": 1}, "a.json")
 
@@ -98,12 +119,39 @@ def register_without_loading(run: TrackedRun, folder: Path) -> ModelVersion:
     return run.register_model("served", folder / "agent", python_model=code)
 
 
-def test_the_probe_leaves_no_run_behind(uri: str, home: Path) -> None:
-    assert check_writable(uri, home) == uri
-    client = connect(uri)
-    experiment = client.get_experiment_by_name("smoke-test")
-    assert experiment is not None
-    assert list(client.search_runs([experiment.experiment_id])) == []
+def test_the_probe_leaves_nothing_behind(uri: str, home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from mlflow.entities import ViewType
+
+    with TrackedRun.open(uri, "probed", "before") as run:
+        run.log_dict({}, "a.json")
+    before = everything(uri, home)
+    assert check_writable(uri, home, "probed") == uri
+    assert everything(uri, home) == before
+    assert len(connect(uri).search_runs([run.experiment_id], run_view_type=ViewType.ALL)) == 1
+    assert caplog.records == []
+
+
+def everything(uri: str, home: Path) -> tuple[dict[str, int], list[Path]]:
+    """The number of rows of every table of the store, and all of its artifacts."""
+    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        counts = {name: database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables}  # noqa: S608
+    return counts, sorted((home / "mlflow" / "artifacts").rglob("*"))
+
+
+def test_the_probe_finds_an_artifact_store_that_cannot_be_written_to(uri: str, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    connect(uri, home).create_experiment("no place", artifact_location=(tmp_path / "file" / "artifacts").as_uri())
+    with pytest.raises(TrackingError, match="cannot be written to"):
+        check_writable(uri, home, "no place")
+    assert not [name for name in registered_names(uri) if name.startswith("smoke-test")]
+
+
+def test_the_probe_finds_an_experiment_that_was_deleted(uri: str, home: Path) -> None:
+    client = connect(uri, home)
+    client.delete_experiment(client.create_experiment("gone"))
+    with pytest.raises(TrackingError, match="was deleted: restore it"):
+        check_writable(uri, home, "gone")
 
 
 def test_readers_and_the_writer_do_not_block_each_other(uri: str, home: Path) -> None:
