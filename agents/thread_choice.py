@@ -8,7 +8,6 @@ written down before anything is learned, and each checkpoint has it too.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,10 +18,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.algorithms import build_policy
+from agents.checkpoints import Checkpoint, recorded_threads
 from agents.networks import available_precision
 from agents.reporting import say
 from configs import Config
 from configs.schema import PPOConfig
+from mario_env.processors import usable_processors
 
 CHOICE = "torch_threads.json"
 """The file in a training's folder that has the choice until the first checkpoint does."""
@@ -30,18 +31,6 @@ CHOICE = "torch_threads.json"
 _SECONDS = 1.0
 # A second thread must bring more than chance does: it takes a core from everything else.
 _LEAST_GAIN = 0.9
-
-
-def set_threads(config: Config, env: VecEnv, device: str, directory: Path, recorded: int | None) -> None:
-    """Give torch the threads of a training; see :func:`threads_of`.
-
-    To be called before a network is built: the number of threads may decide the last bit of its first weights.
-    """
-    assert isinstance(env.observation_space, gym.spaces.Box)
-    assert isinstance(env.action_space, gym.spaces.Discrete)
-    count = threads_of(config, device, env.observation_space, int(env.action_space.n), directory, recorded)
-    if count is not None:
-        torch.set_num_threads(count)
 
 
 def threads_of(
@@ -72,6 +61,20 @@ def threads_of(
     return chosen
 
 
+def settle(config: Config, env: VecEnv, directory: Path, device: str, checkpoint: Checkpoint | None) -> None:
+    """Have torch work with so many threads, before a network is built: the last bit of its first weights may depend on it.
+
+    Args:
+        checkpoint: the one that the training goes on from, if there is one.
+    """
+    assert isinstance(env.observation_space, gym.spaces.Box)
+    n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
+    recorded = None if checkpoint is None else recorded_threads(checkpoint)
+    count = threads_of(config, device, env.observation_space, n_actions, directory, recorded)
+    if count is not None:
+        torch.set_num_threads(count)
+
+
 def forget(directory: Path) -> None:
     """Let the next training in `directory` measure again."""
     (directory / CHOICE).unlink(missing_ok=True)
@@ -82,7 +85,7 @@ def candidates(overlap: bool = False) -> list[int]:
 
     With `train.overlap` the games play on the other cores meanwhile: one thread.
     """
-    most = 1 if overlap else max(1, min(torch.get_num_threads(), _usable_cores()))
+    most = 1 if overlap else max(1, min(torch.get_num_threads(), usable_processors()))
     return sorted({1 << power for power in range(most.bit_length())} | {most})
 
 
@@ -177,9 +180,3 @@ def _chosen_before(directory: Path) -> int | None:
         return int(json.loads((directory / CHOICE).read_text(encoding="utf-8"))["threads"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -40,7 +40,6 @@ from agents.checkpoints import (
     checkpoints_folder,
     counters,
     latest_checkpoint,
-    recorded_threads,
     restore,
     save_checkpoint,
     set_counters,
@@ -328,11 +327,10 @@ def _start(
     remove_incomplete(folder)
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
-        forget(directory)
         thread_choice.forget(directory)
+        forget(directory)
     checkpoint = latest_checkpoint(directory)
-    recorded = None if checkpoint is None else recorded_threads(checkpoint)
-    thread_choice.set_threads(config, env, resolve_device(device), directory, recorded)
+    thread_choice.settle(config, env, directory, resolve_device(device), checkpoint)
     if checkpoint is None:
         model = build(config, env, device=device)
         model.set_logger(logger)
