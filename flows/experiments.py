@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from configs import ConfigError, Settings
 from episodes import ExperimentOverview
-from tasks.experiment import experiment_held, finish_experiment, load_experiment, open_store
+from tasks.experiment import load_experiment, open_store
+from tasks.starting import finish_experiment
 
 
 def list_experiments(
@@ -35,7 +36,7 @@ def mark_crashed(name: str, settings: Settings) -> None:
         ExperimentLockedError: a process runs it.
     """
     experiment = load_experiment(name, settings)
-    with experiment_held(experiment), open_store(settings) as store:
+    with open_store(settings) as store, store.experiment_lock(experiment.id):
         status = store.experiment(experiment.id).record.status
         if status != "running":
             raise ConfigError(f"experiment {experiment.name} has ended: it is {status}")

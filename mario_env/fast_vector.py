@@ -1,5 +1,6 @@
 """The games of the fast emulator behind stable-baselines3's and Gymnasium's vector interfaces, all in this process."""
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ class FastVecEnv(VecEnv):
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Give each game a seed of its own at the next reset; None: a random one."""
-        self._seeds = game_seeds(np.random.SeedSequence().entropy if seed is None else seed, self.num_envs)
+        self._seeds = game_seeds(secrets.randbits(128) if seed is None else seed, self.num_envs)
         return self._seeds
 
     def reset(self) -> npt.NDArray[np.uint8]:
@@ -59,7 +60,8 @@ class FastVecEnv(VecEnv):
     def begin(self, index: int, *, seed: int | None, options: dict[str, Any]) -> npt.NDArray[np.uint8]:
         """See :func:`~mario_env.vector.begin_episode`."""
         self.reset_infos[index] = self.games.reset(index, seed=seed, options=options)
-        return self.games.fleet.observations[index].copy()
+        observation: npt.NDArray[np.uint8] = self.games.fleet.observations[index].copy()
+        return observation
 
     def step_async(self, actions: npt.NDArray[np.int64]) -> None:
         """Take the actions; games are played in `step_wait`, or, `ahead`, from now on."""
