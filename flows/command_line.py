@@ -146,12 +146,12 @@ def report(
 ) -> None:
     """Write the report on one experiment, or one that compares several."""
     from tasks.experiment import load_experiment
-    from tasks.report import report_on
+    from tasks.report import comparison_folder, report_on
 
     settings = Settings.from_environment()
     loaded = [load_experiment(name, settings) for name in experiments]
     folder = output or (
-        loaded[0].directory / "report" if len(loaded) == 1 else settings.home / "reports" / "-".join(experiments)
+        loaded[0].directory / "report" if len(loaded) == 1 else settings.home / "reports" / comparison_folder(experiments)
     )
     paths = report_on(loaded, settings, folder)
     console.print(f"report: {paths.html}", soft_wrap=True)

@@ -1,5 +1,6 @@
 """Putting the report together and writing it."""
 
+import json
 import os
 import uuid
 from collections.abc import Iterable, Sequence
@@ -16,13 +17,16 @@ from reports.style import Picture
 from reports.tables import config_name, config_yaml
 from reports.timing_figure import phases_picture, throughput_picture
 
+FILES = "files.json"
+"""Which of a folder's files are the report's."""
+
 
 def build_report(data: ReportData, directory: Path, *, video: bool = True, embed: bool = True) -> ReportPaths:
     """Write report.html, its plots (PNG) and videos (MP4) to `directory`, made if needed, and return their paths.
 
     The HTML file stands alone: plots are inside it, and so are the videos as long as they are small together (see
     :data:`reports.page.EMBEDDED_VIDEO_BYTES`); larger ones are linked. Each experiment's configuration stands beside it as
-    YAML. Files of an earlier report in the folder are replaced. `video` False leaves the videos out, `embed`
+    YAML. Files of an earlier report in the folder are replaced or removed. `video` False leaves the videos out, `embed`
     False links them however small they are.
 
     Raises OSError if the folder cannot be written.
@@ -41,12 +45,29 @@ def build_report(data: ReportData, directory: Path, *, video: bool = True, embed
         _write(directory / config_name(experiment), config_yaml(experiment).encode())
     if clips.montage is not None:
         pngs.append(clips.montage)
-    return ReportPaths(
+    paths = ReportPaths(
         html=_write(directory / "report.html", html.encode()),
         pngs=tuple(pngs),
         video_best=clips.best.path if clips.best else None,
         video_typical=clips.typical.path if clips.typical else None,
     )
+    configs = [directory / config_name(experiment) for experiment in experiments]
+    _remove_others(directory, [paths.html, *pngs, *configs, paths.video_best, paths.video_typical])
+    return paths
+
+
+def _remove_others(directory: Path, written: Iterable[Path | None]) -> None:
+    """Remove what an earlier report wrote and this one did not. Only that: the folder may hold a person's own files."""
+    listing = directory / FILES
+    try:
+        earlier = {str(name) for name in json.loads(listing.read_text(encoding="utf-8"))}
+    except (OSError, ValueError, TypeError):
+        earlier = set()
+    now = {path.name for path in written if path is not None}
+    for name in earlier - now:
+        if Path(name).name == name:
+            (directory / name).unlink(missing_ok=True)
+    _write(listing, json.dumps(sorted(now)).encode())
 
 
 def _pictures(experiments: Sequence[ExperimentData], summaries: Sequence[Summaries], clips: Clips) -> Pictures:

@@ -1,5 +1,6 @@
 """Phase 5: the analysis report, of one experiment or of several side by side."""
 
+import hashlib
 import json
 import logging
 import time
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from reports.video import Frame
 
 logger = logging.getLogger(__name__)
+
+# File systems take 255 bytes.
+_LONGEST_FOLDER = 150
 
 
 @task(name="analysis report", cache_policy=NO_CACHE, persist_result=False)
@@ -60,6 +64,15 @@ def report_on(experiments: Sequence[Experiment], settings: Settings, directory: 
         data = [experiment_data(experiment, store) for experiment in experiments]
         video = all(experiment.config.report.video for experiment in experiments)
         return build_report(ReportData(data), directory, video=video)
+
+
+def comparison_folder(names: Sequence[str]) -> str:
+    """Name of the folder for a report that compares experiments; the same names in the same order give the same one."""
+    joined = "-".join(names)
+    if len(joined) <= _LONGEST_FOLDER:
+        return joined
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
+    return f"{names[0][:100]}-and-{len(names) - 1}-more-{digest}"
 
 
 def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "ExperimentData":

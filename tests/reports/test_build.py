@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -13,7 +14,7 @@ import yaml
 from PIL import Image
 
 from reports import page
-from reports.build import build_report
+from reports.build import FILES, build_report
 from reports.data import ExperimentData, PhaseTiming, ReportData, ReportPaths, ResourceUse, RuleCheck
 from reports.video import Frame
 
@@ -200,3 +201,22 @@ def test_a_report_can_be_made_again_in_its_place(tmp_path: Path, experiment: Mak
     before = sorted(path.name for path in tmp_path.iterdir())
     build_report(ReportData([experiment()]), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_what_an_earlier_report_left_is_removed_and_nothing_else(rows: Rows, experiment: Make, tmp_path: Path) -> None:
+    both = experiment(train=rows(30, "training"), evaluation=rows(5))
+    build_report(ReportData([both]), tmp_path, video=False)
+    before = {path.name for path in tmp_path.iterdir()}
+    (tmp_path / "mine.png").touch()
+    # A listing that somebody changed reaches nothing outside the folder.
+    outside = tmp_path.parent / "outside.png"
+    outside.touch()
+    listing = tmp_path / FILES
+    listing.write_text(json.dumps([*json.loads(listing.read_text()), "../outside.png"]))
+
+    paths = build_report(ReportData([experiment(train=rows(30, "training"), evaluation=rows(0))]), tmp_path, video=False)
+    after = {path.name for path in tmp_path.iterdir()}
+
+    assert {path.name for path in paths.pngs} < {name for name in before if name.endswith(".png")}
+    assert {name for name in after if name.endswith(".png")} == {path.name for path in paths.pngs} | {"mine.png"}
+    assert outside.exists()

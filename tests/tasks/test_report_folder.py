@@ -1,0 +1,21 @@
+"""Where a report that compares experiments goes."""
+
+from pathlib import Path
+
+from tasks.report import comparison_folder
+
+
+def test_few_names_are_the_folders_name() -> None:
+    assert comparison_folder(["demo-1", "demo-2"]) == "demo-1-demo-2"
+
+
+def test_many_or_long_names_are_cut_and_still_told_apart(tmp_path: Path) -> None:
+    many = [f"ppo-1-1-seed{seed}-1125-1403-9f2c" for seed in range(40)]
+    longest = ["x" * 100, "y" * 100]
+    names = {comparison_folder(each) for each in (many, many[:39], many[::-1], longest)}
+
+    assert len(names) == 4
+    for name in names:
+        (tmp_path / name).mkdir()
+    assert comparison_folder(many).startswith("ppo-1-1-seed0-1125-1403-9f2c-and-39-more-")
+    assert comparison_folder(many) == comparison_folder(list(many))
