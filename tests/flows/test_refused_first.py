@@ -1,0 +1,34 @@
+"""What a run needs and cannot have is refused before Prefect starts and before anything is written."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs import PROJECT
+
+TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "tracking.registered_model=team/mario"], "tracking.registered_model: 'team/mario' can name no model"),
+        (["--set", "name=latest"], "name: 'latest' can be no preset's name"),
+        (["--experiment", "a/b"], "an experiment cannot be named 'a/b'"),
+        pytest.param(
+            ["--set", "environment.rom=rectangle"],
+            "environment.rom: 'rectangle' is not in the installed gym-super-mario-bros",
+            marks=pytest.mark.skipif(sys.version_info < (3, 13), reason="this stack has every ROM"),
+        ),
+    ],
+)
+def test_a_value_that_a_system_behind_us_refuses(mario: Any, arguments: list[str], message: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    done = mario("run", TINY, *arguments, MARIO_HOME=str(home))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Starting temporary server" not in done.stdout + done.stderr
+    assert [path for path in home.rglob("*") if path.is_file()] == []
