@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import gymnasium
-from gymnasium.wrappers import FrameStackObservation, ResizeObservation, StickyAction, TimeLimit
+from gymnasium.wrappers import FrameStackObservation, StickyAction, TimeLimit
 
 from configs.schema import EnvironmentConfig
 from configs.seeds import Stream, seed_of
@@ -20,6 +20,7 @@ from mario_env.wrappers import (
     MemoryFacts,
     MemoryReward,
     NoopStart,
+    Resize,
     StallTruncation,
     StickyActions,
     button_combinations,
@@ -101,7 +102,7 @@ def _observe(env: Environment, config: EnvironmentConfig) -> Environment:
     env = Grayscale(env)
     if config.crop_status_bar:
         env = CropStatusBar(env)
-    env = ResizeObservation(env, OBSERVATION_SHAPE[1:])
+    env = Resize(env, OBSERVATION_SHAPE[1:])
     return FrameStackObservation(env, OBSERVATION_SHAPE[0])
 
 

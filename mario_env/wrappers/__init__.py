@@ -2,7 +2,7 @@
 
 from mario_env.wrappers.actions import ActionDelay, JoypadAction, NoopStart, StickyActions, button_combinations
 from mario_env.wrappers.facts import MemoryFacts
-from mario_env.wrappers.observation import CropStatusBar, FrameSkip, Grayscale
+from mario_env.wrappers.observation import CropStatusBar, FrameSkip, Grayscale, Resize
 from mario_env.wrappers.record import EpisodeRecorder
 from mario_env.wrappers.reward import REWARD_COMPONENTS, MemoryReward
 from mario_env.wrappers.termination import LifeLossTermination, StallTruncation
@@ -19,6 +19,7 @@ __all__ = [
     "MemoryFacts",
     "MemoryReward",
     "NoopStart",
+    "Resize",
     "StallTruncation",
     "StickyActions",
     "button_combinations",

@@ -1,16 +1,17 @@
 """Transforms of what is seen."""
 
+from functools import partial
 from typing import Any
 
 import cv2
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
-from gymnasium.wrappers import MaxAndSkipObservation, TransformObservation
+from gymnasium.wrappers import MaxAndSkipObservation, ResizeObservation, TransformObservation
 
 from mario_env.console import Screen
 
-__all__ = ["CropStatusBar", "FrameSkip", "Grayscale"]
+__all__ = ["CropStatusBar", "FrameSkip", "Grayscale", "Resize"]
 
 STATUS_BAR_ROWS = 32
 
@@ -20,6 +21,10 @@ STATUS_BAR_ROWS = 32
 
 def _luma(screen: Screen) -> Screen:
     return cv2.cvtColor(screen, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+
+
+def _resized(shape: tuple[int, int], screen: Screen) -> Screen:
+    return cv2.resize(screen, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _below_status_bar(screen: Screen) -> Screen:
@@ -65,6 +70,19 @@ class Grayscale(TransformObservation[Screen, Any, Screen]):
         if shape is None or len(shape) != 3 or shape[-1] != 3:
             raise ValueError(f"Grayscale needs pictures of shape (height, width, 3), not {shape}")
         super().__init__(env, _luma, Box(0, 255, shape[:2], np.uint8))
+
+
+class Resize(ResizeObservation):
+    """Gymnasium's wrapper (OpenCV, by areas), for gray pictures, without the lambda in it that cannot be pickled.
+
+    Args:
+        env: shows uint8 pictures of shape (height, width).
+        shape: height and width.
+    """
+
+    def __init__(self, env: gymnasium.Env[Screen, Any], shape: tuple[int, int]) -> None:
+        super().__init__(env, shape)
+        self.func = partial(_resized, shape)
 
 
 class CropStatusBar(TransformObservation[Screen, Any, Screen]):

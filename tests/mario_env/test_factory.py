@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from gymnasium.wrappers import FrameStackObservation, ResizeObservation, TimeLimit
+from gymnasium.wrappers import FrameStackObservation, TimeLimit
 
 from configs.schema import EnvironmentConfig
 from mario_env import make
@@ -24,6 +24,7 @@ from mario_env.wrappers import (
     MemoryFacts,
     MemoryReward,
     NoopStart,
+    Resize,
     StallTruncation,
     StickyActions,
 )
@@ -67,12 +68,12 @@ def test_the_order_of_the_transforms() -> None:
         return found[::-1]
 
     frames = [NoopStart, MemoryFacts, LifeLossTermination, ActionDelay, JoypadAction]
-    pictures = [FrameSkip, Grayscale, CropStatusBar, ResizeObservation, FrameStackObservation]
+    pictures = [FrameSkip, Grayscale, CropStatusBar, Resize, FrameStackObservation]
     assert layers(EVERYTHING) == [
         *frames, *pictures, MemoryReward, StallTruncation, TimeLimit, EpisodeRecorder, StickyActions,
     ]  # fmt: skip
     assert layers(CONFIGS[2]) == [
-        NoopStart, MemoryFacts, ActionDelay, JoypadAction, Grayscale, ResizeObservation, FrameStackObservation, MemoryReward,
+        NoopStart, MemoryFacts, ActionDelay, JoypadAction, Grayscale, Resize, FrameStackObservation, MemoryReward,
         EpisodeRecorder,
     ]  # fmt: skip
 
