@@ -59,7 +59,8 @@ class FastVecEnv(VecEnv):
     def begin(self, index: int, *, seed: int | None, options: dict[str, Any]) -> npt.NDArray[np.uint8]:
         """See :func:`~mario_env.vector.begin_episode`."""
         self.reset_infos[index] = self.games.reset(index, seed=seed, options=options)
-        return self.games.fleet.observations[index].copy()
+        observation: npt.NDArray[np.uint8] = self.games.fleet.observations[index].copy()
+        return observation
 
     def step_async(self, actions: npt.NDArray[np.int64]) -> None:
         """Take the actions; games are played in `step_wait`, or, `ahead`, from now on."""
