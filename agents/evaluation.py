@@ -17,7 +17,10 @@ from agents.threads import torch_threads
 from configs import EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
 from configs.seeds import Stream, generator, seed_of
 from mario_env import make_vec
+from mario_env.processors import usable_processors
 from mario_env.vector import begin_episode
+
+_QUICK = 32  # games of the fast emulator at a time
 
 
 def protocol_environment(config: EnvironmentConfig, protocol: Protocol, evaluate: EvaluateConfig) -> EnvironmentConfig:
@@ -42,6 +45,17 @@ def episodes_to_play(protocol: Protocol, evaluate: EvaluateConfig) -> int:
     return evaluate.noop_frames if protocol == "noop" else evaluate.episodes
 
 
+def games_at_a_time(config: EnvironmentConfig, evaluate: EvaluateConfig) -> int:
+    """How many games an evaluation plays at a time: `evaluate.n_envs`, or as many as are quick.
+
+    Networks choose for many games at once at hardly more cost than for one, and beyond 32 little is gained
+    (docs/experiments.md). Each game of nes-py is a process, which only costs time where no processor is free for it.
+    """
+    if evaluate.n_envs is not None:
+        return evaluate.n_envs
+    return _QUICK if config.emulator == "fast" else usable_processors()
+
+
 def evaluation_seed(seed: int, protocol: Protocol) -> int:
     """The seed of an evaluation under `protocol`, below 2**128: its own, apart from the training's and the validations'."""
     return seed_of(seed, Stream.EVALUATION, protocol)
@@ -59,7 +73,7 @@ def play_episodes(
     retry: RetryConfig | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> int:
-    """Play `episodes_to_play` episodes under `protocol`, `evaluate.n_envs` at a time.
+    """Play `episodes_to_play` episodes under `protocol`, `games_at_a_time` at a time.
 
     Protocols: ``greedy``: the best action, no randomness anywhere. ``stochastic``: PPO draws from its policy; DQN and QR-DQN
     take a random action with probability `exploration_final_eps`. ``sticky``, ``sticky_decisions`` and ``noop``: greedy, with
@@ -89,7 +103,7 @@ def play_episodes(
     if agent is None and protocol != "random":
         raise ValueError(f"the protocol {protocol} needs an agent; only random does without")
     count = episodes_to_play(protocol, evaluate)
-    n_envs = min(evaluate.n_envs, count)
+    n_envs = min(games_at_a_time(config, evaluate), count)
     derived = evaluation_seed(seed, protocol)
     env = make_vec(protocol_environment(config, protocol, evaluate), n_envs, seed=derived, processes=processes, retry=retry)
     try:

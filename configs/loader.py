@@ -110,10 +110,10 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 (hex) of what determines the experiment: the configuration but for names and when workers restart."""
+    """SHA-256 (hex) of what determines the experiment: the configuration but for names and what changes speed alone."""
     values = to_dict(config)
     del values["name"], values["description"], values["retry"]["worker_timeout"], values["retry"]["worker_restarts"]
-    del values["train"]["game_threads"]
+    del values["train"]["game_threads"], values["evaluate"]["n_envs"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -252,7 +252,9 @@ class EvaluateConfig(Section):
     )
     episodes: int = Field(100, ge=1, description="episodes under each protocol")
     protocols: list[Protocol] = Field(list(USUAL_PROTOCOLS), min_length=1, description=f"of {', '.join(PROTOCOLS)}")
-    n_envs: int = Field(16, ge=1, le=256, description="episodes played at a time; they are the same whatever it is")
+    n_envs: int | None = Field(
+        None, ge=1, le=256, description="episodes at a time, which changes speed alone; null: 32, with nes-py one a processor"
+    )
     sticky_actions: float = Field(0.25, gt=0, lt=1, description="for the protocols sticky and sticky_decisions")
     noop_frames: int = Field(30, ge=1, le=600, description="for the protocol noop: 1 to so many idle frames, each number once")
 

@@ -23,9 +23,11 @@ from agents import (
     protocol_environment,
     train,
 )
-from configs import PROTOCOLS, Config, EvaluateConfig, Protocol, from_dict
+from agents.evaluation import games_at_a_time
+from configs import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol, from_dict
 from configs.game_facts import END_REASONS
 from mario_env import make_vec
+from mario_env.processors import usable_processors
 
 
 def game_config(algorithm: str) -> Config:
@@ -247,6 +249,13 @@ def test_how_many_are_played_at_a_time_changes_nothing(protocol: Protocol, agent
     assert told(2) == told(5) == told(16) == one
     if protocol in ("stochastic", "random"):
         assert len({summary.actions for _, _, summary in one}) > 1
+
+
+def test_as_many_games_are_played_at_a_time_as_are_quick() -> None:
+    fast, nes_py = EnvironmentConfig(), EnvironmentConfig(emulator="nes-py")
+    assert games_at_a_time(fast, EvaluateConfig()) == 32
+    assert games_at_a_time(nes_py, EvaluateConfig()) == usable_processors()
+    assert games_at_a_time(nes_py, EvaluateConfig(n_envs=3)) == 3
 
 
 def test_no_two_episodes_of_an_evaluation_share_their_random_numbers(agent: Agent) -> None:

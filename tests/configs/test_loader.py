@@ -211,3 +211,9 @@ def test_what_is_stored_now_means_what_it_says() -> None:
 def test_two_rules_of_stickiness_at_once_are_refused() -> None:
     with pytest.raises(ConfigError, match="sticky_actions and sticky_decisions are two rules for the same thing"):
         load("ppo-sticky", ["environment.sticky_decisions=0.25"])
+
+
+def test_what_changes_speed_alone_makes_no_other_experiment() -> None:
+    for key in ("evaluate.n_envs=3", "train.game_threads=1"):
+        assert config_hash(load("ppo", [key])) == config_hash(load("ppo")), key
+    assert config_hash(load("ppo", ["evaluate.noop_frames=3"])) != config_hash(load("ppo"))
