@@ -3,13 +3,14 @@
 import logging
 import signal
 
-from prefect.utilities.names import generate_slug
 from rich.console import Console
 
 from agents.errors import DeviceLostError
 from configs import LOGGERS, Config, Settings, load
 from flows import new_process
 from flows.train_mario import first_line, run_arguments, train_mario
+from tasks.experiment import checked_name
+from tasks.naming import run_name, stamp
 
 console = Console()
 logger = logging.getLogger(__name__)
@@ -26,17 +27,16 @@ def run_pipeline(preset: str, overrides: list[str], experiment: str | None) -> i
         The exit code: 0, 130 after Ctrl-C (the flow has said how to go on), or 1 if a new process is to go on.
 
     Raises:
-        ConfigError: preset or overrides are refused; Prefect has not been started then.
+        ConfigError: preset, overrides or the experiment's name are refused; Prefect has not been started then.
         DeviceLostError: the GPU was lost once too often.
     """
     config = load(preset, overrides)
-    # As Prefect would name it, but known here: a new process needs the experiment's name.
-    slug = generate_slug(2)
-    name = experiment or f"{config.name}-{slug}"
+    # As the flow would name it, but known here: a new process needs the experiment's name.
+    name = checked_name(experiment or run_name(config, stamp()))
     console.print(first_line(config), highlight=False)
     _show_our_lines()
     try:
-        summary = train_mario.with_options(flow_run_name=slug)(preset, overrides, name)
+        summary = train_mario(preset, overrides, name)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except DeviceLostError as error:

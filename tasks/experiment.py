@@ -18,6 +18,7 @@ from configs.errors import ConfigError
 from episodes import EpisodeStore, EpisodeWriter, ExperimentRecord, StoreUnavailableError
 from episodes.writer import refused_file
 from spool import waiting
+from tasks.naming import labels
 from tracking import TrackedRun, resolve_tracking_uri
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def _begin(config: Config, name: str, settings: Settings, store: EpisodeStore, f
             "git_commit": origin.git_commit or "unknown",
             "git_dirty": str(origin.git_dirty).lower(),
             "config_hash": config_hash(config),
-            "seed": str(config.seed),
+            **labels(config),
             "device": origin.device,
             "host": origin.host,
             "python": origin.python,

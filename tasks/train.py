@@ -14,11 +14,12 @@ from episodes import EpisodeStore, EpisodeWriter, StoreError, StoreUnavailableEr
 from tasks import phases
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded
 from tasks.phases import PhaseRecord
+from tasks.progress import shown_progress
 from tasks.rows import EpisodeSink, evaluation_protocol
 from tracking import ModelVersion, TrackedRun, TrackingError
 
 if TYPE_CHECKING:
-    from agents import TrainingResult, Validation
+    from agents import PlayedEpisode, TrainingResult, Validation
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +64,22 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
         config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap, retry=config.retry
     )
     try:
-        with open_writer(experiment, store) as writer:
+        with (
+            open_writer(experiment, store) as writer,
+            shown_progress("training-progress", config.train.total_steps) as progress,
+        ):
+            sink = EpisodeSink(writer, experiment.id, "train")
+
+            def on_episode(episode: "PlayedEpisode") -> None:
+                progress.steps = episode.global_step
+                sink(episode)
+
             result = train(
                 config,
                 env=environments,
                 directory=experiment.directory,
                 total_steps=config.train.total_steps,
-                on_episode=EpisodeSink(writer, experiment.id, "train"),
+                on_episode=on_episode,
                 writers=[run.kv_writer()],
                 validation=_validation(experiment, store, writer),
                 episode_indices=store.next_episode_indices(experiment.id, "train", "training"),
@@ -79,6 +89,7 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
                     checkpoint.manifest.to_json(), f"checkpoints/{checkpoint.path.name}.json"
                 ),
             )
+            progress.steps = result.steps
     except StoreUnavailableError as error:
         if result is None:
             raise
