@@ -50,7 +50,6 @@ def any_gone(rows: Sequence[dict[str, str]]) -> bool:
 
 def _row(each: ExperimentOverview, now: datetime) -> dict[str, str]:
     return {
-        "id": str(each.id),
         "name": each.name,
         "preset": each.preset,
         "status": "gone" if each.status == "running" and not each.held else each.status,

@@ -5,7 +5,6 @@ import signal
 
 import httpx
 from prefect.settings import get_current_settings
-from prefect.utilities.names import generate_slug
 from rich.console import Console
 
 from agents.errors import DeviceLostError
@@ -15,6 +14,7 @@ from flows import faults, new_process
 from flows.train_mario import first_line, run_arguments, train_mario
 from mario_env.console import check_rom
 from tasks.experiment import checked_name
+from tasks.naming import run_name, stamp
 
 console = Console()
 logger = logging.getLogger(__name__)
@@ -45,13 +45,12 @@ def run_pipeline(preset: str, overrides: list[str], experiment: str | None, *, r
     home = Settings.from_environment().home
     _require_server()
     faults.show_no_tracebacks(home)
-    # As Prefect would name it, but known here: a new process needs the experiment's name.
-    slug = generate_slug(2)
-    name = checked_name(experiment or f"{config.name}-{slug}")
+    # As the flow would name it, but known here: a new process needs the experiment's name.
+    name = checked_name(experiment or run_name(config, stamp()))
     console.print(first_line(config), highlight=False)
     _show_our_lines()
     try:
-        summary = train_mario.with_options(flow_run_name=slug)(preset, overrides, name, restart)
+        summary = train_mario(preset, overrides, name, restart)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except DeviceLostError as error:

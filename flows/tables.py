@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 # A longer word (a path, a hash) may be broken: it would fit into no table.
-_LONGEST_WORD = 24
+_LONGEST_WORD = 40
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], title: str, console: Console) -> None:

@@ -3,17 +3,21 @@
 import logging
 import shlex
 from contextlib import ExitStack
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
+from pydantic import WithJsonSchema
 
-from configs import Config, Settings, load
+from configs import Config, ConfigError, Settings, load, preset_names
 from mario_env.console import check_rom
 from tasks import phases
 from tasks.evaluate import evaluate_agent
 from tasks.experiment import Experiment, checked_name
 from tasks.integration import integration_run
+from tasks.links import label_flow_run, link
+from tasks.naming import run_name, stamp
 from tasks.quality import check_rows
 from tasks.report import write_report
 from tasks.smoke import smoke_test
@@ -24,17 +28,50 @@ from tasks.transient import retried, retry_options
 logger = logging.getLogger(__name__)
 
 
-@flow(name="train-mario", persist_result=False, validate_parameters=True)
+# A list to choose from in Prefect's form, or any text: a YAML file's path.
+Preset = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "title": "preset", "enum": preset_names()},
+                {"type": "string", "title": "path of a YAML file"},
+            ]
+        }
+    ),
+]
+
+
+def name_of_this_flow_run() -> str:
+    """The experiment's name: the parameter, else preset, level, seed and a stamp.
+
+    The stamp comes from when the flow run was created and from its id, and one that has run before keeps its name: a retry goes
+    on with its own experiment.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise RuntimeError("only a flow run has a name")
+    run, parameters = context.flow_run, context.parameters or {}
+    if parameters.get("experiment"):
+        return str(parameters["experiment"])
+    try:
+        config = load(str(parameters.get("preset")), parameters.get("overrides") or [])
+    except ConfigError:
+        return run.name  # the flow says what is wrong
+    return run.name if run.run_count > 0 else run_name(config, stamp(run.created, str(run.id)))
+
+
+@flow(name="train-mario", flow_run_name=name_of_this_flow_run, persist_result=False, validate_parameters=True)
 def train_mario(
-    preset: str = "dqn", overrides: list[str] | None = None, experiment: str | None = None, restart: bool = False
+    preset: Preset = "dqn", overrides: list[str] | None = None, experiment: str | None = None, restart: bool = False
 ) -> dict[str, Any]:
     """Train, evaluate and report on one experiment.
 
     Args:
         preset: a preset's name or a YAML file; `mario presets` lists them.
         overrides: `section.key=value`, as `--set` of the command line.
-        experiment: the experiment's name. One that was begun before goes on where it stopped. Default: the preset's name and
-            this flow run's, so that a retry of the flow run goes on with its own experiment.
+        experiment: the experiment's name. One that was begun before goes on where it stopped. Default: this flow run's name,
+            which is made of preset, level, seed and a stamp, so that a retry of the flow run goes on with its own experiment.
         restart: begin the experiment at step 0 even if it was begun before, which is kept under another name.
 
     Returns:
@@ -46,7 +83,8 @@ def train_mario(
     config = load(preset, overrides or [])
     check_rom(config.environment)
     settings = Settings.from_environment()
-    name = checked_name(experiment or f"{config.name}-{flow_run.name}")
+    name = checked_name(experiment or flow_run.name)
+    label_flow_run(config)
     smoke = smoke_test.with_options(**retry_options(config.retry))(config, settings)
     with ExitStack() as held:
         begun = retried(
@@ -56,6 +94,7 @@ def train_mario(
         )
         try:
             phases.save(begun.directory, smoke)
+            link(begun)
             summary = _phases(begun)
         except Exception:
             finish_experiment(begun, "failed")

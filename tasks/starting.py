@@ -14,6 +14,7 @@ from episodes.attempts import attempts, record_attempt
 from mario_env.snapshots import differences
 from tasks import folder
 from tasks.experiment import Experiment, open_run, open_store, write_waiting_rows
+from tasks.naming import labels
 from tracking import TrackedRun, resolve_tracking_uri
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _tags(config: Config, experiment: Experiment, origin: "Provenance", attempt:
         "git_commit": origin.git_commit or "unknown",
         "git_dirty": str(origin.git_dirty).lower(),
         "config_hash": config_hash(config),
-        "seed": str(config.seed),
+        **labels(config),
         "device": origin.device,
         "host": origin.host,
         "python": origin.python,

@@ -14,11 +14,12 @@ from tasks import phases
 from tasks.artifacts import show_markdown
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded
 from tasks.phases import PhaseRecord
+from tasks.progress import shown_progress
 from tasks.rows import EpisodeSink, evaluation_protocol
 from tracking import ModelVersion, TrackedRun, TrackingError
 
 if TYPE_CHECKING:
-    from agents import TrainingResult, Validation
+    from agents import PlayedEpisode, TrainingResult, Validation
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +69,22 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
         retry=config.retry,
     )
     try:
-        with open_writer(experiment, store) as writer:
+        with (
+            open_writer(experiment, store) as writer,
+            shown_progress("training-progress", config.train.total_steps) as progress,
+        ):
+            sink = EpisodeSink(writer, experiment.id, "train")
+
+            def on_episode(episode: "PlayedEpisode") -> None:
+                progress.steps = episode.global_step
+                sink(episode)
+
             result = train(
                 config,
                 env=environments,
                 directory=experiment.directory,
                 total_steps=config.train.total_steps,
-                on_episode=EpisodeSink(writer, experiment.id, "train"),
+                on_episode=on_episode,
                 writers=[run.kv_writer()],
                 validation=_validation(experiment, store, writer),
                 episode_indices=store.next_episode_indices(experiment.id, "train", "training"),
@@ -84,6 +94,7 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
                     checkpoint.manifest.to_json(), f"checkpoints/{checkpoint.path.name}.json"
                 ),
             )
+            progress.steps = result.steps
     except StoreUnavailableError as error:
         if result is None:
             raise
@@ -160,10 +171,8 @@ def secure(writer: EpisodeWriter, run: TrackedRun) -> None:
 def register(experiment: Experiment, run: TrackedRun, model: Path, steps: int) -> ModelVersion:
     """Register the model in the folder `model` as a version of the run, once, however often it is called."""
     config = experiment.config
-    environment = config.environment
-    level = "full-game" if environment.game == "full" else f"{environment.world}-{environment.stage}"
-    name = config.tracking.registered_model or f"mario-{level}-{config.agent.algorithm}"
-    tags = {"algorithm": config.agent.algorithm, "level": level, "seed": str(config.seed), "experiment": experiment.name}
+    name = config.tracking.registered_model or f"mario-{level_name(config.environment)}-{config.agent.algorithm}"
+    tags = labels(config) | {"experiment": experiment.name}
     return run.register_model(name, model, python_model=_SERVED_MODEL, tags=tags, step=steps)
 
 

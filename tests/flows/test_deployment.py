@@ -22,10 +22,11 @@ import psutil
 import pytest
 from prefect.plugins import register_hook
 
-from configs import PROJECT, Settings
+from configs import PROJECT, Settings, preset_names
 from flows import prefect_access
 from flows.prefect_plugin import full_name
 from tasks.experiment import open_store
+from tracking import resolve_tracking_uri
 
 MARIO = str(Path(sys.executable).with_name("mario"))
 PREFECT = str(Path(sys.executable).with_name("prefect"))
@@ -140,13 +141,39 @@ def test_the_prefect_server_shows_each_phase_with_its_artifacts(servers: Servers
     assert {"smoke-test", "quality-train", "quality-evaluate", "report"} <= keys
 
 
-def test_a_whole_run_completes_on_the_worker(servers: Servers) -> None:
+def test_a_whole_run_completes_on_the_worker(servers: Servers, settings: Settings) -> None:
+    from mlflow import MlflowClient
+
     done = prefect("deployment", "run", "train-mario", "--param", f"preset={TINY}", "--watch")
     assert done.returncode == 0, done.stdout + done.stderr
     runs = servers.fetch("/flow_runs/filter", {"sort": "END_TIME_DESC", "limit": 1})
     tasks = servers.fetch("/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
     assert len(tasks) == 8
+    # Its name says what it is, and is the experiment's.
+    name = runs[0]["name"]
+    assert re.fullmatch(r"tiny-1-1-seed\d+-\d{4}-\d{4}-[0-9a-f]{4}", name)
+    assert {"preset:tiny", "algorithm:ppo", "level:1-1"} <= set(runs[0]["tags"])
+    with open_store(settings) as store:
+        record = store.experiment(name).record
+    assert record.prefect_flow_run_id == runs[0]["id"]
+    found = servers.fetch("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [runs[0]["id"]]}}, "limit": 200})
+    artifacts = {artifact["key"]: artifact["data"] for artifact in found}
+    assert artifacts["training-progress"] == 100.0
+    # From Prefect to MLflow and back.
+    assert f"/runs/{record.mlflow_run_id})" in artifacts["links"]
+    assert f"/runs/{record.mlflow_run_id}/artifacts/report/report.html)" in artifacts["links"]
+    tracked = MlflowClient(resolve_tracking_uri(None, settings.home)).get_run(str(record.mlflow_run_id))
+    assert tracked.info.run_name == name
+    assert tracked.data.tags["prefect_flow_run"].endswith(f"/flow-runs/flow-run/{runs[0]['id']}")
+    assert {"preset", "algorithm", "level", "seed"} <= set(tracked.data.tags)
+
+
+def test_the_form_offers_the_presets_and_takes_a_file(servers: Servers) -> None:
+    deployment = servers.fetch("/deployments/name/train-mario/train-mario")
+    choice, text = deployment["parameter_openapi_schema"]["properties"]["preset"]["anyOf"]
+    assert choice["enum"] == preset_names()
+    assert text["type"] == "string"
 
 
 def test_cancelling_ends_the_training_with_a_checkpoint(servers: Servers, home: Path) -> None:
