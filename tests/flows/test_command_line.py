@@ -32,6 +32,7 @@ def test_help_names_every_command(mario: Any) -> None:
         "presets",
         "stop",
         "database",
+        "quality",
     ):
         assert f" {command} " in done.stdout
 
