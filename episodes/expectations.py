@@ -11,15 +11,24 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, make_url, select
 
 from episodes import address, rules
+from episodes.acceptance import accepted_rules, with_acceptance
+from episodes.drift import drift_rules
 from episodes.errors import StoreError
 from episodes.quality import FAILING_ROWS_SHOWN, QualityResult, RuleResult
 from episodes.rules import DIALECT, Rule
 from episodes.schema import EPISODE_KEY, EPISODES
+from episodes.table_rule import table_rule
 
 if TYPE_CHECKING:
     from episodes.store import EpisodeStore
 
 _LOG: Final = logging.getLogger(__name__)
+DETAILS: Final = {
+    "result_format": "SUMMARY",
+    "partial_unexpected_count": FAILING_ROWS_SHOWN,
+    "unexpected_index_column_names": ["id"],
+}
+"""What Great Expectations is asked for where rows break a rule."""
 
 
 def validate(
@@ -40,11 +49,13 @@ def validate(
     if reward_sum is not None and math.isfinite(reward_sum):
         of_rows.append(rules.reward_rule(reward_sum, number, magnitude))
     query = rules.query(experiment_id, phase, config).compile(dialect=DIALECT, compile_kwargs={"literal_binds": True})
-    outcomes = _run(store, str(query), of_rows, rules.type_rules())
-    results = [_result(store, rule, outcome) for rule, outcome in outcomes]
+    outcomes = _run(store, str(query), of_rows)
+    results = [table_rule(store), *(_result(store, rule, outcome) for rule, outcome in outcomes)]
     if reward_sum is not None and not math.isfinite(reward_sum):
         results.append(RuleResult("rewards add up", "reward", False, f"the tracker has {reward_sum}", "a number", [], 0))
-    return QualityResult(experiment_id, phase, results, number)
+    results += drift_rules(store, experiment_id, phase)
+    accepted = accepted_rules(store, experiment_id, phase)
+    return QualityResult(experiment_id, phase, [with_acceptance(rule, accepted.get(rule.name)) for rule in results], number)
 
 
 def _totals(store: "EpisodeStore", experiment_id: int, phase: str) -> tuple[int, float]:
@@ -55,16 +66,13 @@ def _totals(store: "EpisodeStore", experiment_id: int, phase: str) -> tuple[int,
     return int(found[0]), float(found[1])
 
 
-def _run(
-    store: "EpisodeStore", query: str, of_rows: Sequence[Rule], of_table: Sequence[Rule]
-) -> list[tuple[Rule, dict[str, Any]]]:
+def _run(store: "EpisodeStore", query: str, wanted: Sequence[Rule]) -> list[tuple[Rule, dict[str, Any]]]:
     """Let Great Expectations decide on the rules; each with its outcome, in the order given."""
     failure = None
     try:
-        with _data_source(store) as source:
+        with data_source(store) as source:
             rows = source.add_query_asset("rows", query=query).add_batch_definition_whole_table("all")
-            table = source.add_table_asset("table", table_name=EPISODES.name).add_batch_definition_whole_table("all")
-            return [*_outcomes(rows, of_rows), *_outcomes(table, of_table)]
+            return _outcomes(rows, wanted)
     except Exception as error:  # its own errors, SQLAlchemy's, and others: all may carry the connection's URL
         failure = address.describe(error, make_url(store.url))
     raise StoreError(f"Great Expectations failed on {store.masked_url}: {failure}")
@@ -80,7 +88,7 @@ def _import_quietly() -> None:
 
 
 @contextmanager
-def _data_source(store: "EpisodeStore") -> Iterator[Any]:
+def data_source(store: "EpisodeStore", *, create_temp_table: bool = True) -> Iterator[Any]:
     """Great Expectations' connection to the store, in memory only: no project folder, no file in HOME, no statistics sent."""
     _import_quietly()
     import great_expectations
@@ -92,7 +100,10 @@ def _data_source(store: "EpisodeStore") -> Iterator[Any]:
     context = great_expectations.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    source = context.data_sources.add_postgres("episodes", connection_string=url.render_as_string(hide_password=False))
+    # The rows of the query go to a temporary table. Otherwise each statement computes its window functions again.
+    source = context.data_sources.add_postgres(
+        "episodes", connection_string=url.render_as_string(hide_password=False), create_temp_table=create_temp_table
+    )
     try:
         yield source
     finally:
@@ -101,6 +112,22 @@ def _data_source(store: "EpisodeStore") -> Iterator[Any]:
 
 
 def _outcomes(batch_definition: Any, wanted: Sequence[Rule]) -> list[tuple[Rule, dict[str, Any]]]:
+    """Each rule with what Great Expectations says of it, in the order given.
+
+    Whether rows break a rule is one statement for many rules. Which rows these are takes two more for each, so that is asked
+    only of those that are broken.
+    """
+    batch = batch_definition.get_batch()
+    of_each_row = [rule.kind.startswith("ExpectColumn") and "Sum" not in rule.kind for rule in wanted]
+    first = validated(batch, [rule for rule, each in zip(wanted, of_each_row, strict=True) if each], "BOOLEAN_ONLY")
+    broken = [rule for rule, outcome in first if not outcome["success"]]
+    others = [rule for rule, each in zip(wanted, of_each_row, strict=True) if not each]
+    found = {rule.name: outcome for rule, outcome in [*first, *validated(batch, [*broken, *others], DETAILS)]}
+    return [(rule, found[rule.name]) for rule in wanted]
+
+
+def validated(batch: Any, wanted: Sequence[Rule], result_format: Any) -> list[tuple[Rule, dict[str, Any]]]:
+    """Each rule with Great Expectations' result on the batch as JSON types, in the order given."""
     from great_expectations import ExpectationSuite, expectations
 
     # Results come in an order of their own: the position in `wanted` goes along as metadata.
@@ -111,12 +138,7 @@ def _outcomes(batch_definition: Any, wanted: Sequence[Rule]) -> list[tuple[Rule,
             for position, rule in enumerate(wanted)
         ],
     )
-    result_format = {
-        "result_format": "SUMMARY",
-        "partial_unexpected_count": FAILING_ROWS_SHOWN,
-        "unexpected_index_column_names": ["id"],
-    }
-    validation = batch_definition.get_batch().validate(suite, result_format=result_format)
+    validation = batch.validate(suite, result_format=result_format)
     found = {result.expectation_config.meta["position"]: result.to_json_dict() for result in validation.results}
     return [(rule, found[position]) for position, rule in enumerate(wanted)]
 
@@ -125,13 +147,15 @@ def _result(store: "EpisodeStore", rule: Rule, outcome: dict[str, Any]) -> RuleR
     found = outcome["result"]
     count = int(found.get("unexpected_count") or 0)
     ids = [row["id"] for row in found.get("partial_unexpected_index_list") or []][:FAILING_ROWS_SHOWN]
-    if not found:
+    if outcome["success"] and "observed_value" not in found:
+        observed = "every row"
+    elif not found:
         observed = _exception(outcome)
         _LOG.error("the rule %r could not be checked: %s", rule.name, observed)
     elif "observed_value" in found:
         observed = str(found["observed_value"])
     else:
-        observed = f"{count} of {found.get('element_count', 0)} rows break it" if count else "every row"
+        observed = f"{count} of {found.get('element_count', 0)} rows break it"
     columns = ", ".join(rule.columns)
     rows = _failing_rows(store, ids, rule.columns)
     return RuleResult(rule.name, columns, bool(outcome["success"]), observed, rule.expected, rows, count)

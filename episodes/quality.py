@@ -1,8 +1,9 @@
 """What a check of the stored rows found."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+Severity = Literal["error", "warning"]
 FAILING_ROWS_SHOWN: Final = 20
 
 
@@ -18,6 +19,8 @@ class RuleResult:
         expected: what was wanted, in words.
         failing_rows: at most 20 rows that break it: id, key and the rule's columns.
         failing_count: how many rows break it; 0 for a rule on the whole table.
+        severity: whether what follows the phase stops for it, or it is only shown.
+        accepted: why a person has accepted that it is broken, "" if nobody has.
     """
 
     name: str
@@ -27,6 +30,17 @@ class RuleResult:
     expected: str
     failing_rows: list[dict[str, Any]]
     failing_count: int
+    severity: Severity = "error"
+    accepted: str = ""
+
+    @property
+    def verdict(self) -> Literal["holds", "accepted", "warning", "broken"]:
+        """How it stands; only what is broken stops the pipeline."""
+        if self.passed:
+            return "holds"
+        if self.accepted:
+            return "accepted"
+        return "warning" if self.severity == "warning" else "broken"
 
 
 @dataclass(frozen=True)
@@ -40,22 +54,30 @@ class QualityResult:
 
     @property
     def passed(self) -> bool:
-        """Whether every rule holds."""
-        return all(rule.passed for rule in self.rules)
+        """Whether what follows may run: no rule is broken whose severity is error and which nobody has accepted."""
+        return not self.failed_rules
 
     @property
     def failed_rules(self) -> list[RuleResult]:
-        """The rules that do not hold."""
-        return [rule for rule in self.rules if not rule.passed]
+        """The rules that stop what follows."""
+        return [rule for rule in self.rules if rule.verdict == "broken"]
+
+    @property
+    def remarks(self) -> list[RuleResult]:
+        """The rules that do not hold and stop nothing: warnings, and what a person has accepted."""
+        return [rule for rule in self.rules if rule.verdict in ("warning", "accepted")]
 
     def summary(self) -> str:
-        """One line for a log or an exception: the verdict, and for each failed rule its name and the ids of its rows."""
+        """One line for a log or an exception: the verdict, and for each rule that does not hold its name and its rows' ids."""
         checked = f"{self.rows_checked} rows of experiment {self.experiment_id}, phase {self.phase}"
-        if self.passed:
+        said = [_in_words(rule) for rule in [*self.failed_rules, *self.remarks]]
+        if not said:
             return f"{checked}: all {len(self.rules)} rules hold"
-        failures = []
-        for rule in self.failed_rules:
-            ids = ", ".join(str(row["id"]) for row in rule.failing_rows)
-            rows = f" (rows {ids}{' …' if rule.failing_count > len(rule.failing_rows) else ''})" if ids else ""
-            failures.append(f"{rule.name}: {rule.observed}{rows}")
-        return f"{checked}: {len(failures)} of {len(self.rules)} rules fail: " + "; ".join(failures)
+        return f"{checked}: {len(said)} of {len(self.rules)} rules do not hold: {'; '.join(said)}"
+
+
+def _in_words(rule: RuleResult) -> str:
+    ids = ", ".join(str(row["id"]) for row in rule.failing_rows)
+    rows = f" (rows {ids}{' …' if rule.failing_count > len(rule.failing_rows) else ''})" if ids else ""
+    note = {"warning": " (a warning)", "accepted": f" (accepted: {rule.accepted})"}.get(rule.verdict, "")
+    return f"{rule.name}: {rule.observed}{rows}{note}"

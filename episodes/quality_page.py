@@ -19,7 +19,7 @@ def render(result: QualityResult, *, title: str) -> str:
     environment.filters["shown"] = _shown
     passed = [rule for rule in result.rules if rule.passed]
     return environment.get_template("quality.html").render(
-        title=title, result=result, failed=result.failed_rules, passed_rules=passed
+        title=title, result=result, failed=result.failed_rules, remarks=result.remarks, passed_rules=passed
     )
 
 

@@ -1,4 +1,4 @@
-"""The rules that stored rows must keep, derived from `episodes.schema`.
+"""The rules that stored rows must keep and that Postgres does not enforce, derived from `episodes.schema`.
 
 A rule is an expectation of Great Expectations by name and arguments, and its words. The rules that compare rows with each
 other are columns of the query for the rows (true where the row is as it should be), so every rule names its failing rows the
@@ -13,9 +13,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Dialect, Select, and_, case, func, make_url, or_, select, true
 
 from configs.levels import FINISH_X
-from episodes.schema import EPISODE_KEY, EPISODES, fact_of
+from episodes.schema import EPISODES, fact_of
 
-SINGLE: Final = "the_only_one"
 IN_ORDER: Final = "timestamp_in_order"
 PLAUSIBLE: Final = "completion_plausible"
 REASONED: Final = "completion_agrees_with_end_reason"
@@ -51,7 +50,6 @@ def query(experiment_id: int, phase: str, config: Mapping[str, Any]) -> Select[A
         func.coalesce(rows.timestamp >= previous, true()).label(IN_ORDER),
         or_(~rows.level_completed, _far_enough(config)).label(PLAUSIBLE),
         or_(rows.end_reason != "completed", rows.level_completed).label(REASONED),
-        (func.count().over(partition_by=[rows[name] for name in EPISODE_KEY]) == 1).label(SINGLE),
     ).where(rows.experiment_id == experiment_id, rows.phase == phase)
 
 
@@ -86,14 +84,12 @@ def table_rules(counted: int) -> list[Rule]:
 
 
 def column_rules() -> list[Rule]:
-    """Nulls, ranges and allowed values, from the facts of the schema."""
+    """Ranges and allowed values that the table does not enforce; for the others, `episodes.table_rule` looks at the table."""
     rules = []
     for column in EPISODES.columns:
         name = column.name
-        if not column.nullable:
-            rules.append(Rule(f"{name} is there", "ExpectColumnValuesToNotBeNull", {"column": name}, "no null", [name]))
         fact = fact_of(column)
-        if fact is None:
+        if fact is None or fact.enforced:
             continue
         if fact.minimum is not None or fact.maximum is not None:
             arguments: dict[str, Any] = {"column": name, "min_value": fact.minimum, "max_value": fact.maximum}
@@ -126,7 +122,6 @@ def row_rules() -> list[Rule]:
             "a decision lasts a frame or more",
             ["frames", "steps"],
         ),
-        holds("no episode twice", SINGLE, "one row for each environment and episode", EPISODE_KEY),
         holds("timestamps in order", IN_ORDER, "in each environment no episode ends before the one before it", ["timestamp"]),
         holds(
             "completion is where the level ends",
@@ -158,17 +153,3 @@ def reward_rule(reward_sum: float, rows: int, magnitude: float) -> Rule:
     arguments = {"column": "reward", "min_value": reward_sum - tolerance, "max_value": reward_sum + tolerance}
     expected = f"{reward_sum!r}, as the tracker has it (± {tolerance:.1g})"
     return Rule("rewards add up", "ExpectColumnSumToBeBetween", arguments, expected, ["reward"])
-
-
-def type_rules() -> list[Rule]:
-    """The types of the table's columns in the database; on the table, because the columns of a query have no declared types."""
-    return [
-        Rule(
-            f"{column.name} has its type",
-            "ExpectColumnValuesToBeOfType",
-            {"column": column.name, "type_": str(column.type.compile(dialect=DIALECT))},
-            str(column.type.compile(dialect=DIALECT)).lower(),
-            [column.name],
-        )
-        for column in EPISODES.columns
-    ]

@@ -231,6 +231,24 @@ def experiments(
 
 
 @app.command()
+def quality(
+    experiment: Annotated[str, typer.Argument(help="name or id")],
+    accept: Annotated[str | None, typer.Option(help="this broken rule, as it was last seen; the run goes on then")] = None,
+    because: Annotated[str, typer.Option(help="why it may be broken; kept with the experiment")] = "",
+    phase: Annotated[str | None, typer.Option(help="accept it in this phase only: integration, train or evaluate")] = None,
+) -> None:
+    """What the data-quality checks of an experiment found; or accept a broken rule that you have looked into."""
+    from tasks.experiment import load_experiment
+    from tasks.quality import accept_rule, quality_table
+
+    loaded = load_experiment(experiment, Settings.from_environment())
+    if accept is not None:
+        phases = accept_rule(loaded, accept, because, phase)
+        console.print(f"accepted in {', '.join(phases)}; the command of the run, given again, goes on", soft_wrap=True)
+    _print_table(quality_table(loaded), f"data quality of {loaded.name}")
+
+
+@app.command()
 def check(
     preset: Annotated[str, typer.Argument(help="the preset whose needs are checked")] = "dqn",
     overrides: Overrides = None,

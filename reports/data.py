@@ -60,6 +60,15 @@ class RuleCheck:
     observed: str = ""
     failing_count: int = 0
     phase: str = ""
+    severity: str = "error"  # or "warning"
+    accepted: str = ""  # why a person has accepted that it is broken
+
+    @property
+    def verdict(self) -> str:
+        """How it stands: passed, accepted, warning or failed."""
+        if self.passed or self.accepted:
+            return "passed" if self.passed else "accepted"
+        return "warning" if self.severity == "warning" else "failed"
 
 
 @dataclass(frozen=True)

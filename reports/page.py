@@ -175,12 +175,13 @@ def _episode_caption(clip: Clip, experiment: ExperimentData | None) -> str:
 def _quality_context(experiments: Sequence[ExperimentData]) -> dict[str, Any]:
     rules = tables.rule_rows(experiments)
     failed = sum(not rule["passed"] for rule in rules)
+    said = tables.said_of([rule for each in experiments for rule in each.quality])
     lead = (
         f"All {len(rules)} rules passed: the rows behind this report are complete and consistent."
         if not failed
-        else f"{failed} of {len(rules)} rules failed: read the numbers above with that in mind."
+        else f"Of {len(rules)} rules {said}: read the numbers above with that in mind."
     )
-    summary = f"{len(rules) - failed} passed, {failed} failed"
+    summary = f"{len(rules) - failed} passed, {said if failed else '0 failed'}"
     return {"rules": rules, "rules_failed": failed, "quality_lead": lead, "rules_summary": summary}
 
 

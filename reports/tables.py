@@ -1,5 +1,6 @@
 """The report's numbers as a person reads them: cards, tables and lines of text, ready for the template."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import yaml
 
 from episodes.statistics import Interval, ProtocolSummary
 from reports.curves import throughput
-from reports.data import ExperimentData
+from reports.data import ExperimentData, RuleCheck
 from reports.results import Headline, duration, number, one_trajectory, percent, plural
 from reports.style import colour, protocol_label
 
@@ -67,7 +68,7 @@ def cards(experiment: ExperimentData, headline: Headline) -> list[Row]:
     found.extend(_training_cards(experiment))
     if experiment.quality:
         passed = sum(rule.passed for rule in experiment.quality)
-        note = "all rules passed" if passed == len(experiment.quality) else f"{len(experiment.quality) - passed} failed"
+        note = said_of(experiment.quality)
         found.append(_card("Data quality", f"{passed} / {len(experiment.quality)}", note))
     return found
 
@@ -152,9 +153,17 @@ def resource_rows(experiments: Sequence[ExperimentData]) -> list[Row]:
 
 
 def rule_rows(experiments: Sequence[ExperimentData]) -> list[Row]:
-    """Every data-quality rule, the failed ones first."""
-    rows = [{"experiment": each.name, **vars(rule)} for each in experiments for rule in each.quality]
-    return sorted(rows, key=lambda rule: bool(rule["passed"]))
+    """Every data-quality rule, the failed ones first, then warnings and what was accepted."""
+    rows = [{"experiment": each.name, **vars(rule), "verdict": rule.verdict} for each in experiments for rule in each.quality]
+    return sorted(rows, key=lambda rule: ("failed", "warning", "accepted", "passed").index(rule["verdict"]))
+
+
+def said_of(rules: Sequence[RuleCheck]) -> str:
+    """How many of the rules did not pass, and how these stand."""
+    counts = Counter(rule.verdict for rule in rules)
+    words = {"failed": "failed", "warning": "warned", "accepted": "accepted by hand"}
+    said = [f"{counts[verdict]} {word}" for verdict, word in words.items() if counts[verdict]]
+    return ", ".join(said) or "all rules passed"
 
 
 PROVENANCE_LABELS = {

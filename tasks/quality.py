@@ -3,7 +3,10 @@
 import json
 import logging
 from dataclasses import asdict
-from typing import Any
+from difflib import get_close_matches
+from getpass import getuser
+from socket import gethostname
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,11 +17,18 @@ from tasks.experiment import Experiment, files_in_words, open_run, open_store, r
 from tasks.phases import PhaseRecord
 from tracking import TrackedRun
 
+if TYPE_CHECKING:
+    from episodes.quality import RuleResult
+
 logger = logging.getLogger(__name__)
 
 
 class QualityError(RuntimeError):
     """Rows of a phase break a rule; the message names rules, rows and the page that shows them. Nothing was deleted."""
+
+
+class QualityAcceptanceError(RuntimeError):
+    """A rule cannot be accepted; the message says why."""
 
 
 @task(name="data quality", task_run_name="data quality: {phase}", cache_policy=NO_CACHE, persist_result=False)
@@ -53,17 +63,26 @@ def check_rows(experiment: Experiment, phase: Phase, done: PhaseRecord) -> None:
         )
         run.log_artifact(page, "quality")
         run.log_metrics({f"{phase}/quality_passed": float(result.passed)}, int(done.details.get("steps", 0)))
-    broken = [rule for rule in result.rules if not rule.passed]
+    broken, remarks = result.failed_rules, result.remarks
     show_table(
         f"quality-{phase}",
-        [_row(rule) for rule in (broken or result.rules)],
-        f"{len(broken)} of {len(result.rules)} rules broken; {result.rows_checked} rows; page: {page}",
+        [_row(rule) for rule in ([*broken, *remarks] or result.rules)],
+        f"{len(broken)} of {len(result.rules)} rules broken, {len(remarks)} warnings or accepted; "
+        f"{result.rows_checked} rows; page: {page}",
     )
+    for rule in remarks:
+        reason = f"accepted: {rule.accepted}" if rule.accepted else "a warning"
+        logger.warning("%s: %s: %s (%s; expected: %s)", phase, rule.name, rule.observed, reason, rule.expected)
     if broken:
         names = "\n".join(f"- {rule.name}: {_rows(rule)}" for rule in broken)
         show_markdown(f"quality-{phase}-failed", f"Rows of {phase} break these rules:\n\n{names}\n\n{page}")
-        raise QualityError(f"rows of the phase {phase} of {experiment.name} break {len(broken)} rules (see {page}):\n{names}")
-    logger.info("%s: %d rows keep all %d rules", phase, result.rows_checked, len(result.rules))
+        raise QualityError(
+            f"rows of the phase {phase} of {experiment.name} break {len(broken)} rules (see {page}):\n{names}\n"
+            f"To go on with them as they are: mario quality {experiment.name} --accept RULE --because REASON, and the command "
+            "of this run again"
+        )
+    kept = len(result.rules) - len(remarks)
+    logger.info("%s: %d rows keep %d of %d rules", phase, result.rows_checked, kept, len(result.rules))
 
 
 def _metric(run: TrackedRun, name: str, experiment: Experiment) -> float:
@@ -77,7 +96,8 @@ def _row(rule: Any) -> dict[str, str]:
     return {
         "rule": rule.name,
         "column": rule.column or "",
-        "passed": "yes" if rule.passed else "NO",
+        "verdict": rule.verdict,
+        "because": rule.accepted,
         "expected": str(rule.expected),
         "observed": str(rule.observed),
         "rows": _rows(rule),
@@ -89,3 +109,67 @@ def _rows(rule: Any) -> str:
         return "" if rule.passed else f"expected {rule.expected}, observed {rule.observed}"
     ids = ", ".join(str(row.get("id")) for row in rule.failing_rows)
     return f"{rule.failing_count} rows, ids {ids}"
+
+
+def quality_table(experiment: Experiment) -> list[dict[str, str]]:
+    """What the checks of `experiment` found last, phase by phase, what does not hold first, with what was accepted since."""
+    found = [(phase, rule) for phase, rules in _last_results(experiment).items() for rule in rules]
+    found.sort(key=lambda each: ("broken", "warning", "accepted", "holds").index(each[1].verdict))
+    return [
+        {
+            "phase": phase,
+            "rule": rule.name,
+            "verdict": rule.verdict,
+            "observed": rule.observed,
+            "expected": rule.expected,
+            "because": rule.accepted,
+        }
+        for phase, rule in found
+    ]
+
+
+def accept_rule(experiment: Experiment, name: str, reason: str, phase: str | None = None) -> list[str]:
+    """Accept that the rule `name` is broken as it was last seen, in every phase (or only in `phase`) where it is.
+
+    Returns:
+        The phases.
+
+    Raises:
+        QualityAcceptanceError: no reason is given, there is no such rule, or it holds.
+    """
+    from episodes.acceptance import accept
+
+    if not reason.strip():
+        raise QualityAcceptanceError("say why the rule may be broken: --because TEXT")
+    results = {each: rules for each, rules in _last_results(experiment).items() if phase in (None, each)}
+    if not results:
+        where = f" of the phase {phase}" if phase else ""
+        raise QualityAcceptanceError(
+            f"{experiment.name} has no result of a data-quality check{where} in {experiment.directory}"
+        )
+    known = {rule.name for rules in results.values() for rule in rules}
+    if name not in known:
+        broken = sorted({rule.name for rules in results.values() for rule in rules if not rule.passed})
+        nearest = get_close_matches(name, known, n=3) or broken
+        hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
+        raise QualityAcceptanceError(f"there is no rule {name!r}{hint}")
+    chosen = {each: rule for each, rules in results.items() for rule in rules if rule.name == name and not rule.passed}
+    if not chosen:
+        raise QualityAcceptanceError(f"the rule {name!r} holds in {', '.join(results)}: there is nothing to accept")
+    with open_store(experiment.settings) as store:
+        for each, rule in chosen.items():
+            accept(store, experiment.id, each, rule, reason=reason.strip(), accepted_by=f"{getuser()}@{gethostname()}")
+    return list(chosen)
+
+
+def _last_results(experiment: Experiment) -> "dict[str, list[RuleResult]]":
+    from episodes.acceptance import accepted_rules, with_acceptance
+    from episodes.quality import RuleResult
+
+    results = {}
+    with open_store(experiment.settings) as store:
+        for path in sorted((experiment.directory / "quality").glob("*.json")):
+            accepted = accepted_rules(store, experiment.id, path.stem)
+            rules = [RuleResult(**rule) for rule in json.loads(path.read_text(encoding="utf-8"))["rules"]]
+            results[path.stem] = [with_acceptance(rule, accepted.get(rule.name)) for rule in rules]
+    return results

@@ -118,6 +118,9 @@ def _quality(folder: Path) -> "Iterator[RuleCheck]":
                 observed=str(rule["observed"]),
                 failing_count=rule["failing_count"],
                 phase=path.stem,
+                # Results of an older version have neither.
+                severity=rule.get("severity", "error"),
+                accepted=rule.get("accepted", ""),
             )
 
 

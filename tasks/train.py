@@ -13,6 +13,7 @@ from episodes import EpisodeStore, EpisodeWriter, StoreError, StoreUnavailableEr
 from tasks import phases
 from tasks.artifacts import show_markdown
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded
+from tasks.naming import labels, level_name
 from tasks.phases import PhaseRecord
 from tasks.progress import shown_progress
 from tasks.rows import EpisodeSink, evaluation_protocol

@@ -3,20 +3,22 @@
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 from episodes import EpisodeRow, EpisodeStore, ExperimentRecord, StoreError
+from episodes.acceptance import accept
 from episodes.expectations import validate
 from episodes.quality import QualityResult
-from episodes.schema import EPISODES
+from episodes.schema import EPISODES, fact_of
 
+SCHEMA = "the table enforces its schema"
 MakeRow = Callable[..., EpisodeRow]
 MakeRecord = Callable[..., ExperimentRecord]
 
@@ -41,7 +43,9 @@ def test_good_rows_pass_every_rule(store: EpisodeStore, experiment: int, row: Ma
     assert result.passed, result.summary()
     assert result.rows_checked == 31
     about = {name for rule in result.rules for name in rule.column.split(", ")}
-    assert about == {"", *EPISODES.columns.keys()}
+    enforced = {column.name for column in EPISODES.columns if (fact := fact_of(column)) is None or fact.enforced}
+    assert about == {"", *EPISODES.columns.keys()} - enforced - {"experiment_id"}
+    assert len(result.rules) < 30
     assert all(rule.observed and rule.expected for rule in result.rules)
 
 
@@ -137,7 +141,8 @@ def test_a_doubled_episode_is_found_where_the_database_has_lost_its_constraint(
         connection.execute(text("ALTER TABLE episodes DROP CONSTRAINT uq_episodes_key"))
         connection.execute(text("UPDATE episodes SET episode_index = 0, timestamp = '2026-01-02 00:00:00+00'"))
     result = validate(lone_store, experiment, "train", counted=2)
-    assert failures(result) == {"no episode twice": [0, 0]}
+    (failed,) = result.failed_rules
+    assert (failed.name, failed.observed) == (SCHEMA, "the constraint uq_episodes_key is missing")
 
 
 def test_a_column_of_another_type_is_found(lone_store: EpisodeStore, row: MakeRow, record: MakeRecord) -> None:
@@ -146,7 +151,7 @@ def test_a_column_of_another_type_is_found(lone_store: EpisodeStore, row: MakeRo
     with lone_store.transaction("damaging") as connection:
         connection.execute(text("ALTER TABLE episodes ALTER COLUMN score TYPE bigint"))
     (failed,) = validate(lone_store, experiment, "train", counted=1).failed_rules
-    assert (failed.name, failed.observed, failed.expected) == ("score has its type", "BIGINT", "integer")
+    assert (failed.name, failed.observed) == (SCHEMA, "score is bigint instead of integer")
 
 
 def test_nulls_are_found_where_the_database_allows_them(lone_store: EpisodeStore, row: MakeRow, record: MakeRecord) -> None:
@@ -155,7 +160,102 @@ def test_nulls_are_found_where_the_database_allows_them(lone_store: EpisodeStore
     with lone_store.transaction("damaging") as connection:
         connection.execute(text("ALTER TABLE episodes ALTER COLUMN score DROP NOT NULL"))
         connection.execute(text("UPDATE episodes SET score = NULL"))
-    assert failures(validate(lone_store, experiment, "train", counted=1)) == {"score is there": [0]}
+    (failed,) = validate(lone_store, experiment, "train", counted=1).failed_rules
+    assert (failed.name, failed.observed) == (SCHEMA, "score is integer or null instead of integer")
+
+
+def test_a_check_takes_few_statements(lone_store: EpisodeStore, row: MakeRow, record: MakeRecord) -> None:
+    experiment = lone_store.create_experiment(record())
+    put(lone_store, *(row(experiment, index) for index in range(3)))
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert validate(lone_store, experiment, "train", counted=3).passed
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(statements) < 30
+    windows = [statement for statement in statements if "lag(" in statement]
+    assert 0 < len(windows) <= 3, "the window functions are computed for a temporary table, not for each rule"
+
+
+def drifting(row: MakeRow, experiment: int, **columns: tuple[float, float]) -> Iterator[EpisodeRow]:
+    """100 episodes of training, whose columns have the first value in the first half and the second in the other."""
+    for index in range(100):
+        yield row(experiment, index, reward=30.0, **{name: both[index >= 50] for name, both in columns.items()})
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({}, {}),
+        ({"duration_seconds": (1.0, 1.9)}, {}),
+        ({"duration_seconds": (1.0, 2.1)}, {"the speed holds": "100 steps/s, then 47.62"}),
+        ({"duration_seconds": (2.1, 1.0)}, {}),
+        ({"distance_traveled": (300, 100)}, {"the reward for a pixel holds": "0.1 a pixel, then 0.3"}),
+    ],
+)
+def test_drift_in_a_training_is_a_warning(
+    store: EpisodeStore, experiment: int, row: MakeRow, columns: dict[str, Any], expected: dict[str, str]
+) -> None:
+    put(store, *drifting(row, experiment, **columns))
+    result = validate(store, experiment, "train", counted=100)
+    assert result.passed
+    assert {rule.name: rule.observed for rule in result.remarks} == expected
+    assert all(rule.severity == rule.verdict == "warning" for rule in result.remarks)
+    assert ("a warning" in result.summary()) == bool(expected)
+
+
+def test_few_episodes_do_not_drift(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
+    put(store, *(row(experiment, index, duration_seconds=1.0 + index) for index in range(99)))
+    result = validate(store, experiment, "train", counted=99)
+    assert result.remarks == []
+
+
+@pytest.mark.parametrize(("completed", "warned"), [(20, 0), (12, 0), (2, 1)])
+def test_completion_in_validation_is_compared_with_the_evaluation(
+    store: EpisodeStore, experiment: int, row: MakeRow, completed: int, warned: int
+) -> None:
+    done = {"level_completed": True, "end_reason": "completed", "x_pos": 3161, "distance_traveled": 3121}
+
+    def played(phase: str, number: int, step: int, protocol: str = "stochastic") -> Iterator[EpisodeRow]:
+        for index in range(20):
+            more = done if index < number else {}
+            yield row(experiment, index, phase=phase, protocol=protocol, env_index=step, global_step=step, **more)
+
+    # The policy of step 2 was evaluated, not that of step 1.
+    put(
+        store,
+        *played("train", 0, 1),
+        *played("train", 20, 2),
+        *played("evaluate", completed, 2),
+        *played("evaluate", 0, 0, "random"),
+    )
+    result = validate(store, experiment, "evaluate", counted=40)
+    assert result.passed
+    assert [rule.name for rule in result.remarks] == ["completion is that of the validation (stochastic)"] * warned
+    if warned:
+        assert result.remarks[0].observed.startswith("20 of 20 (")
+        assert "2 of 20 (" in result.remarks[0].observed
+
+
+def test_a_broken_rule_is_accepted_as_it_was_seen_with_the_reason(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
+    put(store, row(experiment, 0), row(experiment, 1, time=999))
+    (broken,) = validate(store, experiment, "train", counted=2).failed_rules
+    accept(store, experiment, "train", broken, reason="first", accepted_by="me@here")
+    accept(store, experiment, "train", broken, reason="a cheat's clock", accepted_by="me@here")
+    result = validate(store, experiment, "train", counted=2)
+    assert result.passed
+    (accepted,) = result.remarks
+    assert (accepted.name, accepted.verdict) == ("time in range", "accepted")
+    assert accepted.accepted.startswith("a cheat's clock (me@here, 2")
+    assert "accepted: a cheat's clock" in result.summary()
+    put(store, row(experiment, 2, time=998))
+    result = validate(store, experiment, "train", counted=3)
+    assert [rule.name for rule in result.failed_rules] == ["time in range"], "more has come since"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The page of the data-quality check: complete, escaped, and loading nothing."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from episodes.quality import QualityResult, RuleResult
@@ -43,3 +44,13 @@ def test_a_pass_says_so() -> None:
 def test_the_page_loads_nothing() -> None:
     page = render(QualityResult(3, "train", [GOOD, BAD], 90), title="t")
     assert not re.search(r"\b(src|href)\s*=|url\(|@import|https?://", page)
+
+
+def test_warnings_and_what_was_accepted_are_shown_and_stop_nothing() -> None:
+    warning = replace(GOOD, name="the speed holds", passed=False, observed="100, then 20", severity="warning")
+    result = QualityResult(3, "train", [GOOD, warning, replace(BAD, accepted="<looked> into")], 90)
+    assert result.passed
+    page = render(result, title="t")
+    assert "✓ 1 of 3 rules hold" in page
+    assert "100, then 20" in page
+    assert "&lt;looked&gt; into" in page

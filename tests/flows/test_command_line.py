@@ -37,6 +37,7 @@ def test_help_names_every_command(mario: Any) -> None:
         "presets",
         "stop",
         "database",
+        "quality",
     ):
         assert f" {command} " in done.stdout
 

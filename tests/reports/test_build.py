@@ -91,7 +91,7 @@ def test_a_whole_report(tmp_path: Path, experiment: Make, scrolling: Scrolling) 
     for expected in (
         "4 of 20 episodes",
         "episode 1",
-        "1 of 2 rules failed",
+        "Of 2 rules 1 failed",
         "coins in range",
         "85.0 %",
         "git checkout abc1234",
