@@ -245,7 +245,7 @@ def quality(
     if accept is not None:
         phases = accept_rule(loaded, accept, because, phase)
         console.print(f"accepted in {', '.join(phases)}; the command of the run, given again, goes on", soft_wrap=True)
-    _print_table(quality_table(loaded), f"data quality of {loaded.name}")
+    print_table(quality_table(loaded), f"data quality of {loaded.name}", console)
 
 
 @app.command()
