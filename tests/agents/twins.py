@@ -86,7 +86,7 @@ def to_row(episode: PlayedEpisode) -> dict[str, Any]:
     row = {**asdict(episode), **asdict(episode.summary)}
     for name in ("summary", "timestamp", "duration_seconds"):
         del row[name]
-    return {**row, "actions": row["actions"].hex()}
+    return {**row, "actions": row["actions"].hex(), "delays": row["delays"].hex()}
 
 
 def run(config: Config, directory: Path, on_episode: Any, *, total: int = TOTAL, **more: Any) -> TrainingResult:
