@@ -161,8 +161,8 @@ def _loss(policy: BasePolicy, batch: torch.Tensor, actions: torch.Tensor) -> tor
     if isinstance(policy, ActorCriticPolicy):
         values, chances, _ = policy.evaluate_actions(batch, actions)
         return values.mean() - chances.mean()
-    network = policy.quantile_net if hasattr(policy, "quantile_net") else policy.q_net
-    target = policy.quantile_net_target if hasattr(policy, "quantile_net_target") else policy.q_net_target
+    kind = "quantile_net" if hasattr(policy, "quantile_net") else "q_net"
+    network, target = policy.get_submodule(kind), policy.get_submodule(f"{kind}_target")
     with torch.no_grad():
         wanted = target(batch)
     loss: torch.Tensor = (network(batch) - wanted - 1.0).square().mean()

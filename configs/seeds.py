@@ -50,7 +50,7 @@ def generator(seed: int, stream: Stream, *parts: int | str) -> np.random.Generat
 
 def seed_of(seed: int, stream: Stream, *parts: int | str, bits: int = 128) -> int:
     """A seed of the user's own, at least 0 and below 2**bits, for what takes no generator or has users of its own."""
-    words = sequence(seed, stream, *parts).generate_state(4).tolist()
+    words: list[int] = sequence(seed, stream, *parts).generate_state(4).tolist()
     whole = sum(word << 32 * place for place, word in enumerate(words))
     return whole & ((1 << bits) - 1)
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import pandas as pd
-from sqlalchemy import URL, Connection, Row, Select, func, insert, select, update
+from sqlalchemy import URL, Connection, Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from episodes import address, boundary, migrations, writer
@@ -283,6 +283,11 @@ class EpisodeStore:
         query = select(func.count()).select_from(EPISODES).where(*_where(experiment_id, phase, protocol))
         with self.transaction("counting episodes") as connection:
             return int(connection.execute(query).scalar_one())
+
+    def delete_episodes(self, experiment_id: int, phase: str) -> int:
+        """Delete an experiment's episodes of a phase that is to be done again, with their actions; returns how many."""
+        with self.transaction("deleting episodes") as connection:
+            return connection.execute(delete(EPISODES).where(*_where(experiment_id, phase, None))).rowcount
 
     def next_episode_indices(self, experiment_id: int, phase: str, protocol: str) -> dict[int, int]:
         """For each environment that has episodes: the index that its next one gets."""

@@ -7,7 +7,7 @@ from prefect.utilities.names import generate_slug
 from rich.console import Console
 
 from agents.errors import DeviceLostError
-from configs import LOGGERS, Config, Settings, load
+from configs import LOGGERS, Config, ConfigError, Settings, load
 from flows import new_process
 from flows.train_mario import first_line, run_arguments, train_mario
 from mario_env.console import check_rom
@@ -19,7 +19,9 @@ logger = logging.getLogger(__name__)
 _INTERRUPTED = 128 + signal.SIGINT  # what a shell reports for a command that Ctrl-C ended
 
 
-def run_pipeline(preset: str, overrides: list[str], experiment: str | None, *, restart: bool = False) -> int:
+def run_pipeline(
+    preset: str, overrides: list[str], experiment: str | None, *, restart: bool = False, extend: int | None = None
+) -> int:
     """Run the flow and print where everything is.
 
     A GPU that is lost to this process ends it, and a new one goes on; `retry.attempts` times at most.
@@ -33,13 +35,15 @@ def run_pipeline(preset: str, overrides: list[str], experiment: str | None, *, r
     """
     config = load(preset, overrides)
     check_rom(config.environment)
+    if extend is not None and (experiment is None or restart):
+        raise ConfigError("--extend STEPS goes on with an experiment: name it with --experiment, without --restart")
     # As Prefect would name it, but known here: a new process needs the experiment's name.
     slug = generate_slug(2)
     name = checked_name(experiment or f"{config.name}-{slug}")
     console.print(first_line(config), highlight=False)
     _show_our_lines()
     try:
-        summary = train_mario.with_options(flow_run_name=slug)(preset, overrides, name, restart)
+        summary = train_mario.with_options(flow_run_name=slug)(preset, overrides, name, restart, extend)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except DeviceLostError as error:

@@ -13,6 +13,7 @@ from mario_env.console import check_rom
 from tasks import phases
 from tasks.evaluate import evaluate_agent
 from tasks.experiment import Experiment, checked_name
+from tasks.extension import extended, require_extensible
 from tasks.integration import integration_run
 from tasks.quality import check_rows
 from tasks.report import write_report
@@ -26,7 +27,11 @@ logger = logging.getLogger(__name__)
 
 @flow(name="train-mario", persist_result=False, validate_parameters=True)
 def train_mario(
-    preset: str = "dqn", overrides: list[str] | None = None, experiment: str | None = None, restart: bool = False
+    preset: str = "dqn",
+    overrides: list[str] | None = None,
+    experiment: str | None = None,
+    restart: bool = False,
+    extend: int | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate and report on one experiment.
 
@@ -36,6 +41,7 @@ def train_mario(
         experiment: the experiment's name. One that was begun before goes on where it stopped. Default: the preset's name and
             this flow run's, so that a retry of the flow run goes on with its own experiment.
         restart: begin the experiment at step 0 even if it was begun before, which is kept under another name.
+        extend: train the experiment, which was begun before, to so many steps instead of those it was begun with.
 
     Returns:
         The experiment's name and folder, and the places of report, videos and model.
@@ -47,6 +53,8 @@ def train_mario(
     check_rom(config.environment)
     settings = Settings.from_environment()
     name = checked_name(experiment or f"{config.name}-{flow_run.name}")
+    if extend is not None:
+        require_extensible(name, extend, settings)
     smoke = smoke_test.with_options(**retry_options(config.retry))(config, settings)
     with ExitStack() as held:
         begun = retried(
@@ -55,6 +63,7 @@ def train_mario(
             lambda: held.enter_context(running_experiment(config, name, settings, flow_run.id, restart=restart)),
         )
         try:
+            begun = extended(begun, extend)
             phases.save(begun.directory, smoke)
             summary = _phases(begun)
         except Exception:

@@ -1,5 +1,6 @@
 """The games of the fast emulator behind stable-baselines3's and Gymnasium's vector interfaces, all in this process."""
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ class FastVecEnv(VecEnv):
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Give each game a seed of its own at the next reset; None: a random one."""
-        self._seeds = game_seeds(np.random.SeedSequence().entropy if seed is None else seed, self.num_envs)
+        self._seeds = game_seeds(secrets.randbits(128) if seed is None else seed, self.num_envs)
         return self._seeds
 
     def reset(self) -> npt.NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """Several environments behind stable-baselines3's interface: nes-py's in a process each, the fast emulator's in this one."""
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -74,7 +75,7 @@ class _SeedsApart(VecEnv):
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Give each environment a seed of its own at the next reset; None: a random one."""
-        self._seeds = game_seeds(np.random.SeedSequence().entropy if seed is None else seed, self.num_envs)
+        self._seeds = game_seeds(secrets.randbits(128) if seed is None else seed, self.num_envs)
         return self._seeds
 
 
