@@ -7,7 +7,7 @@ from agents.checkpoints import Checkpoint, latest_checkpoint
 from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError, TrainingInterrupted
 from agents.evaluation import episodes_to_play, evaluation_seed, play_episodes, protocol_environment
 from agents.manifests import Manifest
-from agents.models import Agent, keep_best, load_agent
+from agents.models import Agent, described_by, keep_best, load_agent
 from agents.progress import PlayedEpisode, Progress, Recorded, TrainingResult, Validated
 from agents.provenance import Provenance, provenance
 from agents.shipped import load_shipped, ship, shipped_evaluation, weights_entry
@@ -32,6 +32,7 @@ __all__ = [
     "Validated",
     "Validation",
     "build",
+    "described_by",
     "episodes_to_play",
     "evaluation_seed",
     "keep_best",

@@ -33,7 +33,7 @@ from agents.prioritised_learning import (
 )
 from agents.prioritised_replay import PrioritisedReplayBuffer
 from agents.rollout import rollout_buffer_class
-from agents.schedules import schedule
+from agents.schedules import Planned, schedule
 from agents.value_learning import DoubleDQN, DoubleQRDQN, SampledDQN, SampledQRDQN
 from configs.schema import AgentConfig, Config, PPOConfig
 
@@ -127,6 +127,8 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
         )
     if isinstance(model, Explores) and not isinstance(config.agent, PPOConfig):
         model.exploration = Exploration(config.agent.exploration_highest_eps, config.agent.exploration_zeta)
+    assert isinstance(model, Planned)
+    model.planned_steps = config.train.planned_steps
     if isinstance(model, DefersLosses):
         model.losses_kept = losses_kept(device)
     set_noise(model.policy, True)

@@ -43,6 +43,7 @@ _LEFT_OUT = [
     "latest_loss",
     "ep_info_buffer",
     "ep_success_buffer",
+    "planned_steps",
     "replay_buffer_class",
     "replay_buffer_kwargs",
     "rollout_buffer_class",

@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.exploration import Explores
 from agents.overlap import MayOverlap
+from agents.schedules import Planned
 from agents.seeding import SeedsApart
 
 
@@ -28,7 +29,7 @@ def _steps_left(total: int, done: int, n_envs: int) -> int:
     return max(-(-(total - done) // n_envs), 1)
 
 
-class ExactOffPolicy(SeedsApart, Explores, MayOverlap):
+class ExactOffPolicy(SeedsApart, Planned, Explores, MayOverlap):
     """What DQN and QR-DQN share; to be inherited before them."""
 
     def collect_rollouts(
@@ -54,7 +55,7 @@ class ExactQRDQN(ExactOffPolicy, QRDQN):
     """Dabney et al. 2017."""
 
 
-class ExactPPO(SeedsApart, PPO):
+class ExactPPO(SeedsApart, Planned, PPO):
     """Schulman et al. 2017; `ent_coef` may be a schedule, as the library's learning rate and clip range may."""
 
     def __init__(

@@ -104,11 +104,51 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        return Manifest.from_json(json.loads(path.read_bytes()))
+        return parse_manifest(path, path.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{path}: missing; the folder was never completed or is no model of this project") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path}: {_reason(error)}") from None
+
+
+def parse_manifest(path: Path, data: bytes) -> Manifest:
+    """The manifest that `data`, read from `path`, is; raises CheckpointError if it is none."""
+    try:
+        return Manifest.from_json(json.loads(data))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+
+
+def read_named(path: Path, sha256: str | None) -> bytes:
+    """The bytes of the file at `path`, which a person has named by their SHA-256 (hex), if not None.
+
+    What is compared is what is returned: a file that is exchanged meanwhile changes nothing.
+
+    Raises:
+        CheckpointError: it cannot be read, or has another SHA-256.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {_reason(error)}") from None
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and digest != sha256.strip().lower():
+        raise CheckpointError(f"{path}: its SHA-256 is {digest}, not {sha256.strip().lower()}: it is another model")
+    return data
+
+
+def read_verified(path: Path, entry: FileEntry) -> bytes:
+    """The bytes of the file at `path`; raises CheckpointError naming file and fault if they are not those of `entry`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(entry.size + 1)
+            size = max(len(data), path.stat().st_size)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {_reason(error)}") from None
+    if size != entry.size:
+        raise CheckpointError(f"{path}: {size} bytes instead of {entry.size}")
+    _require_digest(path, hashlib.sha256(data).hexdigest(), entry)
+    return data
 
 
 def verify(folder: Path) -> Manifest:
@@ -137,6 +177,10 @@ def verify_file(path: Path, entry: FileEntry) -> None:
         digest = _sha256(path)
     except OSError as error:
         raise CheckpointError(f"{path}: {_reason(error)}") from None
+    _require_digest(path, digest, entry)
+
+
+def _require_digest(path: Path, digest: str, entry: FileEntry) -> None:
     if digest != entry.sha256:
         raise CheckpointError(f"{path}: SHA-256 is {digest[:12]}… instead of {entry.sha256[:12]}…: its bytes have changed")
 

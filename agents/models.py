@@ -23,7 +23,7 @@ from torch.distributions import Categorical
 from agents.algorithms import build_policy
 from agents.checkpoints import CONFIG, MODEL, Checkpoint, describe, write_model
 from agents.errors import CheckpointError
-from agents.manifests import MANIFEST, Manifest, read_manifest, verify, verify_file, write_folder
+from agents.manifests import MANIFEST, Manifest, parse_manifest, read_named, read_verified, verify, verify_file, write_folder
 from configs import Config, ConfigError, from_dict, to_dict
 from configs.seeds import Stream, generator
 
@@ -159,14 +159,19 @@ def keep_best(directory: Path, checkpoint: Checkpoint) -> Path:
     return target
 
 
-def load_agent(path: Path, device: str = "cpu") -> Agent:
+def load_agent(path: Path, device: str = "cpu", *, sha256: str | None = None) -> Agent:
     """The agent in a checkpoint's folder, a model's folder, or a model.zip that has config.json and manifest.json beside it.
 
-    The files it reads are verified against the manifest. The policy is built from the configuration, and only tensors are
-    read from the zip, with torch's ``weights_only`` loader: stable-baselines3's own ``load`` executes what is pickled there.
+    Each file is read once, and what was read is verified against the manifest. The policy is built from the configuration, and
+    only tensors are read from the zip, with torch's ``weights_only`` loader: stable-baselines3's own ``load`` executes what is
+    pickled there.
+
+    Args:
+        sha256: of the manifest (`described_by`), which has the SHA-256 of all other files: it covers the whole model.
 
     Raises:
-        CheckpointError: something is missing, damaged or does not fit together; the message names the file.
+        CheckpointError: something is missing, damaged or does not fit together, or the model is not the one that `sha256`
+            names; the message names the file.
         DeviceError: `device` is "cuda" and there is none.
     """
     path = Path(path)
@@ -176,18 +181,26 @@ def load_agent(path: Path, device: str = "cpu") -> Agent:
         raise CheckpointError(f"{path}: there is no such model")
     if not (folder / MANIFEST).is_file():
         raise CheckpointError(f"{folder}: no {MANIFEST}: a model is a folder of {MODEL}, {CONFIG} and {MANIFEST}")
-    manifest = read_manifest(folder)
+    manifest = parse_manifest(folder / MANIFEST, read_named(folder / MANIFEST, sha256))
+    read = {}
     for file in (archive, folder / CONFIG):
         if file.name not in manifest.files:
             raise CheckpointError(f"{folder / MANIFEST}: does not list {file.name}")
-        verify_file(file, manifest.files[file.name])
-    return load_weights(archive, manifest, _read_config(folder / CONFIG), device)
+        read[file] = read_verified(file, manifest.files[file.name])
+    return load_weights(archive, read[archive], manifest, _read_config(folder / CONFIG, read[folder / CONFIG]), device)
 
 
-def load_weights(file: Path, manifest: Manifest, config: Config, device: str = "cpu") -> Agent:
-    """An agent whose weights are in `file`: a zip of stable-baselines3's, or a policy's tensors (``.pth``).
+def described_by(path: Path) -> Path:
+    """The manifest of the model that `path` means: its SHA-256 stands for the model, its configuration and its weights."""
+    if path.suffix == ".json":
+        return path
+    return (path if path.is_dir() else path.parent) / MANIFEST
 
-    Only tensors are read. The file is not compared with the manifest here.
+
+def load_weights(file: Path, data: bytes, manifest: Manifest, config: Config, device: str = "cpu") -> Agent:
+    """An agent whose weights are `data`, read from `file`: a zip of stable-baselines3's, or a policy's tensors (``.pth``).
+
+    Only tensors are read. The data are not compared with the manifest here.
 
     Raises:
         CheckpointError: the file is not readable, or its weights are of another network.
@@ -196,7 +209,7 @@ def load_weights(file: Path, manifest: Manifest, config: Config, device: str = "
     space = gym.spaces.Box(0, 255, manifest.observation_shape, np.uint8)
     policy = build_policy(config, space, manifest.n_actions, device=device)
     try:
-        policy.load_state_dict(_read_weights(file, policy.device), strict=True)
+        policy.load_state_dict(_read_weights(file, data, policy.device), strict=True)
     except (RuntimeError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{file}: its weights do not fit the configured network: {error}") from None
     return _agent(policy, manifest, config)
@@ -213,20 +226,19 @@ def _agent(policy: BasePolicy, manifest: Manifest, config: Config) -> Agent:
     return Agent(policy, manifest, config, exploration)
 
 
-def _read_weights(file: Path, device: torch.device) -> Mapping[str, Any]:
+def _read_weights(file: Path, data: bytes, device: torch.device) -> Mapping[str, Any]:
     try:
-        data = io.BytesIO(file.read_bytes())
         if file.suffix == ".zip":
-            with zipfile.ZipFile(data) as members:
-                data = io.BytesIO(members.read(_WEIGHTS))
-        weights: Mapping[str, Any] = torch.load(data, map_location=device, weights_only=True)
+            with zipfile.ZipFile(io.BytesIO(data)) as members:
+                data = members.read(_WEIGHTS)
+        weights: Mapping[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
     except Exception as error:  # zip, zlib, torch and pickle each have their own ways to say that bytes are wrong
         raise CheckpointError(f"{file}: no readable weights ({type(error).__name__}: {error})") from None
     return weights
 
 
-def _read_config(path: Path) -> Config:
+def _read_config(path: Path, data: bytes) -> Config:
     try:
-        return from_dict(json.loads(path.read_text(encoding="utf-8")), source=str(path))
+        return from_dict(json.loads(data), source=str(path))
     except (ValueError, ConfigError) as error:
         raise CheckpointError(f"{path}: {error}") from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
@@ -24,27 +26,73 @@ _MAX_STEPS_BETWEEN_DUMPS = 10_000
 
 _SECONDS_BETWEEN_PLAIN_LINES = 30.0
 
+_SECONDS_OF_PACE, _SECONDS_BETWEEN_MARKS = 60.0, 1.0
 
-class Statistics(BaseCallback):
-    """Metrics over the last 100 episodes, to the writers and, every so many episodes, as a line on the console.
 
-    stable-baselines3's own dump is off: it would come every fourth episode for one algorithm and every rollout for another.
+class Pace:
+    """Steps per second of the wall clock, over the last minute of whole rollouts with the updates behind them.
+
+    Between two updates a training is several times as fast as it is on the whole, so that only whole rollouts count.
     """
 
-    def __init__(self, tally: Tally, every_episodes: int, total_steps: int) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def begin(self, steps: int) -> None:
+        """The training begins, at so many steps."""
+        self._marks = deque([(self._clock(), steps)])
+
+    def mark(self, steps: int) -> None:
+        """A rollout begins, at so many steps: the update behind the one before is done."""
+        now = self._clock()
+        if now - self._marks[-1][0] >= _SECONDS_BETWEEN_MARKS:
+            self._marks.append((now, steps))
+        while len(self._marks) > 2 and self._marks[1][0] <= now - _SECONDS_OF_PACE:
+            self._marks.popleft()
+
+    def rate(self, steps: int) -> float:
+        """Steps per second, at so many steps; before a whole rollout is over, since the beginning."""
+        (began, first), (ended, last) = self._marks[0], self._marks[-1]
+        if len(self._marks) == 1:
+            ended, last = self._clock(), steps
+        return _rate(last - first, ended - began)
+
+
+class Statistics(BaseCallback):
+    """Metrics over the last 100 episodes, to the writers and, now and then, as a line in the log or behind the progress bar.
+
+    stable-baselines3's own dump is off: it would come every fourth episode for one algorithm and every rollout for another.
+
+    Args:
+        every_episodes: metrics and lines are no more frequent.
+        every_seconds: lines are no more frequent.
+        bar: takes the statistics where it is a bar in a terminal.
+    """
+
+    def __init__(
+        self, tally: Tally, every_episodes: int, total_steps: int, every_seconds: float = 0.0, bar: ProgressBar | None = None
+    ) -> None:
         super().__init__()
         self._tally = tally
         self._every = every_episodes
+        self._every_seconds = every_seconds
         self._total = total_steps
+        self._bar = bar
+        self._pace = Pace()
 
     def _on_training_start(self) -> None:
-        steps, episodes, now = self.model.num_timesteps, self._tally.episodes, time.perf_counter()
-        self._line_episodes, self._line_steps, self._line_time = episodes, steps, now
-        self._rate_steps, self._rate_time = steps, now
+        self._line_episodes, self._line_time = self._tally.episodes, time.perf_counter()
+        self._pace.begin(self.model.num_timesteps)
+
+    def _on_rollout_start(self) -> None:
+        self._pace.mark(self.model.num_timesteps)
 
     def _on_step(self) -> bool:
-        if self._tally.episodes - self._line_episodes >= self._every:
-            self._say()
+        enough = self._tally.episodes - self._line_episodes >= self._every
+        if enough and time.perf_counter() - self._line_time >= self._every_seconds:
+            self._line_episodes, self._line_time = self._tally.episodes, time.perf_counter()
+            self._show()
         since = self.model.num_timesteps - self._tally.written_steps
         enough = self._tally.episodes - self._tally.written_episodes >= self._every and since >= _MIN_STEPS_BETWEEN_DUMPS
         if enough or since >= _MAX_STEPS_BETWEEN_DUMPS:
@@ -53,11 +101,9 @@ class Statistics(BaseCallback):
 
     def dump(self) -> None:
         """Write all metrics, stamped with the current step, unless that was done at this step."""
-        steps, now = self.model.num_timesteps, time.perf_counter()
+        steps = self.model.num_timesteps
         if steps == self._tally.written_steps:
             return
-        rate = _rate(steps - self._rate_steps, now - self._rate_time)
-        self._rate_steps, self._rate_time = steps, now
         self._tally.written_steps, self._tally.written_episodes = steps, self._tally.episodes
         if isinstance(self.model, DefersLosses):
             self.model.read_losses()
@@ -67,7 +113,7 @@ class Statistics(BaseCallback):
             ("train/reward_sum", self._tally.reward_sum),
             ("train/frames", self._tally.frames),
             ("rollout/exploration_rate", fmean(exploration_rates(self.model))),
-            ("time/steps_per_second", rate),
+            ("time/steps_per_second", self._pace.rate(steps)),
             ("time/total_timesteps", steps),
         ):
             self.logger.record(name, value)
@@ -86,17 +132,19 @@ class Statistics(BaseCallback):
             mean = fmean(episode.components.get(component, 0.0) for episode in recent)
             self.logger.record(f"rollout/reward_{component}", mean)
 
-    def _say(self) -> None:
-        steps, now, recent = self.model.num_timesteps, time.perf_counter(), self._tally.recent
-        rate = _rate(steps - self._line_steps, now - self._line_time)
-        self._line_episodes, self._line_steps, self._line_time = self._tally.episodes, steps, now
+    def _show(self) -> None:
+        steps, recent = self.model.num_timesteps, self._tally.recent
+        completed = f"completed {sum(episode.completed for episode in recent)} of {len(recent)}"
+        if self._bar is not None and self._bar.in_terminal:
+            self._bar.tell(f"distance {fmean(episode.distance for episode in recent):.0f}, {completed}")
+            return
         say(
             f"step {steps:,} of {self._total:,} | episodes {self._tally.episodes:,} | "
             f"reward {fmean(episode.reward for episode in recent):.1f} | "
             f"distance {fmean(episode.distance for episode in recent):.0f} "
             f"(best {max(episode.distance for episode in recent)}) | "
-            f"completed {sum(episode.completed for episode in recent)} of {len(recent)} | "
-            f"exploration {fmean(exploration_rates(self.model)):.3f} | {rate:.0f} steps/s"
+            f"{completed} | "
+            f"exploration {fmean(exploration_rates(self.model)):.3f} | {self._pace.rate(steps):.0f} steps/s"
         )
 
 
@@ -119,7 +167,18 @@ class ProgressBar(BaseCallback):
                 unit=" steps",
                 unit_scale=True,
                 dynamic_ncols=True,
+                smoothing=0,  # the mean: between two updates it is several times as fast
             )
+
+    @property
+    def in_terminal(self) -> bool:
+        """Whether it is a bar in a terminal now."""
+        return self._bar is not None
+
+    def tell(self, words: str) -> None:
+        """Show `words` behind the bar."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(words, refresh=False)
 
     def _on_step(self) -> bool:
         if self._bar is not None:

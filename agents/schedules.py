@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stable_baselines3.common.base_class import BaseAlgorithm
+
 from configs.schema import LinearSchedule, Rate
 
 
@@ -21,6 +23,22 @@ class Linear:
         # The last rollout may pass the total, and progress_remaining fall below 0: a learning rate must not follow.
         remaining = min(max(progress_remaining, 0.0), 1.0)
         return self.end + (self.start - self.end) * remaining
+
+
+class Planned(BaseAlgorithm):
+    """Runs schedules over the steps that a training was begun with; to be inherited before an algorithm.
+
+    Where a training has been extended its schedules have ended: learning rate, exploration and the rest stay at their last
+    values. A new plan over all steps would raise a learning rate that had fallen, and undo what it had settled.
+
+    Attributes:
+        planned_steps: where schedules end; None: at the training's end.
+    """
+
+    planned_steps: int | None = None
+
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        super()._update_current_progress_remaining(num_timesteps, self.planned_steps or total_timesteps)
 
 
 def schedule(rate: Rate) -> float | Linear:

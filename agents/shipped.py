@@ -17,7 +17,7 @@ from typing import Any, Final
 import torch
 
 from agents.errors import CheckpointError
-from agents.manifests import FileEntry, Manifest, file_entry, verify_file
+from agents.manifests import FileEntry, Manifest, file_entry, read_named, read_verified
 from agents.models import Agent, load_agent, load_weights
 from configs import ConfigError, from_dict, to_dict
 
@@ -61,22 +61,28 @@ def ship(model: Path, target: Path, *, evaluation: Mapping[str, Any], origin: Ma
     return description
 
 
-def load_shipped(description: Path, device: str = "cpu") -> Agent:
+def load_shipped(description: Path, device: str = "cpu", *, sha256: str | None = None) -> Agent:
     """The agent that the manifest `description` describes. Only tensors are read, after their SHA-256 has been confirmed.
 
+    Each file is read once, and what was read is what is compared.
+
+    Args:
+        sha256: of `description`, which holds configuration, figures and the SHA-256 of the weights: it covers the whole model.
+
     Raises:
-        CheckpointError: a file is missing or damaged, or they do not belong together; the message names it.
+        CheckpointError: a file is missing or damaged, they do not belong together, or the model is another one than `sha256`
+            names; the message names the file.
         DeviceError: `device` is "cuda" and there is none.
     """
-    manifest, values = _read(description)
+    manifest, values = _read(description, sha256)
     name, entry = next(iter(manifest.files.items()))
     weights = description.parent / name
-    verify_file(weights, entry)
+    data = read_verified(weights, entry)
     try:
         config = from_dict(values["config"], str(description))
     except ConfigError as error:
         raise CheckpointError(f"{description}: {error}") from None
-    return load_weights(weights, manifest, config, device)
+    return load_weights(weights, data, manifest, config, device)
 
 
 def shipped_evaluation(description: Path) -> Mapping[str, Any]:
@@ -94,14 +100,15 @@ def weights_entry(description: Path) -> FileEntry:
     return next(iter(_read(description)[0].files.values()))
 
 
-def _read(description: Path) -> tuple[Manifest, dict[str, Any]]:
+def _read(description: Path, sha256: str | None = None) -> tuple[Manifest, dict[str, Any]]:
+    if not description.is_file():
+        raise CheckpointError(f"{description}: there is no such model")
+    data = read_named(description, sha256)
     try:
-        values = json.loads(description.read_bytes())
+        values = json.loads(data)
         own = {name: values.pop(name) for name in _OWN}
         manifest = Manifest.from_json(values)
-    except FileNotFoundError:
-        raise CheckpointError(f"{description}: there is no such model") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{description}: damaged, or no model of this project ({type(error).__name__}: {error})"
         ) from None

@@ -190,8 +190,9 @@ class _Run:
         until: Callable[[Progress], bool] | None,
     ) -> None:
         guard = FiniteGuard(lambda: self.checkpoint.path if self.checkpoint else None)
-        statistics = Statistics(self.tally, self.config.train.statistics_every, total_steps)
-        bar = ProgressBar(total_steps) if self.config.train.progress_bar else None
+        settings = self.config.train
+        bar = ProgressBar(total_steps) if settings.progress_bar else None
+        statistics = Statistics(self.tally, settings.statistics_every, total_steps, settings.statistics_seconds, bar)
         stop = StopWhenAsked(request, until, self.tally, self.save_checkpoint)
         callbacks: list[BaseCallback] = [
             EpisodeSink(self.tally, on_episode),

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from configs.errors import ConfigError
 from configs.nearest import nearest, valid_keys
-from configs.schema import ALGORITHMS, STORED, Config
+from configs.schema import ALGORITHMS, STORED, Config, computed
 from configs.source import MAX_DEPTH, Document, parse_value, read_document
 
 PRESETS = Path(__file__).parent / "presets"
@@ -110,11 +110,8 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 (hex) of what determines the experiment: the configuration but for names and what changes speed alone."""
-    values = to_dict(config)
-    del values["name"], values["description"], values["retry"]["worker_timeout"], values["retry"]["worker_restarts"]
-    del values["train"]["game_threads"], values["evaluate"]["n_envs"]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    """SHA-256 (hex) of what determines the experiment (`configs.schema.computed`)."""
+    return hashlib.sha256(json.dumps(computed(config), sort_keys=True).encode()).hexdigest()
 
 
 def _without_retired(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,10 @@ writes cannot disagree. `configs.loader` builds a :class:`Config` from a preset 
 messages that name file, key and the nearest valid key.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic.config import JsonDict
 
 from configs.idle import idle_settings
 from configs.restrictions import MAX_NAME, alias_fault, control_character_fault, model_name_fault
@@ -22,6 +23,14 @@ USUAL_PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop
 
 STORED = "stored"
 """In pydantic's context when a configuration that was in use before is read again."""
+
+
+_ASIDE: JsonDict = {"computes": False}
+
+
+def aside(default: Any, **rest: Any) -> Any:
+    """A key that changes nothing that is computed: no part of what an experiment is (`computed`), and free to change."""
+    return Field(default, json_schema_extra=_ASIDE, **rest)
 
 
 class Section(BaseModel):
@@ -199,14 +208,19 @@ class TrainConfig(Section):
     """The training run."""
 
     total_steps: int = Field(2_000_000, ge=1, description="decisions, summed over the environments")
+    planned_steps: int | None = aside(
+        None,
+        ge=1,
+        description="total_steps it was begun with, where schedules end; set by `mario run --extend`",
+    )
     n_envs: int = Field(2, ge=1, le=256, description="environments; with emulator: nes-py a process each")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    game_threads: int | None = Field(
+    device: Literal["auto", "cpu", "cuda"] = aside("auto")
+    game_threads: int | None = aside(
         None,
         ge=1,
         description="threads that play the games of the fast emulator; null: as many as the process may use processors",
     )
-    torch_threads: int | None = Field(
+    torch_threads: int | None = aside(
         None, ge=1, description="threads of the network on a CPU; null: what a second's measurement at the start finds best"
     )
     precision: Literal["float32", "bfloat16"] = Field(
@@ -218,17 +232,24 @@ class TrainConfig(Section):
     )
     overlap: bool = Field(False, description="dqn, qrdqn: learn while the environments play; acts one update behind")
     checkpoint_every: int = Field(100_000, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1, description="older ones are deleted, but for the best and milestones")
-    milestones: list[Annotated[int, Field(ge=1)]] = Field(
+    keep_checkpoints: int = aside(2, ge=1, description="older ones are deleted, but for the best and milestones")
+    milestones: list[Annotated[int, Field(ge=1)]] = aside(
         [], max_length=100, description="steps at which a checkpoint is written that is never deleted"
     )
     validation: ValidationConfig | None = Field(
         None, description="let the policy play before each checkpoint, and keep the best; null: do not"
     )
-    checkpoint_replay_buffer: bool = Field(True, description="save the replay buffer with the newest checkpoint")
-    statistics_every: int = Field(4, ge=1, description="episodes between lines of statistics on the console")
-    progress_bar: bool = True
-    keep_awake: bool = Field(True, description="keep the machine from suspending while it trains")
+    checkpoint_replay_buffer: bool = aside(True, description="save the replay buffer with the newest checkpoint")
+    statistics_every: int = aside(4, ge=1, description="episodes between lines of statistics")
+    statistics_seconds: float = aside(10.0, ge=0, description="and seconds between them; a terminal shows the bar instead")
+    progress_bar: bool = aside(True)
+    keep_awake: bool = aside(True, description="keep the machine from suspending while it trains")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.planned_steps is not None and self.planned_steps > self.total_steps:
+            raise ValueError(f"planned_steps ({self.planned_steps}) is above total_steps ({self.total_steps})")
+        return self
 
 
 class IntegrationConfig(Section):
@@ -252,7 +273,7 @@ class EvaluateConfig(Section):
     )
     episodes: int = Field(100, ge=1, description="episodes under each protocol")
     protocols: list[Protocol] = Field(list(USUAL_PROTOCOLS), min_length=1, description=f"of {', '.join(PROTOCOLS)}")
-    n_envs: int | None = Field(
+    n_envs: int | None = aside(
         None, ge=1, le=256, description="episodes at a time, which changes speed alone; null: 32, with nes-py one a processor"
     )
     sticky_actions: float = Field(0.25, gt=0, lt=1, description="for the protocols sticky and sticky_decisions")
@@ -311,18 +332,18 @@ class RetryConfig(Section):
 class Config(Section):
     """One experiment: what is played, what learns, how long, and how it is judged."""
 
-    name: str = Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9-]*$")
-    description: str = ""
+    name: str = aside(..., min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9-]*$")
+    description: str = aside("")
     seed: int = Field(0, ge=0, lt=2**31)
     environment: EnvironmentConfig = EnvironmentConfig()
     agent: AgentConfig
     train: TrainConfig = TrainConfig()
     integration: IntegrationConfig = IntegrationConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
-    episodes: EpisodesConfig = EpisodesConfig()
-    tracking: TrackingConfig = TrackingConfig()
-    report: ReportConfig = ReportConfig()
-    retry: RetryConfig = RetryConfig()
+    episodes: EpisodesConfig = aside(EpisodesConfig())
+    tracking: TrackingConfig = aside(TrackingConfig())
+    report: ReportConfig = aside(ReportConfig())
+    retry: RetryConfig = aside(RetryConfig())
 
     @field_validator("name")
     @classmethod
@@ -355,3 +376,18 @@ class Config(Section):
         if not (info.context or {}).get(STORED) and (idle := idle_settings(self)):
             raise ValueError("; ".join(idle))
         return self
+
+
+def computed(config: Config) -> dict[str, Any]:
+    """What determines the results, as JSON types: all keys but those `aside`, with the steps that it was begun with."""
+    values = _computed(config)
+    values["train"]["total_steps"] = config.train.planned_steps or config.train.total_steps
+    return values
+
+
+def _computed(section: BaseModel) -> dict[str, Any]:
+    dumped = section.model_dump(mode="json")
+    present = {
+        name: getattr(section, name) for name, field in type(section).model_fields.items() if field.json_schema_extra != _ASIDE
+    }
+    return {name: _computed(value) if isinstance(value, BaseModel) else dumped[name] for name, value in present.items()}

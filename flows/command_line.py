@@ -3,6 +3,7 @@
 Heavy packages are imported by the command that needs them: `mario --help` answers at once.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -32,7 +33,9 @@ errors = Console(stderr=True)
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as needed")]
 
 Model = Annotated[str, typer.Argument(help="a name in models/, a path, a run's id, or models:/NAME@ALIAS")]
-Sha256 = Annotated[str | None, typer.Option("--sha256", help="of a model file from elsewhere, as its maker names it")]
+Sha256 = Annotated[
+    str | None, typer.Option("--sha256", help="of the manifest of a model from elsewhere, as its maker names it")
+]
 AnyFile = Annotated[bool, typer.Option("--trust", help="load a model file from elsewhere, whatever it is")]
 Name = Annotated[str | None, typer.Option("--as", help="its name there; default: the level or the preset")]
 
@@ -58,12 +61,13 @@ def run(
     preset: Annotated[str, typer.Argument(help="a preset's name (see `mario presets`) or a YAML file")],
     overrides: Overrides = None,
     experiment: Annotated[str | None, typer.Option(help="go on with this experiment, or begin one of this name")] = None,
+    extend: Annotated[int | None, typer.Option(min=1, help="train this experiment to so many steps, more than before")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="begin it at step 0; what is there is kept as NAME-old-1")] = False,
 ) -> None:
     """Smoke test, integration run, training, evaluation and report, in this process."""
     from flows.running import run_pipeline
 
-    raise typer.Exit(run_pipeline(preset, overrides or [], experiment, restart=restart))
+    raise typer.Exit(run_pipeline(preset, overrides or [], experiment, restart=restart, extend=extend))
 
 
 @app.command()
@@ -137,6 +141,8 @@ def ship(
 
     description = ship_model(experiment, Settings.from_environment(), folder, name)
     console.print(f"model: {description.with_suffix('')}.pth, {description.name}", soft_wrap=True)
+    digest = hashlib.sha256(description.read_bytes()).hexdigest()
+    console.print(f"SHA-256 of {description.name}, which others give to --sha256: {digest}", soft_wrap=True)
 
 
 @app.command()

@@ -43,36 +43,32 @@ def load(reference: str, settings: Settings, trust: Trust) -> "tuple[Agent, Path
         return load_shipped(kept), kept
     uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
     path = resolve_model(reference, uri, downloads=settings.home / "downloads")
-    if Path(reference).expanduser().exists():
-        _require_trusted(path, settings, trust)
+    sha256 = _wanted(path, settings, trust) if Path(reference).expanduser().exists() else None
     if path.suffix == ".json":
-        return load_shipped(path), path
-    return load_agent(path), None
+        return load_shipped(path, sha256=sha256), path
+    return load_agent(path, sha256=sha256), None
 
 
-def _require_trusted(path: Path, settings: Settings, trust: Trust) -> None:
-    """Refuse a file that is neither this machine's own nor vouched for.
+def _wanted(path: Path, settings: Settings, trust: Trust) -> str | None:
+    """The SHA-256 that a model from elsewhere must have; None for one that is this machine's own, or to be loaded anyway.
 
     What is loaded is tensors and JSON, which cannot execute anything; but a policy that somebody exchanged would still be
-    taken for the one whose figures are known.
+    taken for the one whose figures are known. The SHA-256 is that of the model's manifest, which has those of all its files. It
+    is compared with what is loaded, when it is loaded.
+
+    Raises:
+        UntrustedModelError: nobody vouches for it.
     """
+    from agents import described_by
+
     own = any(path.resolve().is_relative_to(folder.resolve()) for folder in (settings.home, SHIPPED))
     if own or trust.anyway:
-        return
-    file = _weights(path)
-    if not file.is_file():
-        return  # loading it says what is missing
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    if trust.sha256 is None:
-        raise UntrustedModelError(
-            f"{file} is not from this project's runs: say --sha256 with the SHA-256 its maker names (this file's is {digest}), "
-            "or --trust to load it whatever it is"
-        )
-    if trust.sha256.lower() != digest:
-        raise UntrustedModelError(f"{file}: its SHA-256 is {digest}, not {trust.sha256.lower()}: it is another file")
-
-
-def _weights(path: Path) -> Path:
-    if path.is_dir():
-        return path / "model.zip"
-    return path.with_suffix(".pth") if path.suffix == ".json" else path
+        return None
+    manifest = described_by(path)
+    if trust.sha256 is not None or not manifest.is_file():
+        return trust.sha256  # without a manifest, loading it says what is missing
+    digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    raise UntrustedModelError(
+        f"{path} is not from this project's runs: say --sha256 with the SHA-256 that its maker names, which is that of "
+        f"{manifest.name} and covers the whole model (here it is {digest}), or --trust to load it whatever it is"
+    )

@@ -8,7 +8,7 @@ from prefect.settings import get_current_settings
 from rich.console import Console
 
 from agents.errors import DeviceLostError
-from configs import LOGGERS, Config, Settings, load
+from configs import LOGGERS, Config, ConfigError, Settings, load
 from configs.masking import mask_url
 from flows import faults, new_process
 from flows.train_mario import first_line, run_arguments, train_mario
@@ -27,7 +27,9 @@ class NoPrefectServerError(RuntimeError):
     """The Prefect server that is configured does not answer as one; the message says what to do."""
 
 
-def run_pipeline(preset: str, overrides: list[str], experiment: str | None, *, restart: bool = False) -> int:
+def run_pipeline(
+    preset: str, overrides: list[str], experiment: str | None, *, restart: bool = False, extend: int | None = None
+) -> int:
     """Run the flow and print where everything is.
 
     A GPU that is lost to this process ends it, and a new one goes on; `retry.attempts` times at most.
@@ -42,6 +44,8 @@ def run_pipeline(preset: str, overrides: list[str], experiment: str | None, *, r
     """
     config = load(preset, overrides)
     check_rom(config.environment)
+    if extend is not None and (experiment is None or restart):
+        raise ConfigError("--extend STEPS goes on with an experiment: name it with --experiment, without --restart")
     home = Settings.from_environment().home
     _require_server()
     faults.show_no_tracebacks(home)
@@ -50,7 +54,7 @@ def run_pipeline(preset: str, overrides: list[str], experiment: str | None, *, r
     console.print(first_line(config), highlight=False)
     _show_our_lines()
     try:
-        summary = train_mario(preset, overrides, name, restart)
+        summary = train_mario(preset, overrides, name, restart, extend)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except DeviceLostError as error:

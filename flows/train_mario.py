@@ -15,6 +15,7 @@ from mario_env.console import check_rom
 from tasks import phases
 from tasks.evaluate import evaluate_agent
 from tasks.experiment import Experiment, checked_name
+from tasks.extension import extended, require_extensible
 from tasks.integration import integration_run
 from tasks.links import label_flow_run, link
 from tasks.naming import run_name, stamp
@@ -63,7 +64,11 @@ def name_of_this_flow_run() -> str:
 
 @flow(name="train-mario", flow_run_name=name_of_this_flow_run, persist_result=False, validate_parameters=True)
 def train_mario(
-    preset: Preset = "dqn", overrides: list[str] | None = None, experiment: str | None = None, restart: bool = False
+    preset: Preset = "dqn",
+    overrides: list[str] | None = None,
+    experiment: str | None = None,
+    restart: bool = False,
+    extend: int | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate and report on one experiment.
 
@@ -73,6 +78,7 @@ def train_mario(
         experiment: the experiment's name. One that was begun before goes on where it stopped. Default: this flow run's name,
             which is made of preset, level, seed and a stamp, so that a retry of the flow run goes on with its own experiment.
         restart: begin the experiment at step 0 even if it was begun before, which is kept under another name.
+        extend: train the experiment, which was begun before, to so many steps instead of those it was begun with.
 
     Returns:
         The experiment's name and folder, and the places of report, videos and model.
@@ -85,6 +91,8 @@ def train_mario(
     settings = Settings.from_environment()
     name = checked_name(experiment or flow_run.name)
     label_flow_run(config)
+    if extend is not None:
+        require_extensible(name, extend, settings)
     smoke = smoke_test.with_options(**retry_options(config.retry))(config, settings)
     with ExitStack() as held:
         begun = retried(
@@ -93,6 +101,7 @@ def train_mario(
             lambda: held.enter_context(running_experiment(config, name, settings, flow_run.id, restart=restart)),
         )
         try:
+            begun = extended(begun, extend)
             phases.save(begun.directory, smoke)
             link(begun)
             summary = _phases(begun)

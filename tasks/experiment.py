@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,10 @@ class Experiment:
     run_id: str | None
     directory: Path
     settings: Settings
+
+    def with_config(self, config: Config) -> "Experiment":
+        """The same experiment, configured otherwise."""
+        return replace(self, config=config)
 
     @property
     def episode_spool(self) -> Path:

@@ -105,7 +105,7 @@ def short_run(config: Config) -> Config:
         )
     steps = frames // config.environment.frame_skip + config.train.n_envs
     # No progress bar: how long it takes is not known before an episode has ended.
-    update = {"total_steps": steps, "checkpoint_every": max(1, steps // 10), "progress_bar": False}
+    update = {"total_steps": steps, "planned_steps": None, "checkpoint_every": max(1, steps // 10), "progress_bar": False}
     training = config.train.model_copy(update=update)
     # Not the training's games: those would be played twice.
     seed = seed_of(config.seed, Stream.INTEGRATION, bits=31)

@@ -6,7 +6,7 @@ not used for this: they live in Prefect's database, which may be a temporary one
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -50,6 +50,16 @@ def finished(directory: Path, phase: Phase) -> PhaseRecord | None:
         return PhaseRecord(phase, float(values["seconds"]), dict(values["details"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def forget(directory: Path, names: Iterable[Phase], kept_as: str) -> None:
+    """Let the phases of these names be done again; their records stay in the folder ``phases/KEPT_AS``."""
+    for name in names:
+        path = _path(directory, name)
+        if path.is_file():
+            target = path.parent / kept_as / path.name
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
 
 
 def moved(before: Path, now: Path) -> None:

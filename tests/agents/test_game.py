@@ -29,6 +29,8 @@ from configs.game_facts import END_REASONS
 from mario_env import make_vec
 from mario_env.processors import usable_processors
 
+STATISTICS = {"statistics_every": 1, "statistics_seconds": 0.0}
+
 
 def game_config(algorithm: str) -> Config:
     values: dict[str, Any] = {
@@ -41,8 +43,15 @@ def game_config(algorithm: str) -> Config:
             "network": {"features": "small", "features_dim": 64},
             **({"n_steps": 32} if algorithm == "ppo" else {"train_freq": 8}),
         },
-        "train": {"n_envs": 2, "progress_bar": True, "device": "cpu", "torch_threads": 1, "statistics_every": 1},
-        "evaluate": {"episodes": 3, "n_envs": 2, "sticky_actions": 0.5, "noop_frames": 5},
+        "train": {
+            "n_envs": 2,
+            "progress_bar": True,
+            "device": "cpu",
+            "torch_threads": 1,
+            "statistics_every": 1,
+            "statistics_seconds": 0.0,
+        },
+        "evaluate": {"episodes": 3, "n_envs": 2, "sticky_actions": 0.5, "noop_frames": 30},
     }
     return from_dict(values, source="test")
 

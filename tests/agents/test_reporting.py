@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from stable_baselines3.common.logger import KVWriter
 from toy_game import toy_config, toy_vec
 
 from agents import TrainingResult, reporting, train
+from agents.reporting import Pace
 
 
 class Metrics(KVWriter):
@@ -102,7 +104,7 @@ def test_metrics_cover_the_training_and_end_with_its_sums(algorithm: str, tmp_pa
 
 def test_a_line_of_statistics_every_so_many_episodes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        run(tmp_path, steps=320, statistics_every=12)
+        run(tmp_path, steps=320, statistics_every=12, statistics_seconds=0.0)
     lines = [record.getMessage() for record in caplog.records if "episodes" in record.getMessage()]
 
     assert len(lines) == 2
@@ -111,6 +113,47 @@ def test_a_line_of_statistics_every_so_many_episodes(tmp_path: Path, caplog: pyt
         r"\| exploration \d\.\d{3} \| \d+ steps/s",
         lines[0],
     )
+
+
+def test_lines_are_seconds_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        started = time.perf_counter()
+        run(tmp_path, steps=6_400, statistics_every=1, statistics_seconds=0.2)
+        seconds = time.perf_counter() - started
+    lines = [record.created for record in caplog.records if record.getMessage().startswith("step ")]
+
+    assert all(later - earlier > 0.19 for earlier, later in itertools.pairwise(lines))
+    assert len(lines) <= seconds / 0.2
+
+
+def test_the_speed_is_that_of_the_wall_clock_updates_included(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        config = toy_config("ppo", agent={"n_steps": 64, "n_epochs": 30}, n_envs=8, statistics_every=1, statistics_seconds=0.0)
+        result = train(
+            config, env=toy_vec(n_envs=8), directory=tmp_path, on_episode=lambda _: None, total_steps=2_048, device="cpu"
+        )
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("step ")]
+    shown = float(lines[-1].split("|")[-1].split()[0])
+    # Between updates it is ten times as fast. The last of four updates comes after the line.
+    assert shown < 2 * result.steps / result.seconds
+
+
+def test_the_pace_is_that_of_whole_rollouts() -> None:
+    now = 100.0
+    pace = Pace(lambda: now)
+    pace.begin(0)
+    now += 2.0
+    assert pace.rate(4_000) == 2_000  # nothing else is known yet
+    for rollout in range(1, 31):
+        now = 100.0 + 10 * rollout  # 2 s of play, 8 s of learning
+        pace.mark(4_000 * rollout)
+        now += 2.0
+        assert pace.rate(4_000 * (rollout + 1)) == pytest.approx(400)
+    for _ in range(12):  # it becomes slower: within a minute that is seen
+        now += 20.0
+        rollout += 1
+        pace.mark(4_000 * rollout)
+    assert pace.rate(4_000 * rollout) == pytest.approx(200)
 
 
 def test_nothing_but_log_lines_is_written_without_a_terminal(
@@ -134,7 +177,7 @@ def test_a_progress_bar_in_a_terminal(tmp_path: Path, process_environment: dict[
         "from agents import train\n"
         "from toy_game import toy_config, toy_vec\n"
         "logging.basicConfig(level=logging.INFO, format='%(message)s')\n"
-        "config = toy_config('ppo', progress_bar=True, keep_awake=True)\n"
+        "config = toy_config('ppo', progress_bar=True, keep_awake=True, statistics_seconds=0.0)\n"
         "train(config, env=toy_vec(), directory=Path(sys.argv[1]), on_episode=lambda _: None, total_steps=600, device='cpu')\n"
     )
     master, terminal = pty.openpty()
@@ -150,9 +193,11 @@ def test_a_progress_bar_in_a_terminal(tmp_path: Path, process_environment: dict[
         output = _read_all(master)
 
     assert process.returncode == 0, output
-    assert re.search(r"training: 100%\S* 600/600 \[\d\d:\d\d<\d\d:\d\d, .*steps/s\]", output), output
-    # Lines of statistics stand on lines of their own.
-    assert re.search(r"(^|[\r\n])(\x1b\[A)?step [\d,]+ of 600 \|", output), output
+    assert re.search(r"training: 100%\S* 600/600 \[\d\d:\d\d<\d\d:\d\d, .*steps/s, distance \d+, completed .*\]", output), (
+        output
+    )
+    # The bar alone, which tells the statistics too.
+    assert "step " not in output
     assert "wakepy" not in output
     assert "Traceback" not in output
 

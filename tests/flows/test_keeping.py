@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from agents import shipped_evaluation
-from configs import PROJECT, load
+from agents import CheckpointError, shipped_evaluation
+from configs import PROJECT, Settings, load
 from flows.evaluating import confirmation
+from flows.models import Trust
+from flows.models import load as load_model
 from tasks.evaluate import RULES
 from tasks.phases import finished
 
@@ -102,15 +104,51 @@ def test_a_shipped_policy_is_watched_without_any_server(mario: Any, shipped: Pat
 
 def test_a_file_from_elsewhere_is_vouched_for(mario: Any, pipeline: Any, tmp_path: Path) -> None:
     model = shutil.copytree(pipeline.directory / "model", tmp_path / "model")
-    digest = hashlib.sha256((model / "model.zip").read_bytes()).hexdigest()
+    digest = hashlib.sha256((model / "manifest.json").read_bytes()).hexdigest()
     video = ("--video", str(tmp_path / "mario.mp4"))
     unknown = mario("watch", str(model), *video)
     other = mario("watch", str(model), "--sha256", "0" * 64, *video)
     known = mario("watch", str(model), "--sha256", digest, *video)
 
     assert (unknown.returncode, other.returncode, known.returncode) == (1, 1, 0), known.stderr
-    assert f"this file's is {digest}" in unknown.stderr
-    assert "it is another file" in other.stderr
+    assert f"here it is {digest}" in unknown.stderr
+    assert "it is another model" in other.stderr
+
+
+@pytest.mark.parametrize("changed", ["model.zip", "config.json", "manifest.json"])
+def test_a_vouched_hash_covers_manifest_configuration_and_weights(changed: str, pipeline: Any, tmp_path: Path) -> None:
+    """Also where the manifest was made to fit what was changed."""
+    model = shutil.copytree(pipeline.directory / "model", tmp_path / "model")
+    digest = hashlib.sha256((model / "manifest.json").read_bytes()).hexdigest()
+    settings, trust = Settings(tmp_path / "home", None, None), Trust(digest.upper())
+    load_model(str(model), settings, trust)
+
+    manifest = json.loads((model / "manifest.json").read_text())
+    if changed == "manifest.json":
+        manifest["steps"] += 1
+    else:
+        data = (model / changed).read_bytes()
+        data = data.replace(b'"gamma": 0.9', b'"gamma": 0.8') if changed == "config.json" else data + b" "
+        (model / changed).write_bytes(data)
+        with pytest.raises(CheckpointError, match=changed):  # the manifest tells
+            load_model(str(model), settings, trust)
+        manifest["files"][changed] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (model / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="it is another model"):
+        load_model(str(model), settings, trust)
+
+
+def test_a_shipped_policys_hash_is_that_of_its_description(shipped: Path, tmp_path: Path) -> None:
+    copies = [Path(shutil.copy(path, tmp_path)) for path in (shipped, shipped.with_suffix(".pth"))]
+    settings = Settings(tmp_path / "home", None, None)
+    digest = hashlib.sha256(copies[0].read_bytes()).hexdigest()
+    load_model(str(copies[0]), settings, Trust(digest))
+
+    values = json.loads(copies[0].read_text())
+    values["config"]["agent"]["gamma"] = 0.5
+    copies[0].write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="it is another model"):
+        load_model(str(copies[0]), settings, Trust(digest))
 
 
 def test_a_run_that_has_not_ended_is_not_kept(mario: Any, pipeline: Any, tmp_path: Path) -> None:

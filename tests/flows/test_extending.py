@@ -1,0 +1,47 @@
+"""`mario run --extend`: a finished experiment is trained further, evaluated again and reported on again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from configs import PROJECT, Settings
+from tasks.experiment import open_store
+
+TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
+
+SHORT = ["--set", "train.total_steps=512", "--set", "evaluate.protocols=[greedy, random]", "--set", "report.video=false"]
+
+
+def phase(folder: Path, name: str) -> dict[str, Any]:
+    details: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())["details"]
+    return details
+
+
+def test_a_finished_experiment_is_trained_further(mario: Any, settings: Settings) -> None:
+    command = ["run", TINY, *SHORT, "--experiment", "further"]
+    folder = settings.experiment_directory("further") / "phases"
+    done = mario(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert phase(folder, "train")["steps"] == 512
+
+    refused = mario("run", TINY, *SHORT, "--extend", "1024")
+    assert refused.returncode != 0
+    assert "name it with --experiment" in refused.stdout + refused.stderr
+    refused = mario(*command, "--extend", "512")
+    assert refused.returncode != 0
+    assert "has 512 steps" in refused.stdout + refused.stderr
+
+    done = mario(*command, "--extend", "1024")
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert "is extended from 512 to 1024 steps. Schedules end at step 512" in output
+    assert "exactly as without an interruption" in output
+    assert phase(folder, "train")["steps"] == 1_024
+    assert phase(folder / "512-steps", "train")["steps"] == 512
+    assert phase(folder, "report")
+    with open_store(settings) as store:
+        stored = store.experiment("further")
+        assert stored.record.status == "completed"
+        assert stored.record.config["train"]["total_steps"] == 1_024
+        judged = store.episodes(stored.id, phase="evaluate", protocol="greedy")
+        assert judged["global_step"].tolist() == [phase(folder, "train")["model_steps"]]

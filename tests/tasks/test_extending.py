@@ -1,0 +1,97 @@
+"""What an experiment may be given when it goes on: other keys that change nothing computed, and more steps, openly."""
+
+import hashlib
+import json
+import logging
+
+import pytest
+
+from configs import PROJECT, ConfigError, Settings, config_hash, load, to_dict
+from episodes import EpisodeStore
+from tasks import phases
+from tasks.experiment import open_store
+from tasks.extension import extended, require_extensible
+from tasks.phases import PhaseRecord
+from tasks.starting import running_experiment
+
+TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
+STEPS = 1_536
+
+
+def stored_steps(store: EpisodeStore, name: str) -> tuple[int, int | None]:
+    train = store.experiment(name).record.config["train"]
+    return train["total_steps"], train["planned_steps"]
+
+
+def test_a_key_that_changes_nothing_computed_may_be_another_one(settings: Settings) -> None:
+    with running_experiment(load(TINY), "another-device", settings, None):
+        pass
+    other = load(TINY, ["train.device=cpu", "train.torch_threads=2", "train.progress_bar=false", "retry.attempts=3"])
+    with running_experiment(other, "another-device", settings, None) as experiment:
+        assert experiment.config.train.torch_threads == 2
+    with (
+        pytest.raises(ConfigError, match="was begun with another configuration"),
+        running_experiment(load(TINY, ["seed=5"]), "another-device", settings, None),
+    ):
+        pass
+
+
+def test_an_experiment_that_was_hashed_by_the_old_rule_goes_on(settings: Settings) -> None:
+    config = load(TINY)
+    with running_experiment(config, "old-rule", settings, None) as experiment:
+        values = to_dict(config)
+        del values["train"]["planned_steps"], values["train"]["statistics_seconds"]
+        hashed = json.loads(json.dumps(values))
+        del hashed["name"], hashed["description"], hashed["retry"]["worker_timeout"], hashed["retry"]["worker_restarts"]
+        digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
+        with open_store(settings) as store:
+            store.update_experiment(experiment.id, config=values, config_hash=digest)
+    assert digest != config_hash(config)
+    with running_experiment(load(TINY, ["train.keep_awake=false"]), "old-rule", settings, None) as again:
+        assert again.id == experiment.id
+
+
+def test_an_extension_is_on_record_and_lets_the_later_phases_be_done_again(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "extended"
+    caplog.set_level(logging.INFO)
+    with running_experiment(load(TINY), name, settings, None) as experiment:
+        for phase in ("integration", "train", "evaluate", "alias", "report"):
+            phases.save(experiment.directory, PhaseRecord(phase, 1.0, {"steps": STEPS}))  # type: ignore[arg-type]
+
+    require_extensible(name, 3_000, settings)
+    with running_experiment(load(TINY), name, settings, None) as experiment:
+        longer = extended(experiment, 3_000)
+    assert (longer.config.train.total_steps, longer.config.train.planned_steps) == (3_000, STEPS)
+    assert f"is extended from {STEPS} to 3000 steps" in caplog.text
+    assert phases.finished(longer.directory, "integration") is not None
+    for phase in ("train", "evaluate", "alias", "report"):
+        assert phases.finished(longer.directory, phase) is None  # type: ignore[arg-type]
+        assert (longer.directory / "phases" / f"{STEPS}-steps" / f"{phase}.json").is_file()
+
+    phases.save(longer.directory, PhaseRecord("train", 1.0, {"steps": 3_000}))
+    # The same command again, and the one without --extend: both go on with what is on record.
+    for steps in (3_000, None):
+        with running_experiment(load(TINY), name, settings, None) as experiment:
+            assert extended(experiment, steps).config == longer.config
+        assert phases.finished(longer.directory, "train") is not None
+    with running_experiment(load(TINY), name, settings, None) as experiment:
+        again = extended(experiment, 4_000)
+    assert (again.config.train.total_steps, again.config.train.planned_steps) == (4_000, STEPS)
+    with open_store(settings) as store:
+        assert stored_steps(store, name) == (4_000, STEPS)
+        assert store.experiment(name).record.config_hash == config_hash(load(TINY))
+    assert json.loads((longer.directory / "config.json").read_text())["train"]["total_steps"] == 4_000
+
+
+def test_an_extension_that_is_none_is_refused_before_anything_is_begun(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="there is no experiment nowhere"):
+        require_extensible("nowhere", 10_000, settings)
+    with open_store(settings) as store:
+        assert store.find_experiment("nowhere") is None
+    with running_experiment(load(TINY), "long-enough", settings, None):
+        pass
+    for steps in (STEPS, 100):
+        with pytest.raises(ConfigError, match=f"has {STEPS} steps"):
+            require_extensible("long-enough", steps, settings)
