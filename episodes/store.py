@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import pandas as pd
-from sqlalchemy import URL, Connection, Engine, Row, Select, Text, case, cast, delete, func, insert, select, update
+from sqlalchemy import URL, Connection, Engine, Row, Select, Text, case, cast, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from episodes import address, boundary, migrations, overview, writer
@@ -352,10 +352,11 @@ class EpisodeStore:
             found = connection.execute(select(*sums).where(*_where(experiment_id, phase, protocol))).one()
         return Totals(int(found[0]), float(found[1]), found[2], found[3])
 
-    def delete_episodes(self, experiment_id: int, phase: str) -> int:
-        """Delete an experiment's episodes of a phase that is to be done again, with their actions; returns how many."""
-        with self.transaction("deleting episodes") as connection:
-            return connection.execute(delete(EPISODES).where(*_where(experiment_id, phase, None))).rowcount
+    def move_episodes(self, experiment_id: int, phase: str, target: int) -> int:
+        """Give an experiment's episodes of a phase that is to be done again to the experiment `target`; returns how many."""
+        with self.transaction("moving episodes") as connection:
+            moved = update(EPISODES).where(*_where(experiment_id, phase, None)).values(experiment_id=int(target))
+            return connection.execute(moved).rowcount
 
     def next_episode_indices(self, experiment_id: int, phase: str, protocol: str) -> dict[int, int]:
         """For each environment that has episodes: the index that its next one gets."""

@@ -6,8 +6,11 @@ The experiment stays the same one: its rows, its run and its checkpoints. Its co
 
 import json
 import logging
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from configs import Config, ConfigError, Settings, from_dict, to_dict
+from episodes import EpisodeStore
 from tasks import phases
 from tasks.experiment import Experiment, open_run, open_store
 from tasks.phases import Phase
@@ -15,6 +18,7 @@ from tasks.phases import Phase
 logger = logging.getLogger(__name__)
 
 _DONE_AGAIN: tuple[Phase, ...] = ("train", "evaluate", "alias", "report")
+_LONGEST = 80  # characters of a name that are kept: the new one must be a name too
 
 
 def require_extensible(name: str, steps: int, settings: Settings) -> None:
@@ -34,7 +38,8 @@ def extended(experiment: Experiment, steps: int | None) -> Experiment:
     """`experiment`, which this process holds, with the steps it has been extended to, now or earlier.
 
     An extension that is new lets training, evaluation and report be done again. Their records are kept beside the new ones;
-    rows of the earlier evaluation are deleted, for they judge a policy that is no longer the experiment's.
+    rows of the earlier evaluation, which judge a policy that is no longer the experiment's, become those of an experiment of
+    their own, ``NAME-at-STEPS``: no episode is deleted.
 
     Args:
         steps: the new `train.total_steps`; None: as it was extended before, if it was.
@@ -48,14 +53,14 @@ def extended(experiment: Experiment, steps: int | None) -> Experiment:
         if goal.train.total_steps > stored.train.total_steps:
             # The configuration last: if this process is killed before, the same command does the rest.
             phases.forget(experiment.directory, _DONE_AGAIN, kept_as=f"{stored.train.total_steps}-steps")
-            deleted = store.delete_episodes(experiment.id, "evaluate")
+            kept_as, moved = _keep_evaluation(store, experiment, stored)
             text = json.dumps(to_dict(goal), indent=2)
             (experiment.directory / "config.json").write_text(text, encoding="utf-8")
             store.update_experiment(experiment.id, config=to_dict(goal))
             logger.warning(
-                "experiment %s is extended from %d to %d steps. Schedules end at step %d and keep their last values. %d "
-                "episodes of the earlier evaluation were deleted, its figures are in %s",
-                *(experiment.name, stored.train.total_steps, goal.train.total_steps, goal.train.planned_steps, deleted),
+                "experiment %s is extended from %d to %d steps. Schedules end at step %d and keep their last values. The "
+                "earlier evaluation's %d episodes are those of %s now, its figures are in %s",
+                *(experiment.name, stored.train.total_steps, goal.train.total_steps, goal.train.planned_steps, moved, kept_as),
                 experiment.directory / "phases" / f"{stored.train.total_steps}-steps",
             )
     if goal.train.planned_steps is None:
@@ -65,6 +70,18 @@ def extended(experiment: Experiment, steps: int | None) -> Experiment:
     with open_run(experiment) as run:
         run.set_tags({"total_steps": str(goal.train.total_steps), "planned_steps": str(goal.train.planned_steps)})
     return experiment.with_config(_with_steps(experiment.config, goal))
+
+
+def _keep_evaluation(store: EpisodeStore, experiment: Experiment, stored: Config) -> tuple[str, int]:
+    """Let the evaluation's rows be those of an experiment of their own; returns its name and how many rows there are.
+
+    A kill in between leaves that experiment without rows, and the next start gives them to it.
+    """
+    name = f"{experiment.name[:_LONGEST]}-at-{stored.train.total_steps}"
+    record = replace(store.experiment(experiment.id).record, name=name, status="completed", ended=datetime.now(UTC))
+    known = store.find_experiment(name)
+    target = store.create_experiment(record) if known is None else known
+    return name, store.move_episodes(experiment.id, "evaluate", target)
 
 
 def _raised(stored: Config, steps: int, name: str) -> Config:

@@ -23,6 +23,9 @@ def test_a_finished_experiment_is_trained_further(mario: Any, settings: Settings
     done = mario(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert phase(folder, "train")["steps"] == 512
+    with open_store(settings) as store:
+        first = store.totals(store.experiment("further").id, "evaluate")
+        assert first.episodes > 1
 
     refused = mario("run", TINY, *SHORT, "--extend", "1024")
     assert refused.returncode != 0
@@ -43,5 +46,10 @@ def test_a_finished_experiment_is_trained_further(mario: Any, settings: Settings
         stored = store.experiment("further")
         assert stored.record.status == "completed"
         assert stored.record.config["train"]["total_steps"] == 1_024
+        earlier = store.experiment("further-at-512")
+        assert (earlier.record.config["train"]["total_steps"], earlier.record.status) == (512, "completed")
+        assert store.episodes(earlier.id)["global_step"].tolist().count(512) == 1
+        assert store.count(earlier.id) == first.episodes, "every episode of the earlier evaluation is still there"
+        assert store.totals(earlier.id).reward_sum == first.reward_sum
         judged = store.episodes(stored.id, phase="evaluate", protocol="greedy")
         assert judged["global_step"].tolist() == [phase(folder, "train")["model_steps"]]
