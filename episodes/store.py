@@ -198,7 +198,7 @@ class EpisodeStore:
                     return _experiment(row)
             names = connection.execute(select(EXPERIMENTS.c.name)).scalars().all()
         nearest = get_close_matches(str(id_or_name), names, n=3)
-        hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
+        hint = f"; the nearest: {', '.join(nearest)}" if nearest else "; `mario experiments` lists those there are"
         raise StoreError(f"there is no experiment {id_or_name!r} in {self.masked_url}{hint}")
 
     def find_experiment(self, name: str) -> int | None:

@@ -51,7 +51,8 @@ _WRITE_NOTHING = ("presets", "stop", "watch")
 def prepare(context: typer.Context) -> None:
     """Before each command: the home that it writes into, and what Prefect and MLflow read when they are imported."""
     settings = Settings.from_environment()
-    if context.invoked_subcommand not in _WRITE_NOTHING:
+    # A command that is asked for its help writes nothing either.
+    if context.invoked_subcommand not in _WRITE_NOTHING and "--help" not in sys.argv[1:]:
         settings.check_home()
     settings.apply()
 

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from configs import LOGGERS
 from configs.masking import mask_urls
 
@@ -46,9 +48,8 @@ def message_of(error: BaseException, home: Path) -> str | None:
     if not _from_outside(leaf):
         return None
     system = _SYSTEMS.get(_package(type(leaf))) or _SYSTEMS.get(_raised_in(leaf) or "")
-    # The first line only: SQLAlchemy's others are the statement and a link, Prefect's the request.
-    first = next((line.strip() for line in str(leaf).splitlines() if line.strip()), "")
-    text = ": ".join(part for part in (system, _server_of(leaf), type(leaf).__name__, mask_urls(first)[:_LONGEST]) if part)
+    parts = (system, _server_of(leaf), type(leaf).__name__, mask_urls(_said_by(leaf))[:_LONGEST])
+    text = ": ".join(part for part in parts if part)
     kept = _keep(error, home)
     return f"{text}\nthe traceback is in {kept}" if kept is not None else f"{text}\n(the traceback could not be written)"
 
@@ -105,6 +106,15 @@ def _server_of(error: BaseException) -> str | None:
         return f"{parts.scheme}://{parts.hostname}:{parts.port}" if parts.port else f"{parts.scheme}://{parts.hostname}"
     except (AttributeError, RuntimeError, ValueError):
         return None
+
+
+def _said_by(error: BaseException) -> str:
+    """What the error says, on one line."""
+    if isinstance(error, ValidationError):
+        # Its text begins with a count, and quotes the values, which may be secret.
+        return "; ".join(": ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors())
+    # The first line only: SQLAlchemy's others are the statement and a link, Prefect's the request.
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
 
 
 def _leaf(error: BaseException) -> BaseException:

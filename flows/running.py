@@ -2,18 +2,20 @@
 
 import logging
 import signal
+import ssl
 
 import httpx
 from prefect.settings import get_current_settings
 from rich.console import Console
 
 from agents.errors import DeviceLostError
-from configs import LOGGERS, Config, ConfigError, Settings, load
+from configs import LOGGERS, Config, Settings, load
 from configs.masking import mask_url
 from flows import faults, new_process
 from flows.train_mario import first_line, run_arguments, train_mario
 from mario_env.console import check_rom
 from tasks.experiment import checked_name
+from tasks.extension import require_extensible
 from tasks.naming import run_name, stamp
 
 console = Console()
@@ -38,20 +40,20 @@ def run_pipeline(
         The exit code: 0, 130 after Ctrl-C (the flow has said how to go on), or 1 if a new process is to go on.
 
     Raises:
-        ConfigError, RomUnavailableError: preset, overrides or name are refused; Prefect has not been started then.
+        ConfigError, RomUnavailableError: preset, overrides, name or extension are refused; Prefect has not been started then.
         NoPrefectServerError: `PREFECT_API_URL` names a server that does not answer.
         DeviceLostError: the GPU was lost once too often.
     """
     config = load(preset, overrides)
     check_rom(config.environment)
-    if extend is not None and (experiment is None or restart):
-        raise ConfigError("--extend STEPS goes on with an experiment: name it with --experiment, without --restart")
-    home = Settings.from_environment().home
-    _require_server()
-    faults.show_no_tracebacks(home)
     # As the flow would name it, but known here: a new process needs the experiment's name.
     name = checked_name(experiment or run_name(config, stamp()))
-    console.print(first_line(config), highlight=False)
+    settings = Settings.from_environment()
+    if extend is not None:
+        require_extensible(experiment, extend, settings, restart=restart)
+    _require_server()
+    faults.show_no_tracebacks(settings.home)
+    console.print(first_line(config, extend), highlight=False)
     _show_our_lines()
     try:
         summary = train_mario(preset, overrides, name, restart, extend)
@@ -66,7 +68,7 @@ def run_pipeline(
         "model": f"{summary['model']}   ({summary['model_uri']})",
         "episodes": f"{summary['episodes']} in training; `mario episodes` lists the latest, `mario database` opens psql",
         "web pages": "`make ui`, then http://127.0.0.1:4200 (Prefect) and http://127.0.0.1:5000 (MLflow)",
-        "all files": str(home),
+        "all files": str(settings.home),
     }
     console.print()
     for name, line in lines.items():
@@ -92,8 +94,12 @@ def _require_server() -> None:
     if api.url is None:
         return
     advice = "start that server, correct PREFECT_API_URL (or Prefect's profile), or unset it: then no server is needed"
+    # The certificates that Prefect's own client trusts.
+    trusted: ssl.SSLContext | bool = not api.tls_insecure_skip_verify
+    if trusted and api.ssl_cert_file:
+        trusted = ssl.create_default_context(cafile=api.ssl_cert_file)
     try:
-        answer = httpx.get(f"{api.url.rstrip('/')}/health", timeout=_ANSWER_SECONDS, verify=not api.tls_insecure_skip_verify)
+        answer = httpx.get(f"{api.url.rstrip('/')}/health", timeout=_ANSWER_SECONDS, verify=trusted)
     except httpx.HTTPError as error:
         raise NoPrefectServerError(
             f"the Prefect server {mask_url(api.url)} does not answer ({type(error).__name__}): {advice}"

@@ -92,7 +92,7 @@ def train_mario(
     name = checked_name(experiment or flow_run.name)
     label_flow_run(config)
     if extend is not None:
-        require_extensible(name, extend, settings)
+        require_extensible(experiment, extend, settings, restart=restart)
     smoke = smoke_test.with_options(**retry_options(config.retry))(config, settings)
     with ExitStack() as held:
         begun = retried(
@@ -150,13 +150,17 @@ def resume_command(preset: str, overrides: list[str], name: str) -> str:
 
 
 def run_arguments(preset: str, overrides: list[str], name: str) -> list[str]:
-    """The same as a list, behind the program's name."""
+    """The same as a list, behind the program's name.
+
+    Without `--restart` and `--extend`: both have been done by the time that a run can go on, and are on record.
+    """
     settings = [part for override in overrides for part in ("--set", override)]
     return ["run", preset, *settings, "--experiment", name]
 
 
-def first_line(config: Config) -> str:
-    """What is about to happen, for the console."""
+def first_line(config: Config, extend: int | None = None) -> str:
+    """What is about to happen, for the console; `extend` is the number of steps of an extension."""
     environment = config.environment
+    steps = extend or config.train.total_steps
     game = "the full game" if environment.game == "full" else f"level {environment.world}-{environment.stage}"
-    return f"{config.name}: {config.agent.algorithm.upper()} on {game}, {config.train.total_steps:,} steps, seed {config.seed}"
+    return f"{config.name}: {config.agent.algorithm.upper()} on {game}, {steps:,} steps, seed {config.seed}"

@@ -26,7 +26,12 @@ def slip(error: typer.TyperException) -> str | None:
     text = error.message if unknown else error.format_message()
     if not text.strip() or type(error).__name__ == "NoArgsIsHelpError":
         return None
-    text = text.rstrip(".").replace("No such command", "there is no command").replace("No such option:", "there is no option")
+    text = (
+        text.rstrip(".")
+        .replace("Value error, ", "")
+        .replace("No such command", "there is no command")
+        .replace("No such option:", "there is no option")
+    )
     text = text[0].lower() + text[1:]
     if context is None:
         return text

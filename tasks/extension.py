@@ -21,16 +21,26 @@ _DONE_AGAIN: tuple[Phase, ...] = ("train", "evaluate", "alias", "report")
 _LONGEST = 80  # characters of a name that are kept: the new one must be a name too
 
 
-def require_extensible(name: str, steps: int, settings: Settings) -> None:
+def require_extensible(name: str | None, steps: int, settings: Settings, *, restart: bool = False) -> None:
     """Refuse an extension that is none, before anything is begun.
 
+    Args:
+        name: of the experiment, as the person gave it; None: none was given.
+        steps: the new `train.total_steps`.
+        settings: places and servers.
+        restart: whether the experiment is to begin at step 0 as well.
+
     Raises:
-        ConfigError: there is no such experiment, or it has at least so many steps already.
+        ConfigError: no experiment is named, there is no such experiment, it has at least so many steps already, or `restart`.
     """
+    if restart:
+        raise ConfigError("--extend trains an experiment further, and --restart begins it again: give one of the two")
+    if not name:
+        raise ConfigError("--extend trains an experiment further: name it with --experiment (`mario experiments` lists them)")
     with open_store(settings) as store:
         known = store.find_experiment(name)
         if known is None:
-            raise ConfigError(f"--extend: there is no experiment {name}; `mario run` without it begins one")
+            raise ConfigError(f"--extend: there is no experiment {name}; `mario experiments` lists those there are")
         _raised(from_dict(store.experiment(known).record.config, f"experiment {name}"), steps, name)
 
 

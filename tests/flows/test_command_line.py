@@ -56,6 +56,7 @@ def test_presets_are_listed_and_shown(mario: Any) -> None:
         (["watch"], "name a model, or an episode with --episode ID"),
         (["evaluate", "/no/such/model"], "there is no file or folder /no/such/model"),
         (["report", "nobody"], "there is no experiment 'nobody'"),
+        (["quality", "nobody"], "; `mario experiments` lists those there are"),
         (["watch", "--episode", "987654"], "there is no episode 987654"),
     ],
 )
@@ -76,6 +77,7 @@ def test_faults_of_the_person_are_one_message(mario: Any, arguments: list[str], 
         (["episodes", "-n", "0"], "invalid value for '-n' / '--count': Input should be greater than or equal to 1"),
         (["episodes", "-n", "many"], "invalid value for '-n' / '--count': Input should be a valid integer"),
         (["run", "ppo", "--experiment"], "option '--experiment' requires an argument"),
+        (["experiments", "--status", "lost"], "invalid value for '--status': 'lost' is not one of 'running', 'gone'"),
         (["run", "ppo", "--experimnt", "x"], "there is no option --experimnt; did you mean --experiment?"),
         (["run", "ppo", "dqn"], "got unexpected extra argument(s) (dqn). `mario run --help` lists what there is"),
         (["evaluate", "world-1-1", "--json", "/no/folder/x.json"], "invalid value for '--json': there is no folder /no/folder"),
@@ -123,6 +125,9 @@ def test_a_home_that_cannot_be_written_is_one_message(mario: Any, tmp_path: Path
         assert reason in done.stderr
         assert "MARIO_HOME" in done.stderr
         assert done.stderr.count("\n") == 1
+    helped = mario("run", "--help", MARIO_HOME="/proc/x")
+    assert helped.returncode == 0, helped.stderr
+    assert "--experiment" in helped.stdout
 
 
 def test_a_full_or_read_only_disk_is_one_message_at_the_start(mario: Any, disk: Path) -> None:

@@ -27,9 +27,6 @@ def test_a_finished_experiment_is_trained_further(mario: Any, settings: Settings
         first = store.totals(store.experiment("further").id, "evaluate")
         assert first.episodes > 1
 
-    refused = mario("run", TINY, *SHORT, "--extend", "1024")
-    assert refused.returncode != 0
-    assert "name it with --experiment" in refused.stdout + refused.stderr
     refused = mario(*command, "--extend", "512")
     assert refused.returncode != 0
     assert "has 512 steps" in refused.stdout + refused.stderr
@@ -37,6 +34,7 @@ def test_a_finished_experiment_is_trained_further(mario: Any, settings: Settings
     done = mario(*command, "--extend", "1024")
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
+    assert "on level 1-1, 1,024 steps" in output
     assert "is extended from 512 to 1024 steps. Schedules end at step 512" in output
     assert "exactly as without an interruption" in output
     assert phase(folder, "train")["steps"] == 1_024

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pydantic
 import pytest
 import requests
 import sqlalchemy
@@ -35,6 +36,10 @@ def read_nothing() -> None:
     Path("/proc/no/file").read_text()
 
 
+def read_a_setting() -> None:
+    pydantic.TypeAdapter(dict[str, pydantic.HttpUrl]).validate_python({"url": "http://u:hunter2@[::1"})
+
+
 def our_slip() -> None:
     raise RuntimeError("a slip of ours")
 
@@ -51,6 +56,7 @@ def type_slip() -> None:
         (lambda: requests.get("http://u:hunter2@127.0.0.1:1"), requests.RequestException, "a server: http://127.0.0.1:1: "),
         (ask_mlflow, MlflowException, "MLflow: "),
         (read_nothing, FileNotFoundError, "FileNotFoundError: "),
+        (read_a_setting, pydantic.ValidationError, "a setting: ValidationError: url: Input should be a valid URL"),
     ],
 )
 def test_a_fault_from_outside_is_a_message_and_a_file(

@@ -10,7 +10,7 @@ import prefect.settings
 import pytest
 
 from flows import prefect_access, running
-from tests.flows.listeners import dripping, file_server, silent
+from tests.flows.listeners import dripping, file_server, silent, write_certificate
 
 Listener = Callable[[], AbstractContextManager[int]]
 
@@ -62,6 +62,23 @@ def test_an_announcement_that_makes_no_sense_is_no_server(tmp_path: Path, url: s
     prefect_access.server_secret(tmp_path)
     prefect_access.announce(tmp_path, url)
     assert prefect_access.running_server(tmp_path) is None
+
+
+def test_a_server_with_a_certificate_of_its_own_is_asked_with_that(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    write_certificate(certificate, key)
+    with file_server((certificate, key)) as port:
+        url = f"https://127.0.0.1:{port}/api"
+        trusted = {prefect.settings.PREFECT_API_URL: url, prefect.settings.PREFECT_API_SSL_CERT_FILE: str(certificate)}
+        for changed, answer in (
+            (trusted, "is not a Prefect server"),
+            ({prefect.settings.PREFECT_API_URL: url}, "does not answer"),
+        ):
+            with (
+                prefect.settings.temporary_settings(changed),
+                pytest.raises(running.NoPrefectServerError, match=answer),
+            ):
+                running._require_server()
 
 
 @pytest.mark.parametrize("listener", [file_server, silent])

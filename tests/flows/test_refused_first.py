@@ -32,3 +32,18 @@ def test_a_value_that_a_system_behind_us_refuses(mario: Any, arguments: list[str
     assert "Traceback" not in done.stderr
     assert "Starting temporary server" not in done.stdout + done.stderr
     assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--experiment", "nowhere", "--extend", "5000"], "there is no experiment nowhere; `mario experiments` lists"),
+        (["--experiment", "nowhere", "--extend", "5000", "--restart"], "give one of the two"),
+        (["--extend", "5000"], "name it with --experiment"),
+    ],
+)
+def test_an_extension_of_nothing_is_refused_before_prefect_starts(mario: Any, arguments: list[str], message: str) -> None:
+    done = mario("run", TINY, *arguments)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Starting temporary server" not in done.stdout + done.stderr

@@ -95,3 +95,7 @@ def test_an_extension_that_is_none_is_refused_before_anything_is_begun(settings:
     for steps in (STEPS, 100):
         with pytest.raises(ConfigError, match=f"has {STEPS} steps"):
             require_extensible("long-enough", steps, settings)
+    with pytest.raises(ConfigError, match="name it with --experiment"):
+        require_extensible(None, 10_000, settings)
+    with pytest.raises(ConfigError, match="give one of the two"):
+        require_extensible("long-enough", 10_000, settings, restart=True)
