@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents import CheckpointError, shipped_evaluation
+from agents import CheckpointError, load_shipped
 from configs import PROJECT, Settings, load
 from flows.evaluating import confirmation
 from flows.models import Trust
@@ -188,7 +188,8 @@ def test_figures_of_another_rule_are_not_compared() -> None:
 
 @pytest.mark.parametrize("name", ["world-1-1", "world-1-1-sticky"])
 def test_the_shipped_models_figures_of_earlier_rules_are_called_so(name: str) -> None:
-    told = shipped_evaluation(PROJECT / "models" / f"{name}.json")
+    told = load_shipped(PROJECT / "models" / f"{name}.json").evaluation
+    assert told is not None
     assert "sticky" not in told, "those were measured by the rule that is called sticky_decisions now"
     assert told["sticky_decisions"]["episodes"] == 100
     assert told["noop"].get("rule", 1) != RULES["noop"]
