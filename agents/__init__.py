@@ -10,7 +10,7 @@ from agents.manifests import Manifest
 from agents.models import Agent, described_by, keep_best, load_agent
 from agents.progress import PlayedEpisode, Progress, Recorded, TrainingResult, Validated
 from agents.provenance import Provenance, provenance
-from agents.shipped import load_shipped, ship, shipped_evaluation, weights_entry
+from agents.shipped import load_shipped, ship
 from agents.training import train
 from agents.validation import Validation
 
@@ -46,7 +46,5 @@ __all__ = [
     "resolve_device",
     "rollout_bytes",
     "ship",
-    "shipped_evaluation",
     "train",
-    "weights_entry",
 ]

@@ -70,6 +70,7 @@ def play_episodes(
     seed: int,
     on_episode: Callable[[PlayedEpisode], None],
     processes: bool = True,
+    threads: int | None = None,
     retry: RetryConfig | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> int:
@@ -90,6 +91,7 @@ def play_episodes(
         on_episode: called for each episode as it ends. `env_index` is its number, from 0: each is a game of its own.
             `global_step` is the agent's age in decisions.
         processes: False plays in this process (for tests).
+        threads: that play the games of the fast emulator; see `mario_env.make_vec`.
         retry: see `mario_env.make_vec`. An episode whose process was lost is played again.
         stop: asked before each decision; True ends the play, and episodes that have not ended are given up.
 
@@ -105,7 +107,8 @@ def play_episodes(
     count = episodes_to_play(protocol, evaluate)
     n_envs = min(games_at_a_time(config, evaluate), count)
     derived = evaluation_seed(seed, protocol)
-    env = make_vec(protocol_environment(config, protocol, evaluate), n_envs, seed=derived, processes=processes, retry=retry)
+    played = protocol_environment(config, protocol, evaluate)
+    env = make_vec(played, n_envs, seed=derived, processes=processes, threads=threads, retry=retry)
     try:
         # A batch of a few observations is too little work to share, and the games want the other cores.
         with torch_threads(1):
@@ -125,11 +128,12 @@ class _Player:
     seed: int
     waiting: Iterator[int]
     running: dict[int, int] = field(default_factory=dict)  # environment: the number of its episode
+    choices: list[np.random.Generator] = field(default_factory=list)  # of each environment's actions
 
     def play(self, on_episode: Callable[[PlayedEpisode], None], stop: Callable[[], bool] | None) -> int:
         played = 0
         observations = np.asarray(self.env.reset())
-        # Of the actions; environments that have no episode left play on with the last one's.
+        # Environments that have no episode left play on with the last one's.
         self.choices = [generator(self.seed, Stream.CHOICES, 0) for _ in range(self.env.num_envs)]
         for index in range(self.env.num_envs):
             self._next(index, observations)

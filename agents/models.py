@@ -40,6 +40,7 @@ class Agent:
         config: its whole configuration.
         exploration_rate: share of random actions when a value-based agent (DQN, QR-DQN) acts stochastically: its
             `exploration_final_eps`. 0 for PPO, which draws from its policy instead.
+        evaluation: the figures by protocol, as JSON types, that it was shipped with; None: it was not shipped.
     """
 
     model: BasePolicy
@@ -47,6 +48,7 @@ class Agent:
     config: Config
     exploration_rate: float
     random: np.random.Generator = field(default_factory=np.random.default_rng)
+    evaluation: Mapping[str, Any] | None = None
 
     def seed(self, seed: int) -> None:
         """Fix the random choices of stochastic actions; no global generator is used."""

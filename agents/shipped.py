@@ -11,13 +11,14 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from agents.errors import CheckpointError
-from agents.manifests import FileEntry, Manifest, file_entry, read_named, read_verified
+from agents.manifests import Manifest, file_entry, read_named, read_verified
 from agents.models import Agent, load_agent, load_weights
 from configs import ConfigError, from_dict, to_dict
 
@@ -64,7 +65,7 @@ def ship(model: Path, target: Path, *, evaluation: Mapping[str, Any], origin: Ma
 def load_shipped(description: Path, device: str = "cpu", *, sha256: str | None = None) -> Agent:
     """The agent that the manifest `description` describes. Only tensors are read, after their SHA-256 has been confirmed.
 
-    Each file is read once, and what was read is what is compared.
+    Each file is read once, and what was read is what is compared, figures included.
 
     Args:
         sha256: of `description`, which holds configuration, figures and the SHA-256 of the weights: it covers the whole model.
@@ -82,22 +83,7 @@ def load_shipped(description: Path, device: str = "cpu", *, sha256: str | None =
         config = from_dict(values["config"], str(description))
     except ConfigError as error:
         raise CheckpointError(f"{description}: {error}") from None
-    return load_weights(weights, data, manifest, config, device)
-
-
-def shipped_evaluation(description: Path) -> Mapping[str, Any]:
-    """The figures by protocol that were shipped with the model, as JSON types.
-
-    Raises:
-        CheckpointError: the manifest is missing or damaged.
-    """
-    evaluation: Mapping[str, Any] = _read(description)[1]["evaluation"]
-    return evaluation
-
-
-def weights_entry(description: Path) -> FileEntry:
-    """Size and SHA-256 of the weights, as the manifest has them; raises CheckpointError if it is missing or damaged."""
-    return next(iter(_read(description)[0].files.values()))
+    return replace(load_weights(weights, data, manifest, config, device), evaluation=values["evaluation"])
 
 
 def _read(description: Path, sha256: str | None = None) -> tuple[Manifest, dict[str, Any]]:

@@ -126,7 +126,7 @@ def train(
         stack.enter_context(keep_awake(config.train.keep_awake))
         request = stack.enter_context(StopRequest())
         logger = Logger(folder=None, output_formats=list(writers))
-        on_record = recorded is not None and recorded.episodes > 0
+        on_record = 0 if recorded is None else recorded.episodes
         run = _start(config, env, directory, device or config.train.device, resume, logger, on_record)
         run.before_checkpoint, run.on_checkpoint = before_checkpoint, on_checkpoint
         stack.callback(_release, run.model)
@@ -322,7 +322,7 @@ def _start(
     device: str,
     resume: bool,
     logger: Logger,
-    on_record: bool,
+    on_record: int,
 ) -> _Run:
     folder = checkpoints_folder(directory)
     remove_incomplete(folder)
@@ -334,10 +334,14 @@ def _start(
     thread_choice.settle(config, env, directory, resolve_device(device), checkpoint)
     if checkpoint is None:
         model = build(config, env, device=device)
+        exact = resume and _begins_exactly(directory, model, on_record > 0)
+        if resume and on_record and not exact:
+            model = build(config, env, device=device, seed=seed_of(config.seed, Stream.CONTINUATION, 0, on_record))
         model.set_logger(logger)
-        return _Run(config, directory, model, Tally(), exact=resume and _begins_exactly(directory, model, on_record))
-    # Another seed than at the start, for one that does not go on exactly: the same one would repeat the first random choices.
-    seed = seed_of(config.seed, Stream.CONTINUATION, checkpoint.steps)
+        return _Run(config, directory, model, Tally(), exact=exact)
+    # Another seed than any attempt before, for one that does not go on exactly: the same one would play the same episodes, and
+    # they would be on record twice.
+    seed = seed_of(config.seed, Stream.CONTINUATION, checkpoint.steps, on_record)
     model = build(config, env, device=device, seed=seed)
     model.set_logger(logger)
     restored = restore(checkpoint, config, model, inexact_before(directory, checkpoint.steps))

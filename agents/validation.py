@@ -108,6 +108,7 @@ class Validator:
                 settings,
                 seed=seed,
                 on_episode=take,
+                threads=self._config.train.game_threads,
                 retry=self._config.retry,
                 stop=lambda: self._request.requested,
             )

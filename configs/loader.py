@@ -83,7 +83,9 @@ def from_dict(values: Mapping[str, Any], source: str) -> Config:
 
 
 def override(config: Config, overrides: Iterable[str], sections: Sequence[str]) -> Config:
-    """`config` with some values replaced, as `--set` replaces a preset's.
+    """`config`, which a model was trained with, with some values replaced as `--set` replaces a preset's.
+
+    A setting that has no effect is no reason to refuse it: the training is over.
 
     Args:
         overrides: `section.key=value`, as for :func:`load`.
@@ -99,7 +101,7 @@ def override(config: Config, overrides: Iterable[str], sections: Sequence[str]) 
         if section not in sections:
             raise ConfigError(f"--set {each[:_MAX_SHOWN]}: here only {', '.join(sections)} can be set")
     try:
-        return Config.model_validate(document.values)
+        return Config.model_validate(document.values, context={STORED: True})
     except ValidationError as error:
         raise ConfigError(_explain(error, document)) from None
 

@@ -198,7 +198,7 @@ AgentConfig = Annotated[DQNConfig | QRDQNConfig | PPOConfig, Field(discriminator
 class ValidationConfig(Section):
     """How the policy of the moment is judged in the course of a training, at each multiple of `checkpoint_every`."""
 
-    episodes: int = Field(20, ge=1, description="episodes each time; of a greedy policy one")
+    episodes: int = Field(20, ge=1, description="episodes each time; under greedy one, under noop evaluate.noop_frames")
     protocol: Literal["greedy", "stochastic", "sticky", "noop", "sticky_decisions"] = Field(
         "stochastic", description="as in evaluate.protocols"
     )

@@ -24,7 +24,7 @@ class Stream(IntEnum):
     EXPLORATION = 4
     """Epsilon-greedy actions in training."""
     CONTINUATION = 5
-    """A training that goes on, but not exactly: the step it goes on from."""
+    """A training that goes on, but not exactly: the step it goes on from, and how many of its episodes are on record."""
     INTEGRATION = 6
     """The integration run."""
     VALIDATION = 7

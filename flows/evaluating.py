@@ -48,9 +48,7 @@ def evaluate_model(
         ModelNotFoundError, CheckpointError, UntrustedModelError: as :func:`flows.models.load`.
         StoreUnavailableError: Postgres is away at the end; the rows wait on disk, and the message says how they get there.
     """
-    from agents import shipped_evaluation
-
-    agent, description = load(reference, settings, trust)
+    agent = load(reference, settings, trust)
     config = _changed(agent, reference, overrides)
     if episodes is not None:
         config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"episodes": episodes})})
@@ -75,8 +73,8 @@ def evaluate_model(
         "environment": config.environment.model_dump(mode="json"),
         "protocols": evaluation_json(summaries),
     }
-    if description is not None and not overrides:
-        figures["confirmation"] = confirmation(shipped_evaluation(description), figures["protocols"])
+    if agent.evaluation is not None and not overrides:
+        figures["confirmation"] = confirmation(agent.evaluation, figures["protocols"])
     return table_of(summaries), figures
 
 

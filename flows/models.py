@@ -27,8 +27,8 @@ class Trust:
     anyway: bool = False
 
 
-def load(reference: str, settings: Settings, trust: Trust) -> "tuple[Agent, Path | None]":
-    """The agent that `reference` means, and the manifest it was shipped with, if it was.
+def load(reference: str, settings: Settings, trust: Trust) -> "Agent":
+    """The agent that `reference` means.
 
     Names of models that are kept with the project come first, and need neither MLflow nor Postgres.
 
@@ -40,13 +40,13 @@ def load(reference: str, settings: Settings, trust: Trust) -> "tuple[Agent, Path
 
     kept = SHIPPED / f"{reference}.json"
     if Path(reference).name == reference and kept.is_file():
-        return load_shipped(kept), kept
+        return load_shipped(kept)
     uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
     path = resolve_model(reference, uri, downloads=settings.home / "downloads")
     sha256 = _wanted(path, settings, trust) if Path(reference).expanduser().exists() else None
     if path.suffix == ".json":
-        return load_shipped(path, sha256=sha256), path
-    return load_agent(path, sha256=sha256), None
+        return load_shipped(path, sha256=sha256)
+    return load_agent(path, sha256=sha256)
 
 
 def _wanted(path: Path, settings: Settings, trust: Trust) -> str | None:

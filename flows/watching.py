@@ -40,7 +40,7 @@ def model_frames(reference: str, settings: Settings, trust: Trust, *, stochastic
     """
     from agents import play_episodes
 
-    agent, _ = load(reference, settings, trust)
+    agent = load(reference, settings, trust)
     played: list[EpisodeSummary] = []
     play_episodes(
         agent,

@@ -92,6 +92,7 @@ def play_protocols(
                 evaluate,
                 seed=config.seed,
                 on_episode=sink,
+                threads=config.train.game_threads,
                 retry=config.retry,
             )
             counts[protocol] = (sink.count, sink.reward_sum)

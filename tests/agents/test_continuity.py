@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twins import EVERY, Killed, Record, run, twin_config
@@ -46,6 +47,13 @@ def adopted(record: Record) -> dict[str, object]:
     return {"episode_indices": indices, "recorded": Recorded(len(record.rows), rewards)}
 
 
+def assert_none_was_played_twice(record: Record, before: dict[Any, dict[str, Any]]) -> None:
+    """No episode that is new has the very actions of one that was on record `before`."""
+    known = {row["actions"] for row in before.values()}
+    assert known
+    assert not [key for key, row in record.rows.items() if key not in before and row["actions"] in known]
+
+
 def test_a_change_of_one_file_changes_the_digest_of_its_package(tmp_path: Path) -> None:
     for package in LOGGERS:
         (tmp_path / package).mkdir()
@@ -58,21 +66,22 @@ def test_a_change_of_one_file_changes_the_digest_of_its_package(tmp_path: Path) 
     assert set(COMPUTING) <= set(LOGGERS)
 
 
-@pytest.mark.parametrize("steps", [51, EVERY + 30], ids=["before the first checkpoint", "after it"])
+@pytest.mark.parametrize("steps", [75, EVERY + 30], ids=["before the first checkpoint", "after it"])
 def test_another_code_does_not_go_on_exactly(
     steps: int, other_code: Callable[[bool], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = Record()
     killed(tmp_path, record, steps)
     other_code(True)
-    before = len(record.rows)
+    before = dict(record.rows)
     with caplog.at_level(logging.INFO):
         result = run(twin_config("ppo"), tmp_path, record, **adopted(record))
 
     assert "code of agents: " in caplog.text
     assert "exactly as without" not in caplog.text
     assert record.again == 0, "an episode that the other code had played was played again under its index"
-    assert result.episodes == len(record.rows) > before, "counts go on from the record"
+    assert result.episodes == len(record.rows) > len(before), "counts go on from the record"
+    assert_none_was_played_twice(record, before)
 
 
 def test_an_attempt_of_another_code_in_between_is_not_forgotten(
@@ -81,10 +90,12 @@ def test_an_attempt_of_another_code_in_between_is_not_forgotten(
     record = Record()
     killed(tmp_path, record, EVERY + 30)
     other_code(True)
-    killed(tmp_path, record, EVERY + 60)  # before a checkpoint of its own
+    killed(tmp_path, record, EVERY + 80)  # before a checkpoint of its own
+    before = dict(record.rows)
     other_code(False)
     with caplog.at_level(logging.INFO):
         result = run(twin_config("ppo"), tmp_path, record, **adopted(record))
 
     assert "an earlier attempt went on from here with other random numbers" in caplog.text.rpartition("going on from")[2]
     assert result.episodes == len(record.rows)
+    assert_none_was_played_twice(record, before)

@@ -17,6 +17,7 @@ from agents import (
     PlayedEpisode,
     build,
     episodes_to_play,
+    evaluation,
     evaluation_seed,
     load_agent,
     play_episodes,
@@ -28,8 +29,6 @@ from configs import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protoc
 from configs.game_facts import END_REASONS
 from mario_env import make_vec
 from mario_env.processors import usable_processors
-
-STATISTICS = {"statistics_every": 1, "statistics_seconds": 0.0}
 
 
 def game_config(algorithm: str) -> Config:
@@ -51,7 +50,7 @@ def game_config(algorithm: str) -> Config:
             "statistics_every": 1,
             "statistics_seconds": 0.0,
         },
-        "evaluate": {"episodes": 3, "n_envs": 2, "sticky_actions": 0.5, "noop_frames": 30},
+        "evaluate": {"episodes": 3, "n_envs": 2, "sticky_actions": 0.5, "noop_frames": 5},
     }
     return from_dict(values, source="test")
 
@@ -265,6 +264,23 @@ def test_as_many_games_are_played_at_a_time_as_are_quick() -> None:
     assert games_at_a_time(fast, EvaluateConfig()) == 32
     assert games_at_a_time(nes_py, EvaluateConfig()) == usable_processors()
     assert games_at_a_time(nes_py, EvaluateConfig(n_envs=3)) == 3
+
+
+def test_the_threads_of_an_evaluations_games_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+
+    def note(*arguments: Any, **keys: Any) -> Any:
+        envs = make_vec(*arguments, **keys)
+        told.append(envs.games._parts)  # type: ignore[attr-defined]
+        return envs
+
+    monkeypatch.setattr(evaluation, "make_vec", note)
+    for threads in (1, 3):
+        settings = EvaluateConfig(episodes=4)
+        play_episodes(
+            None, game_config("dqn").environment, "random", settings, seed=0, on_episode=lambda _: None, threads=threads
+        )
+    assert told == [1, 3]
 
 
 def test_no_two_episodes_of_an_evaluation_share_their_random_numbers(agent: Agent) -> None:

@@ -16,6 +16,7 @@ from twins import Killed, digest, run, twin_config
 from agents import latest_checkpoint
 from agents.thread_choice import CHOICE, best_of, candidates, measure
 from configs import PROJECT, from_dict
+from mario_env.processors import usable_processors
 
 SPACE = Box(0, 255, SHAPE, np.uint8)
 
@@ -83,8 +84,7 @@ def test_a_measurement_leaves_no_trace(agent: str) -> None:
 def test_no_more_threads_are_tried_than_torch_would_take() -> None:
     torch.set_num_threads(3)
     try:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        assert candidates() == [count for count in (1, 2, 3) if count <= cores]
+        assert candidates() == [count for count in (1, 2, 3) if count <= usable_processors()]
         assert candidates(overlap=True) == [1]
     finally:
         torch.set_num_threads(1)

@@ -66,7 +66,9 @@ def test_an_extended_experiment_is_still_the_one_that_was_begun() -> None:
 def test_every_key_is_either_computed_with_or_aside() -> None:
     """A new key counts, unless the schema says otherwise: forgetting to say so only refuses a continuation."""
     aside = _paths(to_dict(load("ppo"))) - _paths(computed(load("ppo")))
-    assert {path.split(".")[0] for path in aside} == {"name", "description", "train", "episodes", "tracking", "report", "retry"}
+    sections = {path.split(".")[0] for path in aside}
+    assert sections == {"name", "description", "train", "evaluate", "episodes", "tracking", "report", "retry"}
+    assert {path for path in aside if path.startswith("evaluate.")} == {"evaluate.n_envs"}
     assert _paths(computed(load("ppo"))) >= {f"agent.{name}" for name in to_dict(load("ppo"))["agent"] if name != "network"} - {
         "agent.learning_rate",
         "agent.ent_coef",

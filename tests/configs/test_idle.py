@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import ConfigError, from_dict, load, preset_names, to_dict
+from configs import ConfigError, from_dict, load, override, preset_names, to_dict
 
 IDLE = [
     ("dqn", ["agent.gradient_steps=0"], "agent.gradient_steps 0 trains nothing"),
@@ -57,4 +57,6 @@ def test_what_was_stored_before_is_read_all_the_same() -> None:
     """An experiment of an earlier version can still be reported on."""
     values = to_dict(load("dqn"))
     values["agent"]["gradient_steps"] = 0
-    assert from_dict(values, "experiment old").agent.gradient_steps == 0  # type: ignore[union-attr]
+    old = from_dict(values, "experiment old")
+    assert old.agent.gradient_steps == 0  # type: ignore[union-attr]
+    assert override(old, ["environment.stage=2"], ["environment"]).environment.stage == 2

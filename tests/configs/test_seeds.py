@@ -14,7 +14,9 @@ def parts(stream: Stream) -> list[tuple[int | str, ...]]:
     match stream:
         case Stream.GAME:
             return [(game,) for game in range(16)] + [(game, again) for game in range(4) for again in range(1, 4)]
-        case Stream.CONTINUATION | Stream.VALIDATION | Stream.BUTTONS:
+        case Stream.CONTINUATION:
+            return [(step, episodes) for step in (0, 100_000) for episodes in (0, 1, 100_000)]
+        case Stream.VALIDATION | Stream.BUTTONS:
             return [(number,) for number in (0, 1, 2, 100_000)]
         case Stream.EVALUATION:
             return [(protocol,) for protocol in PROTOCOLS]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents import CheckpointError, shipped_evaluation
+from agents import CheckpointError, load_shipped
 from configs import PROJECT, Settings, load
 from configs.schema import USUAL_PROTOCOLS
 from flows.evaluating import confirmation
@@ -189,7 +189,8 @@ def test_figures_of_another_rule_are_not_compared() -> None:
 
 @pytest.mark.parametrize("name", ["world-1-1", "world-1-1-sticky"])
 def test_the_shipped_models_figures_are_of_todays_rules(name: str) -> None:
-    told = shipped_evaluation(PROJECT / "models" / f"{name}.json")
+    told = load_shipped(PROJECT / "models" / f"{name}.json").evaluation
+    assert told is not None
     assert set(USUAL_PROTOCOLS) <= set(told)
     assert {protocol: figures["rule"] for protocol, figures in told.items()} == {
         protocol: RULES.get(protocol, 1) for protocol in told
