@@ -98,10 +98,10 @@ def train_mario(
         begun = retried(
             config.retry,
             "the start of the experiment",
-            lambda: held.enter_context(running_experiment(config, name, settings, flow_run.id, restart=restart)),
+            lambda: held.enter_context(running_experiment(config, name, settings, flow_run.id, restart=restart, extend=extend)),
         )
         try:
-            begun = extended(begun, extend)
+            begun = retried(config.retry, "the extension", lambda: extended(begun, extend))
             phases.save(begun.directory, smoke)
             link(begun)
             summary = _phases(begun)

@@ -8,6 +8,7 @@ import pytest
 
 from configs import PROJECT, ConfigError, Settings, config_hash, load, to_dict
 from episodes import EpisodeStore
+from episodes.attempts import attempts, in_words
 from tasks import phases
 from tasks.experiment import open_store
 from tasks.extension import extended, require_extensible
@@ -61,7 +62,7 @@ def test_an_extension_is_on_record_and_lets_the_later_phases_be_done_again(
             phases.save(experiment.directory, PhaseRecord(phase, 1.0, {"steps": STEPS}))  # type: ignore[arg-type]
 
     require_extensible(name, 3_000, settings)
-    with running_experiment(load(TINY), name, settings, None) as experiment:
+    with running_experiment(load(TINY), name, settings, None, extend=3_000) as experiment:
         longer = extended(experiment, 3_000)
     assert (longer.config.train.total_steps, longer.config.train.planned_steps) == (3_000, STEPS)
     assert f"is extended from {STEPS} to 3000 steps" in caplog.text
@@ -73,14 +74,18 @@ def test_an_extension_is_on_record_and_lets_the_later_phases_be_done_again(
     phases.save(longer.directory, PhaseRecord("train", 1.0, {"steps": 3_000}))
     # The same command again, and the one without --extend: both go on with what is on record.
     for steps in (3_000, None):
-        with running_experiment(load(TINY), name, settings, None) as experiment:
+        with running_experiment(load(TINY), name, settings, None, extend=steps) as experiment:
             assert extended(experiment, steps).config == longer.config
         assert phases.finished(longer.directory, "train") is not None
-    with running_experiment(load(TINY), name, settings, None) as experiment:
+    with running_experiment(load(TINY), name, settings, None, extend=4_000) as experiment:
         again = extended(experiment, 4_000)
     assert (again.config.train.total_steps, again.config.train.planned_steps) == (4_000, STEPS)
     with open_store(settings) as store:
         assert stored_steps(store, name) == (4_000, STEPS)
+        starts = attempts(store, experiment.id)
+        assert [each.total_steps for each in starts] == [STEPS, 3_000, 3_000, 3_000, 4_000]
+        steps_in_words = f"to 3000 steps instead of {STEPS} from attempt 2 on; to 4000 steps instead of 3000 from attempt 5 on"
+        assert in_words(starts) == f"5; {steps_in_words}"
         assert store.experiment(name).record.config_hash == config_hash(load(TINY))
     assert json.loads((longer.directory / "config.json").read_text())["train"]["total_steps"] == 4_000
 
