@@ -105,6 +105,7 @@ def train_mario(
             phases.save(begun.directory, smoke)
             link(begun)
             summary = _phases(begun)
+            retried(config.retry, "the end of the experiment", lambda: finish_experiment(begun, "completed"))
         except Exception:
             finish_experiment(begun, "failed")
             raise
@@ -113,7 +114,6 @@ def train_mario(
             finish_experiment(begun, "interrupted")
             logger.warning("interrupted; to go on: %s", resume_command(preset, overrides or [], begun.name))
             raise
-        retried(config.retry, "the end of the experiment", lambda: finish_experiment(begun, "completed"))
     return summary
 
 

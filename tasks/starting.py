@@ -15,7 +15,7 @@ from mario_env.snapshots import differences
 from tasks import folder
 from tasks.experiment import Experiment, open_run, open_store, write_waiting_rows
 from tasks.naming import labels
-from tracking import TrackedRun, resolve_tracking_uri
+from tracking import TrackedRun, TrackingError, resolve_tracking_uri
 
 if TYPE_CHECKING:
     from agents import Provenance
@@ -73,7 +73,12 @@ def running_experiment(
                 _require_same(config, name, store, known)
                 folder.require(store, known, settings)
                 store.update_experiment(known, status="running", ended=None, prefect_flow_run_id=flow_run_id)
-        yield _attempt(config, name, settings, store, known, flow_run_id, extend)
+        try:
+            begun = _attempt(config, name, settings, store, known, flow_run_id, extend)
+        except BaseException as error:
+            _end_start(config, name, settings, store, known, error)
+            raise
+        yield begun
 
 
 def finish_experiment(experiment: Experiment, status: str) -> None:
@@ -97,6 +102,22 @@ def finish_experiment(experiment: Experiment, status: str) -> None:
         if status == "completed":
             raise
         logger.warning("Postgres does not know that %s is %s: %s", experiment.name, status, error)
+
+
+def _end_start(
+    config: Config, name: str, settings: Settings, store: EpisodeStore, experiment_id: int, error: BaseException
+) -> None:
+    """Record that a start ended with `error`: without that the experiment would be on record as running."""
+    status = "failed" if isinstance(error, Exception) else "interrupted"
+    try:
+        run_id = store.experiment(experiment_id).record.mlflow_run_id
+        if run_id is not None and not isinstance(error, TrackingError):
+            directory = settings.experiment_directory(name)
+            finish_experiment(Experiment(experiment_id, name, config, run_id, directory, settings), status)
+        else:
+            store.update_experiment(experiment_id, status=status, ended=datetime.now(UTC))
+    except StoreError as fault:
+        logger.warning("Postgres does not know that %s is %s: %s", name, status, fault)
 
 
 def _require_same(config: Config, name: str, store: EpisodeStore, experiment_id: int) -> None:
