@@ -44,10 +44,17 @@ def _attempt(row: Row[Any]) -> AttemptRecord:
 
 
 def in_words(starts: list[AttemptRecord]) -> str:
-    """How many starts there were, and which of them ran other code than the one before, for a report."""
+    """How many starts there were, and which had other code, or more steps to train, than the one before; for a report."""
     changed = [
         str(now.attempt)
         for before, now in pairwise(starts)
         if before.code and (before.code, before.git_commit) != (now.code, now.git_commit)
     ]
-    return f"{len(starts)}" + (f"; other code from attempt {', '.join(changed)} on" if changed else "")
+    parts = [f"{len(starts)}"]
+    parts += [f"other code from attempt {', '.join(changed)} on"] if changed else []
+    parts += [
+        f"to {now.total_steps} steps instead of {before.total_steps} from attempt {now.attempt} on"
+        for before, now in pairwise(starts)
+        if now.total_steps != before.total_steps
+    ]
+    return "; ".join(parts)

@@ -163,6 +163,7 @@ class AttemptRecord:
     experiment_id: Annotated[int, Fact(BIG, "the experiment", references="experiments.id")]
     attempt: Annotated[int, Fact(INTEGER, "number of the start, from 1", minimum=1, enforced=True)]
     started: Annotated[datetime, Fact(MOMENT, "when it began")]
+    total_steps: Annotated[int, Fact(BIG, "decisions that this attempt trains to", minimum=1, enforced=True)]
     git_commit: Annotated[str | None, Fact(TEXT, "commit of the code; null outside a repository")] = None
     git_dirty: Annotated[bool | None, Fact(Boolean(), "whether the tree had changes that were not committed")] = None
     code: Annotated[dict[str, Any], Fact(JSON, "package of this project -> SHA-256 of its source files")]

@@ -60,10 +60,10 @@ def evaluate_model(
             with open_run(experiment) as run:
                 run.log_metrics(metrics_of(summaries, counts), agent.manifest.steps)
                 run.set_tags({"evaluated_model": reference} | ({"overrides": " ".join(overrides)} if overrides else {}))
+            finish_experiment(experiment, "completed")
         except BaseException as error:
             finish_experiment(experiment, "failed" if isinstance(error, Exception) else "interrupted")
             raise
-        finish_experiment(experiment, "completed")
     figures: dict[str, Any] = {
         "model": reference,
         "experiment": name,

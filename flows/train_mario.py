@@ -98,13 +98,14 @@ def train_mario(
         begun = retried(
             config.retry,
             "the start of the experiment",
-            lambda: held.enter_context(running_experiment(config, name, settings, flow_run.id, restart=restart)),
+            lambda: held.enter_context(running_experiment(config, name, settings, flow_run.id, restart=restart, extend=extend)),
         )
         try:
-            begun = extended(begun, extend)
+            begun = retried(config.retry, "the extension", lambda: extended(begun, extend))
             phases.save(begun.directory, smoke)
             link(begun)
             summary = _phases(begun)
+            retried(config.retry, "the end of the experiment", lambda: finish_experiment(begun, "completed"))
         except Exception:
             finish_experiment(begun, "failed")
             raise
@@ -113,7 +114,6 @@ def train_mario(
             finish_experiment(begun, "interrupted")
             logger.warning("interrupted; to go on: %s", resume_command(preset, overrides or [], begun.name))
             raise
-        retried(config.retry, "the end of the experiment", lambda: finish_experiment(begun, "completed"))
     return summary
 
 

@@ -6,8 +6,10 @@ The experiment stays the same one: its rows, its run and its checkpoints. Its co
 
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 
 from configs import Config, ConfigError, Settings, from_dict, to_dict
 from episodes import EpisodeStore
@@ -63,15 +65,13 @@ def extended(experiment: Experiment, steps: int | None) -> Experiment:
         if goal.train.total_steps > stored.train.total_steps:
             # The configuration last: if this process is killed before, the same command does the rest.
             phases.forget(experiment.directory, _DONE_AGAIN, kept_as=f"{stored.train.total_steps}-steps")
-            kept_as, moved = _keep_evaluation(store, experiment, stored)
+            kept = _keep_evaluation(store, experiment, stored)
             text = json.dumps(to_dict(goal), indent=2)
             (experiment.directory / "config.json").write_text(text, encoding="utf-8")
             store.update_experiment(experiment.id, config=to_dict(goal))
             logger.warning(
-                "experiment %s is extended from %d to %d steps. Schedules end at step %d and keep their last values. The "
-                "earlier evaluation's %d episodes are those of %s now, its figures are in %s",
-                *(experiment.name, stored.train.total_steps, goal.train.total_steps, goal.train.planned_steps, moved, kept_as),
-                experiment.directory / "phases" / f"{stored.train.total_steps}-steps",
+                "experiment %s is extended from %d to %d steps. Schedules end at step %d and keep their last values.%s",
+                *(experiment.name, stored.train.total_steps, goal.train.total_steps, goal.train.planned_steps, kept),
             )
     if goal.train.planned_steps is None:
         return experiment
@@ -82,16 +82,32 @@ def extended(experiment: Experiment, steps: int | None) -> Experiment:
     return experiment.with_config(_with_steps(experiment.config, goal))
 
 
-def _keep_evaluation(store: EpisodeStore, experiment: Experiment, stored: Config) -> tuple[str, int]:
-    """Let the evaluation's rows be those of an experiment of their own; returns its name and how many rows there are.
+def _keep_evaluation(store: EpisodeStore, experiment: Experiment, stored: Config) -> str:
+    """Let the evaluation's rows, if there are any, be those of an experiment of their own; says what became of them.
 
-    A kill in between leaves that experiment without rows, and the next start gives them to it.
+    A kill in between leaves that experiment without rows, and the next start gives them to it. Another experiment that has the
+    name already is left alone.
     """
-    name = f"{experiment.name[:_LONGEST]}-at-{stored.train.total_steps}"
-    record = replace(store.experiment(experiment.id).record, name=name, status="completed", ended=datetime.now(UTC))
-    known = store.find_experiment(name)
-    target = store.create_experiment(record) if known is None else known
-    return name, store.move_episodes(experiment.id, "evaluate", target)
+    if store.count(experiment.id, "evaluate") == 0:
+        return ""
+    record = store.experiment(experiment.id).record
+    for name in _names(experiment.name, stored.train.total_steps):
+        known = store.find_experiment(name)
+        if known is None:
+            target = store.create_experiment(replace(record, name=name, status="completed", ended=datetime.now(UTC)))
+            break
+        if store.experiment(known).record.mlflow_run_id == record.mlflow_run_id and store.count(known) == 0:
+            target = known
+            break
+    moved = store.move_episodes(experiment.id, "evaluate", target)
+    figures = experiment.directory / "phases" / f"{stored.train.total_steps}-steps"
+    return f" The earlier evaluation's {moved} episodes are those of {name} now, its figures are in {figures}"
+
+
+def _names(name: str, steps: int) -> Iterator[str]:
+    yield f"{name[:_LONGEST]}-at-{steps}"
+    for number in count(2):
+        yield f"{name[:_LONGEST]}-at-{steps}-{number}"
 
 
 def _raised(stored: Config, steps: int, name: str) -> Config:

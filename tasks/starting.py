@@ -15,7 +15,7 @@ from mario_env.snapshots import differences
 from tasks import folder
 from tasks.experiment import Experiment, open_run, open_store, write_waiting_rows
 from tasks.naming import labels
-from tracking import TrackedRun, resolve_tracking_uri
+from tracking import TrackedRun, TrackingError, resolve_tracking_uri
 
 if TYPE_CHECKING:
     from agents import Provenance
@@ -28,7 +28,13 @@ _MLFLOW_STATUS: dict[str, Any] = {"completed": "FINISHED", "failed": "FAILED", "
 
 @contextmanager
 def running_experiment(
-    config: Config, name: str, settings: Settings, flow_run_id: str | None, *, restart: bool = False
+    config: Config,
+    name: str,
+    settings: Settings,
+    flow_run_id: str | None,
+    *,
+    restart: bool = False,
+    extend: int | None = None,
 ) -> Iterator[Experiment]:
     """Begin the experiment `name`, or go on with it if it was begun before, and hold it while the block runs.
 
@@ -41,6 +47,7 @@ def running_experiment(
         flow_run_id: Prefect's id of the flow run, if there is one.
         restart: begin at step 0 even if it was begun before. What is there is kept under another name, see
             :func:`tasks.folder.set_aside`. A flow run that has begun the experiment itself goes on with it when it is retried.
+        extend: the steps that :func:`tasks.extension.extended` is about to extend it to, for the record of this attempt.
 
     Raises:
         ExperimentLockedError: another process runs it.
@@ -66,7 +73,12 @@ def running_experiment(
                 _require_same(config, name, store, known)
                 folder.require(store, known, settings)
                 store.update_experiment(known, status="running", ended=None, prefect_flow_run_id=flow_run_id)
-        yield _attempt(config, name, settings, store, known, flow_run_id)
+        try:
+            begun = _attempt(config, name, settings, store, known, flow_run_id, extend)
+        except BaseException as error:
+            _end_start(config, name, settings, store, known, error)
+            raise
+        yield begun
 
 
 def finish_experiment(experiment: Experiment, status: str) -> None:
@@ -90,6 +102,22 @@ def finish_experiment(experiment: Experiment, status: str) -> None:
         if status == "completed":
             raise
         logger.warning("Postgres does not know that %s is %s: %s", experiment.name, status, error)
+
+
+def _end_start(
+    config: Config, name: str, settings: Settings, store: EpisodeStore, experiment_id: int, error: BaseException
+) -> None:
+    """Record that a start ended with `error`: without that the experiment would be on record as running."""
+    status = "failed" if isinstance(error, Exception) else "interrupted"
+    try:
+        run_id = store.experiment(experiment_id).record.mlflow_run_id
+        if run_id is not None and not isinstance(error, TrackingError):
+            directory = settings.experiment_directory(name)
+            finish_experiment(Experiment(experiment_id, name, config, run_id, directory, settings), status)
+        else:
+            store.update_experiment(experiment_id, status=status, ended=datetime.now(UTC))
+    except StoreError as fault:
+        logger.warning("Postgres does not know that %s is %s: %s", name, status, fault)
 
 
 def _require_same(config: Config, name: str, store: EpisodeStore, experiment_id: int) -> None:
@@ -133,7 +161,13 @@ def _create(config: Config, name: str, settings: Settings, store: EpisodeStore, 
 
 
 def _attempt(
-    config: Config, name: str, settings: Settings, store: EpisodeStore, experiment_id: int, flow_run_id: str | None
+    config: Config,
+    name: str,
+    settings: Settings,
+    store: EpisodeStore,
+    experiment_id: int,
+    flow_run_id: str | None,
+    extend: int | None,
 ) -> Experiment:
     """Open the MLflow run, or make it, record this start, and write the rows that wait from an earlier one."""
     from agents import provenance
@@ -141,6 +175,8 @@ def _attempt(
     record = store.experiment(experiment_id).record
     directory = folder.create(record, settings)
     origin = provenance(config.train.device)
+    # What is stored has earlier extensions; `config` has not.
+    total_steps = extend or from_dict(record.config, f"experiment {name}").train.total_steps
     before = attempts(store, experiment_id)
     experiment = Experiment(experiment_id, name, config, record.mlflow_run_id, directory, settings)
     with TrackedRun.open(
@@ -158,8 +194,8 @@ def _attempt(
             store.update_experiment(experiment_id, mlflow_run_id=run.run_id)
             run.log_config(to_dict(config))
             run.log_dict(origin.to_json(), "provenance.json")
-        attempt = record_attempt(store, experiment_id, _columns(origin, run.run_id, flow_run_id))
-        run.log_dict(origin.to_json(), f"attempts/{attempt.attempt}.json")
+        attempt = record_attempt(store, experiment_id, _columns(origin, total_steps, run.run_id, flow_run_id))
+        run.log_dict({"total_steps": total_steps, **origin.to_json()}, f"attempts/{attempt.attempt}.json")
     experiment = Experiment(experiment_id, name, config, run.run_id, directory, settings)
     if before:
         logger.info("going on with experiment %s (row %d), attempt %d", name, experiment_id, attempt.attempt)
@@ -170,9 +206,10 @@ def _attempt(
     return experiment
 
 
-def _columns(origin: "Provenance", run_id: str, flow_run_id: str | None) -> dict[str, Any]:
+def _columns(origin: "Provenance", total_steps: int, run_id: str, flow_run_id: str | None) -> dict[str, Any]:
     return {
         "started": datetime.now(UTC),
+        "total_steps": total_steps,
         "git_commit": origin.git_commit,
         "git_dirty": origin.git_dirty,
         "code": origin.code,
@@ -210,7 +247,8 @@ def _tags(config: Config, experiment: Experiment, origin: "Provenance", attempt:
 
 def _tell_changes(before: AttemptRecord, now: AttemptRecord) -> None:
     """Say what this attempt has that the one before had not: code, versions, machine."""
-    left_out = ("experiment_id", "attempt", "started", "mlflow_run_id", "prefect_flow_run_id")
+    # An extension is told where it is applied.
+    left_out = ("experiment_id", "attempt", "started", "total_steps", "mlflow_run_id", "prefect_flow_run_id")
     then, present = ({key: value for key, value in asdict(each).items() if key not in left_out} for each in (before, now))
     if not before.code:  # recorded by a version that did not keep them
         del then["code"], present["code"]

@@ -272,13 +272,15 @@ class TrackedRun:
         return self._delivery.secure()
 
     def end(self, status: Status, **tags: str) -> None:
-        """Sets the run's state, and tags with it, at once.
+        """Sets the run's state, and tags with it, behind all tags that wait.
 
         Raises:
             TrackingError: MLflow does not answer, or refuses.
         """
         from mlflow.entities import RunTag
 
+        if not self._delivery.flush(lanes=("tags",)):
+            raise TrackingError(f"MLflow at {mask_url(self._uri)} does not take what is logged; the log says why")
         with speaking_errors(self._uri, f"the run cannot be ended as {status}"):
             self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in _tags(tags).items()], synchronous=True)
             self._client.set_terminated(self.run_id, status)

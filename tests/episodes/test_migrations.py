@@ -244,6 +244,11 @@ def test_the_embedded_database_goes_on_by_itself(short_home: Path) -> None:
 def test_revision_3_gives_each_earlier_experiment_its_first_attempt(database: URL, tmp_path: Path) -> None:
     (dump,) = (path for path in RELEASED if path.stem == "revision_0002")
     load(dump, database)
+    engine = create_engine(database)
+    with engine.begin() as connection:
+        train = """UPDATE experiments SET config = config || '{"train": {"total_steps": 3000000000}}' WHERE id = 1"""
+        connection.execute(text(train.replace(": ", r"\: ")))
+    engine.dispose()
     url = database.render_as_string(hide_password=False)
     upgrade_database(url, tmp_path)
     with EpisodeStore.open(url, tmp_path) as store:
@@ -251,7 +256,16 @@ def test_revision_3_gives_each_earlier_experiment_its_first_attempt(database: UR
         (first,) = attempts(store, 1)
         assert (first.attempt, first.started, first.git_commit) == (1, record.started, record.git_commit)
         assert (first.packages, first.mlflow_run_id, first.code) == (record.packages, record.mlflow_run_id, {})
-        origin = {"started": record.started, "code": {"agents": "1"}, "python_version": "3", "device": "cpu", "host": "h"}
+        assert first.total_steps == 3_000_000_000
+        assert attempts(store, 2)[0].total_steps == 2_000_000
+        origin = {
+            "started": record.started,
+            "total_steps": 10,
+            "code": {"agents": "1"},
+            "python_version": "3",
+            "device": "cpu",
+            "host": "h",
+        }
         second = record_attempt(store, 1, origin)
         assert second.attempt == 2
         assert attempts(store, 1) == [first, second]

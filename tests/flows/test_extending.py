@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import PROJECT, Settings
+from episodes.attempts import attempts
 from tasks.experiment import open_store
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
@@ -44,6 +45,7 @@ def test_a_finished_experiment_is_trained_further(mario: Any, settings: Settings
         stored = store.experiment("further")
         assert stored.record.status == "completed"
         assert stored.record.config["train"]["total_steps"] == 1_024
+        assert [start.total_steps for start in attempts(store, stored.id)] == [512, 1_024]
         earlier = store.experiment("further-at-512")
         assert (earlier.record.config["train"]["total_steps"], earlier.record.status) == (512, "completed")
         assert store.episodes(earlier.id)["global_step"].tolist().count(512) == 1

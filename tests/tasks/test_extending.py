@@ -5,14 +5,18 @@ import json
 import logging
 
 import pytest
+from sqlalchemy import update
 
 from configs import PROJECT, ConfigError, Settings, config_hash, load, to_dict
 from episodes import EpisodeStore
+from episodes.attempts import attempts, in_words
+from episodes.schema import EPISODES
 from tasks import phases
 from tasks.experiment import open_store
 from tasks.extension import extended, require_extensible
 from tasks.phases import PhaseRecord
 from tasks.starting import running_experiment
+from tests.tasks.test_starting import train_a_little
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 STEPS = 1_536
@@ -61,7 +65,7 @@ def test_an_extension_is_on_record_and_lets_the_later_phases_be_done_again(
             phases.save(experiment.directory, PhaseRecord(phase, 1.0, {"steps": STEPS}))  # type: ignore[arg-type]
 
     require_extensible(name, 3_000, settings)
-    with running_experiment(load(TINY), name, settings, None) as experiment:
+    with running_experiment(load(TINY), name, settings, None, extend=3_000) as experiment:
         longer = extended(experiment, 3_000)
     assert (longer.config.train.total_steps, longer.config.train.planned_steps) == (3_000, STEPS)
     assert f"is extended from {STEPS} to 3000 steps" in caplog.text
@@ -73,16 +77,47 @@ def test_an_extension_is_on_record_and_lets_the_later_phases_be_done_again(
     phases.save(longer.directory, PhaseRecord("train", 1.0, {"steps": 3_000}))
     # The same command again, and the one without --extend: both go on with what is on record.
     for steps in (3_000, None):
-        with running_experiment(load(TINY), name, settings, None) as experiment:
+        with running_experiment(load(TINY), name, settings, None, extend=steps) as experiment:
             assert extended(experiment, steps).config == longer.config
         assert phases.finished(longer.directory, "train") is not None
-    with running_experiment(load(TINY), name, settings, None) as experiment:
+    with running_experiment(load(TINY), name, settings, None, extend=4_000) as experiment:
         again = extended(experiment, 4_000)
     assert (again.config.train.total_steps, again.config.train.planned_steps) == (4_000, STEPS)
     with open_store(settings) as store:
         assert stored_steps(store, name) == (4_000, STEPS)
+        assert store.find_experiment(f"{name}-at-{STEPS}") is None, "there was no evaluation to be kept"
+        starts = attempts(store, experiment.id)
+        assert [each.total_steps for each in starts] == [STEPS, 3_000, 3_000, 3_000, 4_000]
+        steps_in_words = f"to 3000 steps instead of {STEPS} from attempt 2 on; to 4000 steps instead of 3000 from attempt 5 on"
+        assert in_words(starts) == f"5; {steps_in_words}"
         assert store.experiment(name).record.config_hash == config_hash(load(TINY))
     assert json.loads((longer.directory / "config.json").read_text())["train"]["total_steps"] == 4_000
+
+
+def test_an_earlier_evaluation_is_kept_apart_from_other_experiments(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "judged"
+    with running_experiment(load(TINY), f"{name}-at-{STEPS}", settings, None) as other:
+        pass
+    with running_experiment(load(TINY), name, settings, None) as experiment, open_store(settings) as store:
+        train_a_little(experiment)
+        with store.transaction("pretending") as connection:
+            rows = update(EPISODES).where(EPISODES.c.experiment_id == experiment.id)
+            connection.execute(rows.values(phase="evaluate", protocol="greedy"))
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(EpisodeStore, "move_episodes", killed)
+            with pytest.raises(KeyboardInterrupt):
+                extended(experiment, 3_000)
+        extended(experiment, 3_000)
+        assert f"1 episodes are those of {name}-at-{STEPS}-2 now" in caplog.text
+        assert store.find_experiment(f"{name}-at-{STEPS}-3") is None, "what the killed one left is used"
+        kept = store.experiment(f"{name}-at-{STEPS}-2").id
+        assert [store.count(each) for each in (other.id, experiment.id, kept)] == [0, 0, 1]
 
 
 def test_an_extension_that_is_none_is_refused_before_anything_is_begun(settings: Settings) -> None:

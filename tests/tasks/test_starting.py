@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ from tasks.experiment import Experiment, load_experiment, open_store, open_write
 from tasks.folder import MissingFolderError
 from tasks.phases import PhaseRecord
 from tasks.starting import finish_experiment, running_experiment
-from tracking import resolve_tracking_uri
+from tracking import TrackingError, resolve_tracking_uri
 from tracking.client import connect
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
@@ -136,6 +137,29 @@ def test_the_pipelines_end_is_the_one_status(settings: Settings, store: EpisodeS
         ended = mlflow_run(settings, experiment.run_id)
         assert (ended.info.status, ended.data.tags["pipeline_status"]) == (word, status)
         assert store.experiment("ended").record.status == status
+
+
+def test_a_start_that_fails_is_not_on_record_as_running(
+    settings: Settings, store: EpisodeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = replace(settings, tracking_uri="http://127.0.0.1:1")
+    with pytest.raises(TrackingError), start(away, "not-started"):
+        pass
+    record = store.experiment("not-started").record
+    assert (record.status, record.ended is None, record.mlflow_run_id) == ("failed", False, None)
+    with start(settings, "not-started") as experiment:
+        record = store.experiment("not-started").record
+        assert (record.status, record.ended) == ("running", None)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tasks.starting.write_waiting_rows", interrupted)
+    with pytest.raises(KeyboardInterrupt), start(settings, "not-started"):
+        pass
+    assert store.experiment("not-started").record.status == "interrupted"
+    assert mlflow_run(settings, experiment.run_id).info.status == "KILLED"
 
 
 @pytest.mark.parametrize("where", ["store.create_experiment", "TrackedRun.open", "store.update_experiment", "record_attempt"])

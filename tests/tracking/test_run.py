@@ -93,6 +93,14 @@ def test_a_part_of_a_run_says_nothing_of_its_end(uri: str) -> None:
     assert (stored.info.status, stored.data.tags["pipeline_status"]) == ("FAILED", "failed")
 
 
+def test_tags_that_wait_do_not_undo_the_end(uri: str) -> None:
+    with TrackedRun.open(uri, "tests", "late tags", leave_running=True) as run:
+        run.set_tags({"pipeline_status": "running", "attempt": "2"})
+        run.end("FAILED", pipeline_status="failed")
+    stored = connect(uri).get_run(run.run_id)
+    assert (stored.info.status, stored.data.tags["pipeline_status"], stored.data.tags["attempt"]) == ("FAILED", "failed", "2")
+
+
 def test_a_run_whose_id_was_not_noted_is_found_by_its_key(uri: str) -> None:
     with TrackedRun.open(uri, "tests", "first", key="a, begun now") as first:
         pass

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("experiment_id", sa.BigInteger, nullable=False, comment="the experiment"),
         sa.Column("attempt", sa.Integer, nullable=False, comment="number of the start, from 1"),
         sa.Column("started", sa.DateTime(timezone=True), nullable=False, comment="when it began"),
+        sa.Column("total_steps", sa.BigInteger, nullable=False, comment="decisions that this attempt trains to"),
         sa.Column("git_commit", sa.Text, comment="commit of the code; null outside a repository"),
         sa.Column("git_dirty", sa.Boolean, comment="whether the tree had changes that were not committed"),
         sa.Column("code", JSONB, nullable=False, comment="package of this project -> SHA-256 of its source files"),
@@ -32,12 +33,15 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["experiment_id"], ["experiments.id"], name="fk_attempts_experiment_id"),
         sa.UniqueConstraint("experiment_id", "attempt", name="uq_attempts_key"),
         sa.CheckConstraint('"attempt" >= 1', name=op.f("ck_attempts_attempt_minimum")),
+        sa.CheckConstraint('"total_steps" >= 1', name=op.f("ck_attempts_total_steps_minimum")),
     )
+    # A configuration that does not say meant the default of its time.
     op.execute(
         """
-        INSERT INTO attempts (experiment_id, attempt, started, git_commit, git_dirty, code, python_version, torch_version,
-            packages, device, host, mlflow_run_id)
-        SELECT id, 1, started, git_commit, git_dirty, '{}', python_version, torch_version, packages, device, host, mlflow_run_id
+        INSERT INTO attempts (experiment_id, attempt, started, total_steps, git_commit, git_dirty, code, python_version,
+            torch_version, packages, device, host, mlflow_run_id)
+        SELECT id, 1, started, COALESCE((config #>> '{train,total_steps}')::bigint, 2000000), git_commit, git_dirty, '{}',
+            python_version, torch_version, packages, device, host, mlflow_run_id
         FROM experiments
         """
     )
