@@ -9,8 +9,8 @@ BIN := $(VENV)/bin
 MARIO := $(BIN)/mario
 READY := $(VENV)/ready
 
-# pip is pinned like everything else: an old one cannot install dependency groups.
-PIP := pip==25.3
+# pip is pinned like everything else; `make lock` writes its hashes into constraints/build.txt.
+PIP_VERSION := 25.3
 
 .PHONY: help setup demo test lint types pytest faults check ui stop lock clean
 
@@ -19,17 +19,30 @@ help: ## list the targets
 
 setup: $(READY) ## make .venv and install the pinned packages
 
+# Every file that is downloaded must have one of the SHA-256 sums in constraints/. Nothing is resolved here (--no-deps): the lock
+# files are complete, which `pip check` confirms. What comes as source is built by the locked setuptools, because pip fetches a
+# build's own requirements without looking at hashes. A build of torch for the CPU alone is taken where pip is configured to find
+# one, which the registry does not have, and needs no CUDA libraries.
 # The stamp is newer than everything that decides what is installed, so that a second call starts at once.
 $(READY): pyproject.toml constraints/find-python.sh $(wildcard constraints/*.txt)
 	@set -e; \
 	python=$$(PYTHON="$(PYTHON)" sh constraints/find-python.sh); \
 	version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-	case $$version in 3.11|3.12) pins=constraints/python-3.11.txt ;; *) pins=constraints/python-3.13.txt ;; esac; \
-	echo "Setting up $(VENV) with Python $$version ($$python), packages as in $$pins ..."; \
+	case $$version in 3.11|3.12) pins=constraints/python-3.11 ;; *) pins=constraints/python-3.13 ;; esac; \
+	echo "Setting up $(VENV) with Python $$version ($$python), packages as in $$pins.txt ..."; \
 	there=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true); \
 	[ "$$there" = "$$version" ] || "$$python" -m venv --clear $(VENV); \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(PIP)'; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c "$$pins" --editable . --group dev; \
+	install="$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps"; \
+	$$install --require-hashes -r constraints/build.txt; \
+	said=$$($$install --require-hashes -r constraints/torch-cpu.txt 2>&1) || case $$said in \
+		*"No matching distribution"*) ;; *) echo "$$said" >&2; exit 1 ;; \
+	esac; \
+	$$install --require-hashes --no-build-isolation -r $$pins.txt; \
+	if $(BIN)/python -m pip show --disable-pip-version-check torch | grep -q '^Requires:.*nvidia-'; then \
+		$$install --require-hashes -r $$pins-cuda.txt; \
+	fi; \
+	$$install --no-build-isolation --editable .; \
+	said=$$($(BIN)/python -m pip check --disable-pip-version-check) || { echo "$$said" >&2; exit 1; }; \
 	touch $@; \
 	echo "Done: $(VENV)"
 
@@ -60,10 +73,8 @@ ui: $(READY) ## Prefect server, its worker and the MLflow server, on loopback
 stop: $(READY) ## stop the embedded Postgres
 	@$(MARIO) stop
 
-lock: $(READY) ## write what .venv holds into constraints/
-	@version=$$($(BIN)/python -c 'import sys; print("3.11" if sys.version_info < (3, 13) else "3.13")'); \
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//; s/ @ .*//' | LC_ALL=C sort -f > constraints/python-$$version.txt; \
-	wc -l constraints/python-$$version.txt
+lock: $(READY) ## write what .venv holds into constraints/, with the hashes of all platforms' files
+	@$(BIN)/python constraints/lock.py
 
 clean: ## remove .venv and caches; .mario (your runs) stays
 	rm -rf $(VENV) .venv-newest .venv-other .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build

@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.metadata
 import pkgutil
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from configs import PROJECT
 
@@ -118,14 +121,44 @@ def test_no_file_needs_scrolling_for_ever() -> None:
     assert long == set()
 
 
-def test_constraints_name_versions_and_no_hosts() -> None:
-    for path in (PROJECT / "constraints").glob("*.txt"):
-        lines = path.read_text().splitlines()
-        assert lines, path
-        for line in lines:
-            name, separator, version = line.partition("==")
-            assert name, f"{path.name}: {line}"
-            assert separator, f"{path.name}: {line}"
-            assert version, f"{path.name}: {line}"
-            assert "/" not in line, f"{path.name}: {line}"
-        assert "torch==2.13.0" in lines
+def locked(path: Path) -> dict[str, tuple[str, str]]:
+    """The requirements of a lock file as {name: (version, marker)}: each must have a hash, and nothing else be in it."""
+    text = path.read_text()
+    one = re.compile(r"(\S+)==([^\s;]+)(?: ; ([^\\\n]+?))?((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n")
+    found = list(one.finditer(text))
+    assert "".join(match[0] for match in found) == text, f"{path.name} has lines that are no requirement with its hashes"
+    assert "/" not in text
+    assert len({match[1] for match in found}) == len(found)
+    return {canonicalize_name(match[1]): (match[2], match[3] or "") for match in found}
+
+
+def test_lock_files_have_versions_with_hashes_and_no_hosts() -> None:
+    assert {path.name for path in (PROJECT / "constraints").glob("*.txt")} == {
+        *("build.txt", "torch-cpu.txt"),
+        *(f"python-{stack}{part}.txt" for stack in ("3.11", "3.13") for part in ("", "-cuda")),
+    }
+    build = locked(PROJECT / "constraints" / "build.txt")
+    assert f"PIP_VERSION := {build['pip'][0]}\n" in (PROJECT / "Makefile").read_text()
+    assert locked(PROJECT / "constraints" / "torch-cpu.txt") == {"torch": ("2.13.0+cpu", "")}
+    for stack in ("3.11", "3.13"):
+        packages = locked(PROJECT / "constraints" / f"python-{stack}.txt")
+        cuda = locked(PROJECT / "constraints" / f"python-{stack}-cuda.txt")
+        assert packages["torch"] == ("2.13.0", "")
+        assert packages["setuptools"] == build["setuptools"], "what is built with is what is installed"
+        assert cuda
+        assert not cuda.keys() & packages.keys()
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_lock_files_have_all_that_the_project_asks_for(python: str) -> None:
+    """Set-up resolves nothing: a requirement that is not in the lock file would be missing."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    packages = locked(PROJECT / "constraints" / f"python-{'3.11' if python in ('3.11', '3.12') else '3.13'}.txt")
+    for text in project["project"]["dependencies"] + project["dependency-groups"]["dev"] + project["build-system"]["requires"]:
+        wanted = Requirement(text)
+        if wanted.marker and not wanted.marker.evaluate({"python_version": python}):
+            continue
+        assert canonicalize_name(wanted.name) in packages, f"{text}: run `make lock`"
+        version, marker = packages[canonicalize_name(wanted.name)]
+        assert version in wanted.specifier, f"{text}: {version} is locked; run `make lock`"
+        assert not marker, f"{text} is wanted always, and locked only where {marker}"

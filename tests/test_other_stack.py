@@ -8,6 +8,7 @@ with the first one's Python.
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -62,7 +63,10 @@ def prepared(python: str) -> Path:
     binary = folder / "bin" / "python"
     if not stamp.exists() or stamp.read_text() != wanted:
         subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True, timeout=120)
-        pip = [str(binary), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(PINS)]
+        # The versions alone: hashes would demand that all requirements of these are named here too.
+        versions = folder / "versions.txt"
+        versions.write_text("\n".join(re.findall(r"^\w.*?(?= \\$)", PINS.read_text(), re.MULTILINE)))
+        pip = [str(binary), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(versions)]
         done = subprocess.run([*pip, *packages], capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
         stamp.write_text(wanted)

@@ -1,8 +1,11 @@
 """Which Python is built with, and what continuous integration runs: the scripts themselves, on a PATH made for the test."""
 
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -133,3 +136,73 @@ def test_integration_refuses_an_environment_of_another_python(path: Path) -> Non
 
     assert done.returncode == 1
     assert ".venv holds another Python" in done.stderr
+
+
+def wheel(folder: Path, name: str, code: str = "") -> Path:
+    """A wheel of one module, version 1."""
+    path = folder / f"{name}-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}.py", code)
+        archive.writestr(f"{name}-1.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        archive.writestr(f"{name}-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{name}-1.dist-info/RECORD", "")
+    return path
+
+
+# A build backend whose editable wheel lies ready.
+BACKEND = """
+import shutil
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    shutil.copy("toy-1-py3-none-any.whl", folder)
+    return "toy-1-py3-none-any.whl"
+"""
+TOY = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "toy"
+version = "1"
+"""
+
+
+def test_set_up_refuses_a_file_that_is_not_the_one_that_was_locked(tmp_path: Path) -> None:
+    """The Makefile's own recipe, with lock files of two small wheels, and a changed byte in one of them."""
+    project, files = tmp_path / "project", tmp_path / "files"
+    files.mkdir()
+    (project / "constraints").mkdir(parents=True)
+    shutil.copy(PROJECT / "Makefile", project)
+    shutil.copy(FIND, project / "constraints")
+    (project / "backend.py").write_text(BACKEND)
+    (project / "pyproject.toml").write_text(TOY)
+    wheel(project, "toy")
+    for name, locks in (("tool", ["build"]), ("small", ["python-3.11", "python-3.13"])):
+        digest = hashlib.sha256(wheel(files, name, "answer = 41").read_bytes()).hexdigest()
+        for lock in locks:
+            (project / "constraints" / f"{lock}.txt").write_text(f"{name}==1 \\\n    --hash=sha256:{digest}\n")
+    (project / "constraints" / "torch-cpu.txt").write_text(f"torch==1+cpu \\\n    --hash=sha256:{'0' * 64}\n")
+    original = (files / "small-1-py3-none-any.whl").read_bytes()
+
+    def set_up() -> "subprocess.CompletedProcess[str]":
+        settings = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(files), "PYTHON": sys.executable}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE", "MFLAGS"))}
+        command = ["make", "setup", "VENV=venv", f"PYTHON={sys.executable}"]
+        return subprocess.run(
+            command, cwd=project, env=environment | settings, capture_output=True, text=True, timeout=200, check=False
+        )
+
+    wheel(files, "small", "answer = 42")
+    refused = set_up()
+    assert refused.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in refused.stderr
+    assert not (project / "venv" / "ready").exists()
+    python = project / "venv" / "bin" / "python"
+    assert subprocess.run([python, "-c", "import small"], capture_output=True, check=False).returncode != 0
+
+    (files / "small-1-py3-none-any.whl").write_bytes(original)
+    done = set_up()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        subprocess.run([python, "-c", "import small; print(small.answer)"], capture_output=True, check=True).stdout == b"41\n"
+    )
