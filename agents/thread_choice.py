@@ -177,6 +177,7 @@ def _pictures(count: int, space: gym.spaces.Box) -> torch.Tensor:
 def _chosen_before(directory: Path) -> int | None:
     """What a training that has no checkpoint yet chose; None if there is none, or the file is damaged."""
     try:
-        return int(json.loads((directory / CHOICE).read_text(encoding="utf-8"))["threads"])
+        count = int(json.loads((directory / CHOICE).read_text(encoding="utf-8"))["threads"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
+    return count if count > 0 else None

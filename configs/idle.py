@@ -14,7 +14,7 @@ def idle_settings(config: "Config") -> list[str]:
     """What in `config` would silently have no effect, each with the reason and what to do."""
     agent = config.agent
     found = [*_of_training(config)]
-    found += _of_rollouts(config, agent) if agent.algorithm == "ppo" else _of_replay(config, agent)
+    found += _of_clipping(config, agent) if agent.algorithm == "ppo" else _of_replay(config, agent)
     return found
 
 
@@ -34,13 +34,7 @@ def _of_training(config: "Config") -> Iterator[str]:
         yield "agent.learning_rate: it is 0 from start to end, so that nothing is learned"
 
 
-def _of_rollouts(config: "Config", agent: "PPOConfig") -> Iterator[str]:
-    rollout = agent.n_steps * config.train.n_envs
-    if rollout > config.train.total_steps:
-        yield (
-            f"agent.n_steps {agent.n_steps} x train.n_envs {config.train.n_envs} = {rollout} is more than train.total_steps "
-            f"({config.train.total_steps}): not one whole rollout would be learned from"
-        )
+def _of_clipping(config: "Config", agent: "PPOConfig") -> Iterator[str]:
     for name, value in (("clip_range", agent.clip_range), ("clip_range_vf", agent.clip_range_vf)):
         if value is not None and not isinstance(value, float) and value.start == value.end == 0:
             yield f"agent.{name}: it is 0 from start to end, so that no update may change anything"

@@ -114,7 +114,7 @@ def confirmation(told: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str,
     both = [name for name in told if name in found and name not in outdated]
     missing = [name for name in told if name not in found]
     return {
-        "identical": not missing and all(_figures(told[name]) == _figures(found[name]) for name in both),
+        "identical": bool(both) and not missing and all(_figures(told[name]) == _figures(found[name]) for name in both),
         "contradicted": [name for name in both if not _may_agree(told[name], found[name])],
         "missing": missing,
         "outdated": outdated,

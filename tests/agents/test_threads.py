@@ -133,6 +133,14 @@ def test_a_number_in_the_configuration_counts_more_than_what_was_measured(tmp_pa
     assert seen == {1}
 
 
+@pytest.mark.parametrize("damaged", ['{"threads": 0}', "{", "[]"])
+def test_a_damaged_choice_is_measured_again(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / CHOICE).write_text(damaged)
+    seen: set[int] = set()
+    run(twin_config("dqn", torch_threads=None), tmp_path, lambda _: seen.add(torch.get_num_threads()), total=60)
+    assert seen == {1}
+
+
 def test_one_that_starts_anew_measures_anew(tmp_path: Path) -> None:
     (tmp_path / CHOICE).write_text(json.dumps({"threads": 2}))
     seen: set[int] = set()

@@ -149,7 +149,7 @@ def test_a_whole_run_completes_on_the_worker(servers: Servers, settings: Setting
     runs = servers.fetch("/flow_runs/filter", {"sort": "END_TIME_DESC", "limit": 1})
     tasks = servers.fetch("/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
-    assert len(tasks) == 8
+    assert len(tasks) == 9
     # Its name says what it is, and is the experiment's.
     name = runs[0]["name"]
     assert re.fullmatch(r"tiny-1-1-seed\d+-\d{4}-\d{4}-[0-9a-f]{4}", name)

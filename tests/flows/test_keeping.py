@@ -185,6 +185,8 @@ def test_figures_of_another_rule_are_not_compared() -> None:
     result = confirmation(told, found)
 
     assert (result["outdated"], result["contradicted"]) == (["noop"], [])
+    nothing_compared = confirmation({"noop": told["noop"]}, {"noop": found["noop"]})
+    assert not nothing_compared["identical"]
 
 
 @pytest.mark.parametrize("name", ["world-1-1", "world-1-1-sticky"])

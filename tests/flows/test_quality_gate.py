@@ -62,6 +62,27 @@ def test_a_bad_row_put_in_by_hand_stops_what_follows(mario: Any, pipeline: Any, 
     run = connect(resolve_tracking_uri(None, settings.home)).get_run(experiment.record.mlflow_run_id)
     assert (run.info.status, run.data.tags["pipeline_status"]) == ("FAILED", "failed"), "one status everywhere"
 
+    shown = mario("quality", pipeline.name)
+    assert any("time in range" in line and "broken" in line for line in shown.stdout.splitlines()), shown.stdout + shown.stderr
+    for arguments, message in [
+        (["--accept", "time in range"], "say why the rule may be broken: --because TEXT"),
+        (["--accept", "time in rang", "--because", "x"], "there is no rule 'time in rang'; the nearest: time in range"),
+        (["--accept", "score in range", "--because", "x"], "the rule 'score in range' holds in"),
+    ]:
+        refused = mario("quality", pipeline.name, *arguments)
+        assert (refused.returncode, message in refused.stderr) == (1, True), refused.stderr
+    accepted = mario("quality", pipeline.name, "--accept", "time in range", "--because", "put in by a test")
+    assert accepted.returncode == 0, accepted.stderr
+    assert "accepted in train" in accepted.stdout
+    assert "put in by a test" in accepted.stdout
+    again = mario("run", TINY, "--experiment", pipeline.name)
+    assert again.returncode == 1
+    stopped = again.stderr[again.stderr.index("error: ") :]
+    assert "frames at least steps" in stopped
+    assert "- time in range" not in stopped
+    assert "time in range: 1 of" in again.stdout + again.stderr, "it is shown as accepted"
+    assert "put in by a test" in (pipeline.directory / "quality" / "train.html").read_text()
+
 
 def test_the_alias_stays_where_it_is_until_the_rows_of_the_evaluation_are_good(
     mario: Any, pipeline: Any, settings: Settings
@@ -94,27 +115,6 @@ def test_the_alias_stays_where_it_is_until_the_rows_of_the_evaluation_are_good(
         client.set_registered_model_alias("mario-test", "tiny", before)
         move(experiment, PhaseRecord("train", 1.0, details))
         assert client.get_model_version_by_alias("mario-test", "tiny").version == before, "once is enough"
-
-    shown = mario("quality", pipeline.name)
-    assert any("time in range" in line and "broken" in line for line in shown.stdout.splitlines()), shown.stdout + shown.stderr
-    for arguments, message in [
-        (["--accept", "time in range"], "say why the rule may be broken: --because TEXT"),
-        (["--accept", "time in rang", "--because", "x"], "there is no rule 'time in rang'; the nearest: time in range"),
-        (["--accept", "score in range", "--because", "x"], "the rule 'score in range' holds in"),
-    ]:
-        refused = mario("quality", pipeline.name, *arguments)
-        assert (refused.returncode, message in refused.stderr) == (1, True), refused.stderr
-    accepted = mario("quality", pipeline.name, "--accept", "time in range", "--because", "put in by a test")
-    assert accepted.returncode == 0, accepted.stderr
-    assert "accepted in train" in accepted.stdout
-    assert "put in by a test" in accepted.stdout
-    again = mario("run", TINY, "--experiment", pipeline.name)
-    assert again.returncode == 1
-    stopped = again.stderr[again.stderr.index("error: ") :]
-    assert "frames at least steps" in stopped
-    assert "- time in range" not in stopped
-    assert "time in range: 1 of" in again.stdout + again.stderr, "it is shown as accepted"
-    assert "put in by a test" in (pipeline.directory / "quality" / "train.html").read_text()
 
 
 @pytest.mark.parametrize("phase", ["integration", "train", "evaluate"])
