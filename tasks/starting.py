@@ -89,8 +89,9 @@ def finish_experiment(experiment: Experiment, status: str) -> None:
             error that matters more is on its way, and often has the same cause.
     """
     try:
-        with open_run(experiment) as run:
-            run.end(_MLFLOW_STATUS[status], pipeline_status=status)
+        if experiment.run_id is not None:  # one that was killed before it had a run gets none for its end
+            with open_run(experiment) as run:
+                run.end(_MLFLOW_STATUS[status], pipeline_status=status)
     except Exception as error:
         if status == "completed":
             raise
@@ -111,13 +112,13 @@ def _end_start(
     status = "failed" if isinstance(error, Exception) else "interrupted"
     try:
         run_id = store.experiment(experiment_id).record.mlflow_run_id
-        if run_id is not None and not isinstance(error, TrackingError):
-            directory = settings.experiment_directory(name)
-            finish_experiment(Experiment(experiment_id, name, config, run_id, directory, settings), status)
-        else:
-            store.update_experiment(experiment_id, status=status, ended=datetime.now(UTC))
     except StoreError as fault:
         logger.warning("Postgres does not know that %s is %s: %s", name, status, fault)
+        return
+    if isinstance(error, TrackingError):
+        run_id = None  # MLflow would not take it either
+    directory = settings.experiment_directory(name)
+    finish_experiment(Experiment(experiment_id, name, config, run_id, directory, settings), status)
 
 
 def _require_same(config: Config, name: str, store: EpisodeStore, experiment_id: int) -> None:

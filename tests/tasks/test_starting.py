@@ -19,6 +19,7 @@ from configs import PROJECT, Settings, load
 from episodes import EpisodeRow, EpisodeStore, ExperimentLockedError
 from episodes.attempts import attempts
 from episodes.schema import ATTEMPTS, EPISODES
+from flows.experiments import mark_crashed
 from tasks import folder, phases
 from tasks.experiment import Experiment, load_experiment, open_store, open_writer
 from tasks.folder import MissingFolderError
@@ -164,7 +165,7 @@ def test_a_start_that_fails_is_not_on_record_as_running(
 
 @pytest.mark.parametrize("where", ["store.create_experiment", "TrackedRun.open", "store.update_experiment", "record_attempt"])
 def test_a_kill_in_the_start_leaves_one_experiment_and_one_run(where: str, settings: Settings, store: EpisodeStore) -> None:
-    """Killed right after each of the steps, then started again."""
+    """Killed right after each of the steps, marked as crashed, then started again."""
     name = f"killed-{where.replace('.', '-').replace('_', '-')}"
     target = where.replace("store.", "EpisodeStore.")
     code = f"""
@@ -186,6 +187,8 @@ with running_experiment(load({TINY!r}), {name!r}, Settings.from_environment(), N
     environment = os.environ | {"MARIO_HOME": str(settings.home)}
     killed = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    mark_crashed(name, settings)
+    assert store.experiment(name).record.status == "failed"
     with start(settings, name) as experiment:
         pass
     client = connect(resolve_tracking_uri(None, settings.home))
