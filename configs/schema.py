@@ -137,7 +137,7 @@ class _ReplayAgent(_AgentBase):
     double: bool = Field(False, description="the network itself chooses the action its target values (van Hasselt et al. 2016)")
     dueling: bool = Field(False, description="a stream for the state's value, one for advantages (Wang et al. 2016)")
     noisy: bool = Field(
-        False, description="layers whose weights are drawn anew explore in epsilon's place (Fortunato et al. 2018)"
+        False, description="layers whose weights are drawn again explore in epsilon's place (Fortunato et al. 2018)"
     )
     prioritised: PrioritisedConfig | None = Field(None, description="draw what surprised most more often; null: uniformly")
     target_update_interval: int = Field(10_000, ge=1)
@@ -196,7 +196,7 @@ AgentConfig = Annotated[DQNConfig | QRDQNConfig | PPOConfig, Field(discriminator
 
 
 class ValidationConfig(Section):
-    """How the policy of the moment is judged in the course of a training, at each multiple of `checkpoint_every`."""
+    """How the current policy is judged in the course of a training, at each multiple of `checkpoint_every`."""
 
     episodes: int = Field(20, ge=1, description="episodes each time; under greedy one, under noop evaluate.noop_frames")
     protocol: Literal["greedy", "stochastic", "sticky", "noop", "sticky_decisions"] = Field(
@@ -232,7 +232,7 @@ class TrainConfig(Section):
     )
     overlap: bool = Field(False, description="dqn, qrdqn: learn while the environments play; acts one update behind")
     checkpoint_every: int = Field(100_000, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = aside(2, ge=1, description="older ones are deleted, but for the best and milestones")
+    keep_checkpoints: int = aside(2, ge=1, description="older ones are deleted, except the best and milestones")
     milestones: list[Annotated[int, Field(ge=1)]] = aside(
         [], max_length=100, description="steps at which a checkpoint is written that is never deleted"
     )
@@ -326,7 +326,7 @@ class RetryConfig(Section):
     attempts: int = Field(3, ge=0, description="retries after the first failure")
     delay_seconds: float = Field(10.0, ge=0, description="wait before the first retry; doubles each time")
     worker_timeout: float = Field(60.0, gt=0, description="nes-py: seconds without an answer after which a process is killed")
-    worker_restarts: int = Field(3, ge=0, description="nes-py: how often a lost process is started anew within one episode")
+    worker_restarts: int = Field(3, ge=0, description="nes-py: how often a lost process is started again within one episode")
 
 
 class Config(Section):

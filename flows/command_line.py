@@ -43,7 +43,7 @@ Status = Literal["running", "gone", "completed", "failed", "interrupted"]
 
 _INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
 
-# They write nothing: a full disk is no reason to refuse them, and `stop` is of use there.
+# They write nothing: a full disk is no reason to refuse them, and `stop` may help there.
 _WRITE_NOTHING = ("presets", "stop", "watch")
 
 

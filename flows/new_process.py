@@ -1,4 +1,4 @@
-"""Beginning the command anew in a new process, where this one cannot go on: a GPU that failed is lost to it.
+"""Begin the command again in a new process, where this one cannot go on: a GPU that failed is lost to it.
 
 The program is replaced when everything else has ended in order: records are written, locks given back, Prefect's temporary
 server stopped. Whoever started the command waits for the same process as before.
@@ -27,7 +27,7 @@ def prepare() -> None:
 
 
 def at_exit(arguments: Sequence[str], delay_seconds: float) -> None:
-    """Have `mario` begun anew with `arguments` when this process has ended, after a while.
+    """Have `mario` begin again with `arguments` when this process has ended, after a while.
 
     Works only where `prepare` has been called.
     """
