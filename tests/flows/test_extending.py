@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from configs import PROJECT, Settings
 from episodes.attempts import attempts
 from tasks.experiment import open_store
@@ -18,6 +20,7 @@ def phase(folder: Path, name: str) -> dict[str, Any]:
     return details
 
 
+@pytest.mark.timeout(600)  # three whole runs, one after the other
 def test_a_finished_experiment_is_trained_further(mario: Any, settings: Settings) -> None:
     command = ["run", TINY, *SHORT, "--experiment", "further"]
     folder = settings.experiment_directory("further") / "phases"
