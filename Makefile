@@ -22,7 +22,8 @@ setup: $(READY) ## make .venv and install the pinned packages
 # Every file that is downloaded must have one of the SHA-256 sums in constraints/. Nothing is resolved here (--no-deps): the lock
 # files are complete, which `pip check` confirms. What comes as source is built by the locked setuptools, because pip fetches a
 # build's own requirements without looking at hashes. A build of torch for the CPU alone is taken where pip is configured to find
-# one, which the registry does not have, and needs no CUDA libraries.
+# one, which the registry does not have, and needs no CUDA libraries. That there is none pip says in one of two ways: the second
+# where its configuration has a constraint on torch.
 # The stamp is newer than everything that decides what is installed, so that a second call starts at once.
 $(READY): pyproject.toml constraints/find-python.sh $(wildcard constraints/*.txt)
 	@set -e; \
@@ -35,7 +36,7 @@ $(READY): pyproject.toml constraints/find-python.sh $(wildcard constraints/*.txt
 	install="$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps"; \
 	$$install --require-hashes -r constraints/build.txt; \
 	said=$$($$install --require-hashes -r constraints/torch-cpu.txt 2>&1) || case $$said in \
-		*"No matching distribution"*) ;; *) echo "$$said" >&2; exit 1 ;; \
+		*"No matching distribution"*|*ResolutionImpossible*) ;; *) echo "$$said" >&2; exit 1 ;; \
 	esac; \
 	$$install --require-hashes --no-build-isolation -r $$pins.txt; \
 	if $(BIN)/python -m pip show --disable-pip-version-check torch | grep -q '^Requires:.*nvidia-'; then \
