@@ -24,9 +24,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from agents import build
 from agents.checkpoints import save_checkpoint
-from agents.frame_replay import FrameReplayBuffer
-from agents.progress import Tally
-from agents.replay import save_replay
+from agents.progress import Counters
+from agents.replay import FrameReplayBuffer, save_replay
 from configs import Config, load
 from episodes import EpisodeRow, pending
 from mario_env import make_vec
@@ -93,7 +92,7 @@ def replay(model: OffPolicyAlgorithm, folder: Path, rounds: int) -> dict[str, fl
 
 def checkpoint(model: OffPolicyAlgorithm, config: Config, folder: Path, rounds: int, rate: float) -> dict[str, float]:
     """Seconds of a whole checkpoint: weights, optimiser, replay memory, games; hashed and synced."""
-    seconds = min(_seconds(partial(save_checkpoint, folder, config, model, Tally())) for _ in range(rounds))
+    seconds = min(_seconds(partial(save_checkpoint, folder, config, model, Counters())) for _ in range(rounds))
     every = config.train.checkpoint_every
     return {"checkpoint: seconds": seconds, f"checkpoint each {every} decisions: share of time": seconds * rate / every}
 

@@ -53,13 +53,13 @@ def answer() -> None:
     import torch
     from gymnasium.spaces import Box
 
-    from agents.thread_choice import work_of
+    from agents.training.thread_choice import update_and_act
     from configs import load
     from mario_env import OBSERVATION_SHAPE
 
     threads, preset, *overrides = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    work = work_of(load(preset, overrides), Box(0, 255, OBSERVATION_SHAPE, np.uint8), 7)
+    work = update_and_act(load(preset, overrides), Box(0, 255, OBSERVATION_SHAPE, np.uint8), 7)
     work()
     for line in sys.stdin:
         seconds, done, started = float(line), 0, time.perf_counter()

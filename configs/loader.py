@@ -24,8 +24,13 @@ PRESETS = Path(__file__).parent / "presets"
 # What a document may say beside the sections of the schema.
 _EXTENDS = "extends"
 
-# Keys of earlier versions that no longer mean anything: stored configurations may still have them.
-_RETIRED = (("agent", "optimize_memory_usage"),)
+# Keys of earlier versions, and the values that mean what this version does. Stored configurations may still have them.
+_RETIRED = {
+    ("agent", "optimize_memory_usage"): (False, True),
+    ("train", "precision"): ("float32",),
+    ("train", "compile"): (False,),
+    ("train", "overlap"): (False,),
+}
 
 # Keys that every stored environment has had from the beginning.
 _ONCE_WHOLE = {"game", "world", "stage", "frame_skip", "noop_frames", "sticky_actions", "reward"}
@@ -75,7 +80,7 @@ def from_dict(values: Mapping[str, Any], source: str) -> Config:
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{source}: expected keys and values, not {_shortened.repr(values)}")
-    document = Document(Path(source), _with_present_names(_without_retired(values)), {})
+    document = Document(Path(source), _with_present_names(_without_retired(values, source)), {})
     try:
         return Config.model_validate(document.values, context={STORED: True})
     except ValidationError as error:
@@ -116,12 +121,16 @@ def config_hash(config: Config) -> str:
     return hashlib.sha256(json.dumps(computed(config), sort_keys=True).encode()).hexdigest()
 
 
-def _without_retired(values: Mapping[str, Any]) -> dict[str, Any]:
+def _without_retired(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     kept = dict(values)
-    for section, key in _RETIRED:
+    for (section, key), understood in _RETIRED.items():
         present = kept.get(section)
-        if isinstance(present, Mapping) and key in present:
-            kept[section] = {name: value for name, value in present.items() if name != key}
+        if not isinstance(present, Mapping) or key not in present:
+            continue
+        if present[key] not in understood:
+            shown = _shortened.repr(present[key])
+            raise ConfigError(f"{source}: {section}.{key} is {shown}, which is no longer supported: train again without it")
+        kept[section] = {name: value for name, value in present.items() if name != key}
     return kept
 
 

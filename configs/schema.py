@@ -223,14 +223,6 @@ class TrainConfig(Section):
     torch_threads: int | None = aside(
         None, ge=1, description="threads of the network on a CPU; null: what a second's measurement at the start finds best"
     )
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the network's arithmetic; bfloat16 where the processor or GPU is made for it, else float32"
-    )
-    compile: bool = Field(
-        False,
-        description="torch.compile the network: a minute at the start, then perhaps faster; on a CPU needs a C++ compiler",
-    )
-    overlap: bool = Field(False, description="dqn, qrdqn: learn while the environments play; acts one update behind")
     checkpoint_every: int = Field(100_000, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = aside(2, ge=1, description="older ones are deleted, except the best and milestones")
     milestones: list[Annotated[int, Field(ge=1)]] = aside(
@@ -363,10 +355,6 @@ class Config(Section):
             raise ValueError(
                 f"agent.batch_size {agent.batch_size} is larger than one rollout "
                 f"(n_steps {agent.n_steps} x n_envs {self.train.n_envs} = {agent.n_steps * self.train.n_envs})"
-            )
-        if agent.algorithm == "ppo" and self.train.overlap:
-            raise ValueError(
-                "train.overlap is for dqn and qrdqn: PPO learns from what the newest policy played, and waits for it"
             )
         return self
 

@@ -69,13 +69,8 @@ def _run(name: str, check: Callable[[Config, Settings], str], config: Config, se
 
 def _device(config: Config, settings: Settings) -> str:
     from agents import resolve_device
-    from agents.compilation import require_compiler
 
-    device = resolve_device(config.train.device)
-    if not config.train.compile:
-        return device
-    require_compiler(device)
-    return f"{device}, and torch can compile for it"
+    return resolve_device(config.train.device)
 
 
 def _space(config: Config, settings: Settings) -> str:
@@ -83,10 +78,10 @@ def _space(config: Config, settings: Settings) -> str:
     import psutil
     from gymnasium.spaces import Box
 
-    from agents import replay_bytes, rollout_bytes
+    from agents import memory_needs
 
     space = Box(0, 255, OBSERVATION_SHAPE, np.uint8)
-    replay, rollout = replay_bytes(config, space), rollout_bytes(config, space)
+    replay, rollout = memory_needs(config, space)
     on_disk = _MODEL_BYTES * (config.train.keep_checkpoints + len(config.train.milestones) + 2) + _SPARE_BYTES
     on_disk += _SPOOL_BYTES_PER_STEP * config.train.total_steps  # should Postgres and MLflow be away all the time
     if config.train.checkpoint_replay_buffer:

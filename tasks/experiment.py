@@ -19,7 +19,7 @@ from spool import waiting
 from tracking import TrackedRun, resolve_tracking_uri
 
 if TYPE_CHECKING:
-    from agents import Recorded
+    from agents import EpisodeTotals
 
 logger = logging.getLogger(__name__)
 
@@ -177,9 +177,9 @@ def load_experiment(name: str, settings: Settings) -> Experiment:
     )
 
 
-def recorded(store: EpisodeStore, experiment_id: int, phase: str, protocol: str = "training") -> "Recorded":
+def recorded(store: EpisodeStore, experiment_id: int, phase: str, protocol: str = "training") -> "EpisodeTotals":
     """What Postgres holds of a phase before it is (again) begun: episodes and the sum of their rewards."""
-    from agents import Recorded
+    from agents import EpisodeTotals
 
     totals = store.totals(experiment_id, phase, protocol)
-    return Recorded(totals.episodes, totals.reward_sum)
+    return EpisodeTotals(totals.episodes, totals.reward_sum)

@@ -65,7 +65,6 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
         config.environment,
         config.train.n_envs,
         seed=config.seed,
-        ahead=config.train.overlap,
         threads=config.train.game_threads,
         retry=config.retry,
     )

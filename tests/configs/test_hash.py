@@ -48,7 +48,6 @@ def test_a_key_that_changes_nothing_computed_may_change(override: str) -> None:
         "agent.learning_rate=1e-4",
         "train.total_steps=3_000_000",
         "train.n_envs=8",
-        "train.precision=bfloat16",
         "train.checkpoint_every=50_000",
         "train.validation.episodes=3",
         "evaluate.episodes=3",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agents import build, ship
-from agents.models import save_model
+from agents.policies import save_model
 from configs import PROJECT, ConfigError, Settings, load
 from episodes import EpisodeStore, StoreUnavailableError
 from flows.evaluating import evaluate_model
