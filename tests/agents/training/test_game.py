@@ -17,13 +17,13 @@ from agents import (
     PlayedEpisode,
     build,
     episodes_to_play,
-    evaluation,
     evaluation_seed,
     load_agent,
     play_episodes,
     protocol_environment,
     train,
 )
+from agents.policies import evaluation
 from agents.policies.evaluation import games_at_a_time
 from configs import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol, from_dict
 from configs.game_facts import END_REASONS

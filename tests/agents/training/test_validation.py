@@ -45,13 +45,13 @@ def history(directory: Path) -> list[dict[str, Any]]:
     """What the newest checkpoint knows of validations."""
     checkpoint = latest_checkpoint(directory)
     assert checkpoint is not None
-    found: list[dict[str, Any]] = json.loads((checkpoint.path / "state.json").read_text())["tally"]["validation"]["history"]
+    found: list[dict[str, Any]] = json.loads((checkpoint.path / "state.json").read_text())["counters"]["validation"]["history"]
     return found
 
 
 def without_validation(found: dict[str, Any]) -> dict[str, Any]:
     state = json.loads(found["state"])
-    del state["tally"]["validation"]
+    del state["counters"]["validation"]
     return {**found, "state": state}
 
 
