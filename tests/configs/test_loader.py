@@ -36,6 +36,17 @@ def test_a_stored_configuration_may_have_keys_that_have_been_retired() -> None:
         load("dqn", ["agent.optimize_memory_usage=true"])
 
 
+@pytest.mark.parametrize(
+    ("key", "neutral", "other"), [("overlap", False, True), ("compile", False, True), ("precision", "float32", "bfloat16")]
+)
+def test_a_retired_key_is_refused_by_name_where_it_meant_something(key: str, neutral: object, other: object) -> None:
+    stored = to_dict(load("dqn"))
+
+    assert from_dict({**stored, "train": {**stored["train"], key: neutral}}, "stored") == load("dqn")
+    with pytest.raises(ConfigError, match=rf"stored: train\.{key} is {other!r}, which is no longer supported: train again"):
+        from_dict({**stored, "train": {**stored["train"], key: other}}, "stored")
+
+
 def test_baseline_is_the_predecessors_environment() -> None:
     config = load("baseline")
     assert (config.environment.game, config.environment.frame_skip, config.environment.actions) == ("full", 1, "simple")
