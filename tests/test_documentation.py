@@ -87,7 +87,7 @@ def test_the_readme_lists_every_page() -> None:
     assert pages == {name(page) for page in PAGES if page != README}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != README], ids=name)
+@pytest.mark.parametrize("page", [*(page for page in PAGES if page != README), *OTHERS], ids=name)
 def test_a_page_opens_with_the_questions_it_answers(page: Path) -> None:
     title, questions, _ = text(page).split("\n\n", 2)
     assert title.startswith("# ")
