@@ -115,9 +115,11 @@ def test_a_named_key_of_the_configuration_exists(page: Path) -> None:
     assert {each for each in named if each.rpartition(".")[2] not in ("py", "md")} <= keys(Config)
 
 
-@pytest.mark.parametrize("picture", re.findall(r"!\[.*?\]\((.*?)\)", text(README)))
-def test_a_picture_is_there(picture: str) -> None:
-    assert (PROJECT / picture).read_bytes().startswith(b"\x89PNG")
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_picture_is_one(page: Path) -> None:
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", text(page))
+    assert pictures or page != README
+    assert all((page.parent / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
 
 
 def test_every_preset_is_described() -> None:
