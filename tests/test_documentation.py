@@ -75,6 +75,8 @@ def test_commands_and_targets_in_the_text_exist(page: Path) -> None:
     targets = {target for each in code if each.startswith("make ") for target in re.findall(r" ([a-z]+)", each.split(" #")[0])}
     assert commands <= COMMANDS.keys()
     assert {target for target in targets if not re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)} == set()
+    modules = {found[1] for each in code if (found := re.match(r"python -m (benchmarks\.[a-z]+)", each))}
+    assert {each for each in modules if not (PROJECT / f"{each.replace('.', '/')}.py").exists()} == set()
 
 
 def test_the_readme_lists_every_command() -> None:
