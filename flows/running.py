@@ -78,7 +78,7 @@ def run_pipeline(
 
 
 def _go_on_in_a_new_process(config: Config, error: DeviceLostError, arguments: list[str]) -> None:
-    number = new_process.so_far() + 1
+    number = new_process.restarts() + 1
     if number > config.retry.attempts:
         raise error
     wait = config.retry.delay_seconds * 2 ** (number - 1)
@@ -86,7 +86,7 @@ def _go_on_in_a_new_process(config: Config, error: DeviceLostError, arguments: l
     logger.warning(
         "a new process goes on in %.0f s, the %d. of at most %d (retry.attempts)", wait, number, config.retry.attempts
     )
-    new_process.at_exit(arguments, wait)
+    new_process.restart_at_exit(arguments, wait)
 
 
 def _require_server() -> None:
