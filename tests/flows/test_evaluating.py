@@ -90,6 +90,19 @@ def test_figures_of_other_settings_are_not_compared_with_those_a_model_was_shipp
     assert "confirmation" not in changed
 
 
+def test_figures_of_another_number_of_games_at_a_time_are_compared(
+    model: Path, postgres: Postgres, home: Path, tmp_path: Path
+) -> None:
+    """`evaluate.n_envs` changes how fast the same episodes are played."""
+    settings = Settings(home, postgres.url, None)
+    told = {"greedy": {"episodes": 1, "completed": 0, "completion": None}}
+    description = ship(model, tmp_path / "shipped", evaluation=told, origin={})
+    overrides = ["evaluate.n_envs=1", "environment.stage=1"]
+    _, figures = evaluate_model(str(description), 1, settings, Trust(anyway=True), "faster", overrides)
+    assert figures["overrides"] == overrides
+    assert figures["confirmation"]["told"] == told
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
