@@ -115,7 +115,7 @@ def pipeline(preset: str, overrides: list[str]) -> Pipeline:
         started = {"learning_starts": WARM_UP, "exploration_initial_eps": config.agent.exploration_final_eps}
         config = config.model_copy(update={"agent": config.agent.model_copy(update=started)})
     train = config.train
-    env = make_vec(config.environment, train.n_envs, seed=config.seed, ahead=train.overlap)
+    env = make_vec(config.environment, train.n_envs, seed=config.seed, ahead=train.overlap, threads=train.game_threads)
     assert isinstance(env.observation_space, Box)
     n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
     threads = train.torch_threads or _threads(config, env.observation_space, n_actions)
