@@ -4,11 +4,13 @@ import logging
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, update
 
 from agents import build, ship
 from agents.models import save_model
 from configs import PROJECT, ConfigError, Settings, load
 from episodes import EpisodeStore, StoreUnavailableError
+from episodes.schema import EPISODES
 from flows.evaluating import evaluate_model
 from flows.models import Trust
 from mario_env import make_vec
@@ -64,6 +66,31 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_away(
     assert stored.record.status == "completed"
     assert len(rows) == 2 * count
     assert waiting(spool) == 0
+
+
+def test_an_evaluation_that_an_earlier_version_left_incomplete_starts_again(
+    model: Path, postgres: Postgres, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its rows have other indices: with them the evaluation would have more episodes than were asked for."""
+    settings = Settings(home, postgres.url, None)
+    name, count = "earlier", 3
+    evaluate_model(str(model), count, settings, Trust(anyway=True), name)
+    with EpisodeStore.open(postgres.url, home) as store:
+        stored = store.experiment(name)
+        steps = stored.record.config["train"]["total_steps"]
+        with store.transaction("pretending") as connection:
+            sticky = (EPISODES.c.experiment_id == stored.id) & (EPISODES.c.protocol == "sticky")
+            connection.execute(delete(EPISODES).where(sticky & (EPISODES.c.env_index == 2)))
+            connection.execute(
+                update(EPISODES).where(sticky & (EPISODES.c.env_index == 1)).values(env_index=0, episode_index=1)
+            )
+    with caplog.at_level("INFO"):
+        _, figures = evaluate_model(str(model), count, settings, Trust(anyway=True), name)
+    assert {protocol: each["episodes"] for protocol, each in figures["protocols"].items()} == {"sticky": count, "random": count}
+    assert f"left the evaluation of {name} incomplete; it starts again" in caplog.text
+    with EpisodeStore.open(postgres.url, home) as store:
+        assert store.count(stored.id, "evaluate") == 2 * count
+        assert store.count(store.experiment(f"{name}-at-{steps}").id, "evaluate") == 2 * count - 1
 
 
 def test_a_model_plays_another_level(model: Path, postgres: Postgres, home: Path) -> None:
