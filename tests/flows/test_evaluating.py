@@ -14,7 +14,7 @@ from episodes.schema import EPISODES
 from flows.evaluating import evaluate_model
 from flows.models import Trust
 from mario_env import make_vec
-from spool import waiting
+from spool import count_pending
 from tests.conftest import PASSWORD, Postgres
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
@@ -36,7 +36,7 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_away(
     monkeypatch.setattr("episodes.writer._CLOSING_SECONDS", 1.0)  # how long it waits at the end
     settings = Settings(home, postgres.url, None)
     name, count = "judged", 12
-    spool = settings.experiment_directory(name) / "spool" / "episodes.spool"
+    outbox = settings.experiment_directory(name) / "spool" / "episodes.sqlite"
 
     class StopPostgres(logging.Handler):
         """Stops it when the first protocol has been played."""
@@ -47,11 +47,11 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_away(
 
     stop = StopPostgres()
     logging.getLogger("tasks.evaluate").addHandler(stop)
-    pattern = r"episodes wait in .*episodes\.spool.*--experiment judged"
+    pattern = r"episodes wait in .*episodes\.sqlite.*--experiment judged"
     with caplog.at_level("INFO"), pytest.raises(StoreUnavailableError, match=pattern) as caught:
         evaluate_model(str(model), count, settings, Trust(anyway=True), name)
     logging.getLogger("tasks.evaluate").removeHandler(stop)
-    left = waiting(spool)
+    left = count_pending(outbox)
     assert left >= count, "all of the second protocol, played while Postgres was away"
     assert PASSWORD not in str(caught.value) + caplog.text
 
@@ -65,7 +65,7 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_away(
         rows = store.episodes(stored.id, phase="evaluate")
     assert stored.record.status == "completed"
     assert len(rows) == 2 * count
-    assert waiting(spool) == 0
+    assert count_pending(outbox) == 0
 
 
 def test_an_evaluation_that_an_earlier_version_left_incomplete_starts_again(

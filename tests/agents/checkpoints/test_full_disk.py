@@ -10,7 +10,7 @@ import pytest
 from toy_game import toy_config, toy_vec
 
 from agents import Checkpoint, CheckpointError, Progress, TrainingResult, latest_checkpoint, train
-from spool import Courier, Outage, Spool, waiting
+from spool import Courier, Outage, Outbox, count_pending
 
 MEGABYTE = 1_000_000
 
@@ -108,27 +108,27 @@ def test_what_a_full_disk_does_not_take_is_delivered_from_memory(disk: Disk, cap
         return len(payloads)
 
     there = False
-    path = disk.folder / "things.spool"
+    path = disk.folder / "things.sqlite"
     queue = Courier(
         "test",
         lambda number: str(number).encode() * 1_000,
         deliver,
         Outage(logging.getLogger("tests.full"), "the server", "things", str(path)),
-        spool=Spool(path, "run 1"),
+        outbox=Outbox(path, "run 1"),
         batch=10,
         interval_seconds=0.01,
         retry_seconds=(0.01, 0.05),
     )
     for number in range(10):
         queue.put(number)
-    assert queue.secure(30)
+    assert queue.sync(30)
     disk.fill(0)
     for number in range(10, 100):
         queue.put(number)
-    assert not queue.secure(30)
-    assert waiting(path) + queue.unfiled == 100
-    assert waiting(path) >= 10, "what was written before is whole"
-    assert "No space left on device" in caplog.text
+    assert not queue.sync(30)
+    assert count_pending(path) + queue.unstored == 100
+    assert count_pending(path) >= 10, "what was written before is whole"
+    assert "database or disk is full" in caplog.text
     there = True
     queue.close(30, patient=True)
     assert got == [str(number).encode() * 1_000 for number in range(100)]
