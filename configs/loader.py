@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from configs.errors import ConfigError
 from configs.nearest import nearest, valid_keys
-from configs.schema import ALGORITHMS, STORED, Config, hashed_values
+from configs.schema import ALGORITHMS, STORED, Config, EnvironmentConfig, hashed_values
 from configs.source import MAX_DEPTH, Document, parse_value, read_document
 
 PRESETS = Path(__file__).parent / "presets"
@@ -84,6 +84,23 @@ def from_dict(values: Mapping[str, Any], source: str) -> Config:
     document = Document(Path(source), _with_current_names(_without_retired(values, source)), {})
     try:
         return Config.model_validate(document.values, context={STORED: True})
+    except ValidationError as error:
+        raise ConfigError(_explain(error, document)) from None
+
+
+def environment_from(keys: Mapping[str, Any], source: str) -> EnvironmentConfig:
+    """The section `environment` alone, for a person who plays and trains nothing.
+
+    Args:
+        keys: of the section.
+        source: where the keys come from, for the message.
+
+    Raises:
+        ConfigError: a key is unknown, or a value is refused; every fault is named, with the nearest valid key.
+    """
+    document = Document(Path(source), {"name": "play", "agent": {"algorithm": "ppo"}, "environment": dict(keys)}, {})
+    try:
+        return Config.model_validate(document.values, context={STORED: True}).environment
     except ValidationError as error:
         raise ConfigError(_explain(error, document)) from None
 

@@ -1,6 +1,8 @@
-"""The game: console, transforms, environment, vectorised environment.
+"""The game: console, wrappers, environment, vectorised environment.
 
-:func:`make` is the only constructor of an environment, :func:`make_vec` of several at once.
+Importing this package registers the game with Gymnasium (`gymnasium.make("mario_env/SuperMarioBros-1-1-v0")`, see
+:mod:`mario_env.registration`). The pipeline makes one environment with :func:`make` and several with
+:func:`make_vec`.
 """
 
 from typing import TYPE_CHECKING
@@ -8,6 +10,7 @@ from typing import TYPE_CHECKING
 from mario_env.errors import PlaybackError, RomUnavailableError, SnapshotError, WorkerError
 from mario_env.factory import OBSERVATION_SHAPE, make
 from mario_env.playback import PlaybackFrame, play_back
+from mario_env.registration import register_environments
 from mario_env.summary import EpisodeStart, EpisodeSummary
 
 if TYPE_CHECKING:
@@ -28,6 +31,9 @@ __all__ = [
     "make_vec",
     "play_back",
 ]
+
+
+register_environments()
 
 
 def make_vec(

@@ -1,4 +1,4 @@
-"""The games of the fast emulator behind stable-baselines3's and Gymnasium's vector interfaces, all in this process."""
+"""The games of the fast emulator behind stable-baselines3's `VecEnv`, all in this process."""
 
 import secrets
 from collections.abc import Sequence
@@ -8,8 +8,6 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Discrete
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.vec_env import VecEnv
 
 from configs.schema import EnvironmentConfig
@@ -17,7 +15,7 @@ from configs.seeds import game_seeds
 from mario_env.games import Games
 from mario_env.snapshots import GamesSnapshot
 
-__all__ = ["FastVecEnv", "FastVectorEnv"]
+__all__ = ["FastVecEnv"]
 
 
 class FastVecEnv(VecEnv):
@@ -101,17 +99,17 @@ class FastVecEnv(VecEnv):
         self.games.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """An attribute of the games' seats."""
-        return [getattr(self.games.seats[index], attr_name) for index in self._get_indices(indices)]
+        """An attribute of the games."""
+        return [getattr(self.games.slots[index], attr_name) for index in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of the games' seats."""
+        """Set an attribute of the games."""
         for index in self._get_indices(indices):
-            setattr(self.games.seats[index], attr_name, value)
+            setattr(self.games.slots[index], attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """Call a method of the games' seats."""
-        methods = [getattr(self.games.seats[index], method_name) for index in self._get_indices(indices)]
+        """Call a method of the games."""
+        methods = [getattr(self.games.slots[index], method_name) for index in self._get_indices(indices)]
         return [method(*method_args, **method_kwargs) for method in methods]
 
     def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None) -> list[bool]:
@@ -120,57 +118,4 @@ class FastVecEnv(VecEnv):
 
     def get_images(self) -> Sequence[Any]:
         """The current screens."""
-        return [seat.render() for seat in self.games.seats]
-
-
-class FastVectorEnv(VectorEnv[Any, Any, Any]):
-    """Gymnasium's interface, resetting in the same step: infos carry `final_obs` and `final_info`.
-
-    Args:
-        config: what each game is.
-        num_envs: how many.
-        seed: of all games; each has its own of `game_seeds`.
-        threads: see :class:`~mario_env.games.Games`.
-    """
-
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
-
-    def __init__(
-        self, config: EnvironmentConfig, num_envs: int, *, seed: int | None = None, threads: int | None = None
-    ) -> None:
-        self.games = Games(config, num_envs, seed=seed, threads=threads)
-        self.num_envs, self.render_mode = num_envs, "rgb_array"
-        self.single_observation_space = self.games.observation_space
-        self.single_action_space = Discrete(self.games.actions)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
-        """Start a new episode of every game; with one seed each has its own of `game_seeds`, not seed + i."""
-        seeds = game_seeds(seed, self.num_envs) if isinstance(seed, int) else seed or [None] * self.num_envs
-        infos: dict[str, Any] = {}
-        for index, own in enumerate(seeds):
-            infos = self._add_info(infos, self.games.reset(index, seed=own, options=options), index)
-        return self.games.fleet.observations.copy(), infos
-
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Play one decision."""
-        observations, rewards, terminated, truncated, all_infos = self.games.step(actions)
-        infos: dict[str, Any] = {}
-        for index, info in enumerate(all_infos):
-            if terminated[index] or truncated[index]:
-                final = {"final_obs": observations[index].copy(), "final_info": info}
-                infos = self._add_info(infos, {**final, **self.games.reset(index)}, index)
-            else:
-                infos = self._add_info(infos, info, index)
-        return observations.copy(), np.array(rewards), np.array(terminated), np.array(truncated), infos
-
-    def render(self) -> tuple[Any, ...]:
-        """The current screens."""
-        return tuple(seat.render() for seat in self.games.seats)
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """End the threads."""
-        self.games.close()
+        return [slot.render() for slot in self.games.slots]
