@@ -170,7 +170,7 @@ def _policy_class(agent: AgentConfig) -> type[BasePolicy]:
 
 def policy_arguments(config: Config, precision: str = "float32") -> dict[str, Any]:
     """stable-baselines3's ``policy_kwargs`` of `config`; to play needs no other precision than float32."""
-    arguments = extractor_arguments(config.agent.network, precision)
+    arguments = extractor_arguments(config.agent.network, config.environment.observation, precision)
     arguments["optimizer_class"] = torch.optim.Adam
     # One pass over the weights instead of a dozen: a step takes a fifth of the time on a CPU, and is the same but for rounding.
     arguments["optimizer_kwargs"] = {"eps": _adam_epsilon(config), "fused": True}

@@ -10,6 +10,7 @@ import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from torch import nn
 
+from configs import ConfigError
 from configs.schema import NetworkConfig
 
 _log = logging.getLogger(__name__)
@@ -61,12 +62,15 @@ class SmallCNNInBfloat16(_InBfloat16, SmallCNN):
     """Mnih et al. 2013 in mixed precision."""
 
 
-EXTRACTORS: dict[tuple[str, str], type[BaseFeaturesExtractor]] = {
-    ("nature", "float32"): NatureCNN,
-    ("small", "float32"): SmallCNN,
-    ("nature", "bfloat16"): NatureCNNInBfloat16,
-    ("small", "bfloat16"): SmallCNNInBfloat16,
+EXTRACTORS: dict[str, dict[tuple[str, str], type[BaseFeaturesExtractor]]] = {
+    "frames": {
+        ("nature", "float32"): NatureCNN,
+        ("small", "float32"): SmallCNN,
+        ("nature", "bfloat16"): NatureCNNInBfloat16,
+        ("small", "bfloat16"): SmallCNNInBfloat16,
+    },
 }
+"""The networks that fit each observation (`environment.observation`), by `agent.network.features` and precision."""
 
 
 def available_precision(precision: str, device: str) -> str:
@@ -84,14 +88,24 @@ def _is_made_for_bfloat16(device: str) -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def extractor_arguments(network: NetworkConfig, precision: str = "float32") -> dict[str, Any]:
+def extractor_arguments(network: NetworkConfig, observation: str, precision: str = "float32") -> dict[str, Any]:
     """The part of ``policy_kwargs`` that chooses the feature extractor.
 
     For DQN and QR-DQN the extractor's last layer is the hidden layer of Mnih et al. 2015, so ``net_arch`` stays empty;
     for PPO it is shared by policy and value.
+
+    Raises:
+        ConfigError: the network does not fit the observation.
     """
+    fitting = EXTRACTORS[observation]
+    if (network.features, precision) not in fitting:
+        names = ", ".join(dict.fromkeys(features for features, _ in fitting))
+        raise ConfigError(
+            f"agent.network.features is {network.features}, which does not fit environment.observation {observation}: "
+            f"choose one of {names}"
+        )
     return {
-        "features_extractor_class": EXTRACTORS[network.features, precision],
+        "features_extractor_class": fitting[network.features, precision],
         "features_extractor_kwargs": {"features_dim": network.features_dim},
         "net_arch": [],
     }

@@ -26,8 +26,7 @@ def _of_training(config: "Config") -> Iterator[str]:
             f"train.milestones: {', '.join(map(str, late))} will not be reached, the training ends at train.total_steps "
             f"({total}): leave them out or train longer"
         )
-    reward = config.environment.reward
-    if not any((reward.progress, reward.clock, reward.score, reward.death, reward.completion)):
+    if not any(config.environment.reward.weights.values()):
         yield "environment.reward: every weight is 0, so that there is nothing to learn: set at least one"
     rate = config.agent.learning_rate
     if not isinstance(rate, float) and rate.start == rate.end == 0:

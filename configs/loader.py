@@ -14,9 +14,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from configs.computed import computed
 from configs.errors import ConfigError
 from configs.nearest import nearest, valid_keys
-from configs.schema import ALGORITHMS, STORED, Config, computed
+from configs.schema import ALGORITHMS, STORED, Config
 from configs.source import MAX_DEPTH, Document, parse_value, read_document
 
 PRESETS = Path(__file__).parent / "presets"
@@ -112,7 +113,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 (hex) of what determines the experiment (`configs.schema.computed`)."""
+    """SHA-256 (hex) of what determines the experiment (`configs.computed`)."""
     return hashlib.sha256(json.dumps(computed(config), sort_keys=True).encode()).hexdigest()
 
 

@@ -5,11 +5,11 @@ writes cannot disagree. `configs.loader` builds a :class:`Config` from a preset 
 messages that name file, key and the nearest valid key.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-from pydantic.config import JsonDict
 
+from configs.computed import added, aside
 from configs.idle import idle_settings
 from configs.restrictions import MAX_NAME, alias_fault, control_character_fault, model_name_fault
 
@@ -23,14 +23,6 @@ USUAL_PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop
 
 STORED = "stored"
 """In pydantic's context when a configuration that was in use before is read again."""
-
-
-_ASIDE: JsonDict = {"computes": False}
-
-
-def aside(default: Any, **rest: Any) -> Any:
-    """A key that changes nothing that is computed: no part of what an experiment is (`computed`), and free to change."""
-    return Field(default, json_schema_extra=_ASIDE, **rest)
 
 
 class Section(BaseModel):
@@ -50,6 +42,11 @@ class RewardConfig(Section):
     completion: float = Field(50.0, description="for each level completed")
     scale: float = Field(0.1, gt=0, description="multiplies the sum")
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each component, by name, in the order in which they are added up."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in ("progress_limit", "scale")}
+
 
 class EnvironmentConfig(Section):
     """The game as the agent meets it."""
@@ -63,6 +60,7 @@ class EnvironmentConfig(Section):
         "simple", description="gym-super-mario-bros' RIGHT_ONLY, SIMPLE_MOVEMENT, COMPLEX_MOVEMENT, or a list of combinations"
     )
     frame_skip: int = Field(4, ge=1, le=60, description="frames a decision lasts")
+    observation: Literal["frames"] = added("frames", description="what the agent sees; frames: four small gray screens")
     crop_status_bar: bool = Field(False, description="cut the 32 rows with score and clock off the picture")
     life_loss_ends_episode: bool = Field(False, description="in the full game: a lost life terminates the episode")
     stall_after: int | None = Field(300, ge=1, description="truncate after so many decisions without progress; null: never")
@@ -376,18 +374,3 @@ class Config(Section):
         if not (info.context or {}).get(STORED) and (idle := idle_settings(self)):
             raise ValueError("; ".join(idle))
         return self
-
-
-def computed(config: Config) -> dict[str, Any]:
-    """What determines the results, as JSON types: all keys but those `aside`, with the steps that it was begun with."""
-    values = _computed(config)
-    values["train"]["total_steps"] = config.train.planned_steps or config.train.total_steps
-    return values
-
-
-def _computed(section: BaseModel) -> dict[str, Any]:
-    dumped = section.model_dump(mode="json")
-    present = {
-        name: getattr(section, name) for name, field in type(section).model_fields.items() if field.json_schema_extra != _ASIDE
-    }
-    return {name: _computed(value) if isinstance(value, BaseModel) else dumped[name] for name, value in present.items()}

@@ -6,7 +6,8 @@
 from typing import TYPE_CHECKING
 
 from mario_env.errors import PlaybackError, RomUnavailableError, SnapshotError, WorkerError
-from mario_env.factory import OBSERVATION_SHAPE, make
+from mario_env.factory import make
+from mario_env.observations import observation_of, observation_space
 from mario_env.playback import PlaybackFrame, play_back
 from mario_env.summary import EpisodeStart, EpisodeSummary
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from configs.schema import EnvironmentConfig, RetryConfig
 
 __all__ = [
-    "OBSERVATION_SHAPE",
     "EpisodeStart",
     "EpisodeSummary",
     "PlaybackError",
@@ -26,6 +26,8 @@ __all__ = [
     "WorkerError",
     "make",
     "make_vec",
+    "observation_of",
+    "observation_space",
     "play_back",
 ]
 

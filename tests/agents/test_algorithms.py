@@ -20,7 +20,9 @@ from agents.algorithms import build_policy, policy_arguments
 from agents.frame_replay import FrameReplayBuffer
 from agents.networks import SmallCNN
 from agents.schedules import Linear, schedule
+from configs import ConfigError
 from configs.schema import LinearSchedule
+from mario_env.observations import OBSERVATIONS, Frames
 
 REPLAY_VALUES = {
     "gamma": 0.37,
@@ -244,10 +246,22 @@ def test_a_missing_gpu_is_named() -> None:
         build(toy_config("dqn"), DummyVecEnv([BrightSide]), device="cuda")
 
 
+def test_every_observation_has_a_network() -> None:
+    assert set(networks.EXTRACTORS) == set(OBSERVATIONS)
+    assert all(networks.EXTRACTORS.values())
+
+
+def test_a_network_that_does_not_fit_the_observation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(networks.EXTRACTORS, "frames", {("small", "float32"): SmallCNN})
+    config = toy_config("dqn", agent={"network": {"features": "nature", "features_dim": 64}})
+    with pytest.raises(ConfigError, match=r"is nature, which does not fit .* frames: choose one of small$"):
+        policy_arguments(config)
+
+
 def test_bfloat16_changes_the_arithmetic_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(networks, "_is_made_for_bfloat16", lambda device: True)
     for features in ("nature", "small"):
-        shape = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+        shape = Frames().space
         configs = [
             toy_config("dqn", agent={"network": {"features": features, "features_dim": 64}}, precision=precision)
             for precision in ("float32", "bfloat16")
@@ -259,7 +273,7 @@ def test_bfloat16_changes_the_arithmetic_and_nothing_else(monkeypatch: pytest.Mo
             for config in configs
         )
         mixed.load_state_dict(exact.state_dict())  # the weights have the same names and types
-        pictures = torch.rand(8, 4, 84, 84, generator=torch.Generator().manual_seed(0))
+        pictures = torch.rand(8, *Frames.shape, generator=torch.Generator().manual_seed(0))
 
         expected, found = exact(pictures), mixed(pictures)
         found.sum().backward()

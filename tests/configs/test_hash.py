@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from configs import config_hash, load, to_dict
-from configs.schema import Config, computed
+from configs import config_hash, from_dict, load, to_dict
+from configs.computed import computed
+from configs.schema import Config
 
 FREE = [
     "name=other",
@@ -67,12 +68,28 @@ def test_every_key_is_either_computed_with_or_aside() -> None:
     """A new key counts, unless the schema says otherwise: forgetting to say so only refuses a continuation."""
     aside = _paths(to_dict(load("ppo"))) - _paths(computed(load("ppo")))
     sections = {path.split(".")[0] for path in aside}
-    assert sections == {"name", "description", "train", "evaluate", "episodes", "tracking", "report", "retry"}
+    assert sections == {*("name", "description", "environment", "train", "evaluate", "episodes", "tracking", "report", "retry")}
+    assert {path for path in aside if path.startswith("environment.")} == {"environment.observation"}, "an added key"
     assert {path for path in aside if path.startswith("evaluate.")} == {"evaluate.n_envs"}
     assert _paths(computed(load("ppo"))) >= {f"agent.{name}" for name in to_dict(load("ppo"))["agent"] if name != "network"} - {
         "agent.learning_rate",
         "agent.ent_coef",
     }
+
+
+def test_an_added_key_counts_unless_it_has_its_default() -> None:
+    """Experiments that were begun before the key came are the same experiments."""
+    environment = load("ppo").environment
+    assert "observation" not in computed(load("ppo"))["environment"]
+    other = load("ppo").model_copy(update={"environment": environment.model_copy(update={"observation": "other"})})
+    assert computed(other)["environment"]["observation"] == "other"
+    assert config_hash(other) != config_hash(load("ppo"))
+
+
+def test_what_was_stored_without_an_added_key_means_its_default() -> None:
+    values = to_dict(load("ppo"))
+    del values["environment"]["observation"]
+    assert from_dict(values, "experiment old") == load("ppo")
 
 
 def by_the_old_rule(config: Config) -> str:

@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMoni
 from configs.schema import EnvironmentConfig
 from mario_env import make, make_vec
 from mario_env.fast_vector import FastVectorEnv
+from mario_env.observations import Frames
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*moviepy.*", "ignore::ResourceWarning"
@@ -90,7 +91,7 @@ def test_processes_of_stable_baselines3_play_it() -> None:
     try:
         first = envs.reset()
         assert isinstance(first, np.ndarray)
-        assert first.shape == (2, 4, 84, 84)
+        assert first.shape == (2, *Frames.shape)
         for _ in range(16):
             _, _, dones, infos = envs.step(np.array([3, 3]))
         assert not dones.any()

@@ -10,12 +10,12 @@ from configs.schema import EnvironmentConfig, RewardConfig
 from mario_env.factory import make
 from mario_env.fast_vector import FastVecEnv, FastVectorEnv
 from mario_env.games import Games
-from mario_env.nes.play import FACTS
+from mario_env.observations import OBSERVATIONS, Frames
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
 CONFIGS = {
-    "default": EnvironmentConfig(),
+    **{name: EnvironmentConfig.model_validate({"observation": name}) for name in OBSERVATIONS},
     "random starts": EnvironmentConfig(
         noop_frames=30, sticky_actions=0.25, crop_status_bar=True, reward=RewardConfig(clock=0.3, score=0.01)
     ),
@@ -53,7 +53,7 @@ def test_threads_change_nothing() -> None:
 def test_gymnasium_interface_resets_in_the_same_step() -> None:
     games = FastVectorEnv(EnvironmentConfig(max_steps=3), 2, seed=0)
     first, infos = games.reset(seed=0)
-    assert first.shape == (2, 4, 84, 84)
+    assert first.shape == (2, *Frames.shape)
     assert infos["x_pos"].tolist() == [40, 40]
     for _ in range(2):
         games.step(np.array([3, 0]))
@@ -108,10 +108,10 @@ def test_games_that_play_ahead_need_nobody_to_wait() -> None:
     before = games.reset()
     games.step_async(np.array([3, 3]))
     deadline = time.monotonic() + 30
-    while games.games.fleet.facts[0, FACTS.index("frame_count")] < 4 and time.monotonic() < deadline:
+    while games.games.fleet.outcomes["frame_count"][0] < 4 and time.monotonic() < deadline:
         time.sleep(0.001)
     assert games.get_attr("memory")[0] != b""
-    assert games.games.fleet.facts[0, FACTS.index("frame_count")] == 4
+    assert games.games.fleet.outcomes["frame_count"][0] == 4
     after, *_ = games.step_wait()
     assert not np.array_equal(before, after)
     games.step_async(np.array([3, 3]))
