@@ -29,7 +29,6 @@ from configs.schema import EnvironmentConfig
 from mario_env.factory import make
 from mario_env.fast import cartridge, start_of_game
 from mario_env.nes.machine import Fleet, make_rules
-from mario_env.nes.play import FACTS
 from mario_env.wrappers.actions import button_combinations, pressed_buttons
 
 __all__ = ["FINISHES", "GOALS", "LEVELS", "Goal", "config_of", "holds", "holds_in_full", "name_of", "read_plays", "search"]
@@ -52,7 +51,6 @@ _WEIGHTS_WITH_DOWN: Final = np.array([3, 8, 8, 20, 26, 8, 8, 3, 3, 3, 10, 3], fl
 _ENGINE, _STATE, _PAGE, _X, _Y_HIGH, _Y = 0x000E, 0x001D, 0x006D, 0x0086, 0x00B5, 0x00CE
 _LOOP_RIGHT, _LOOP_PASSED = 0x06D9, 0x06DA  # of mazes: checks passed rightly, checks passed
 _AREA, _STATUS, _LIVES, _STAGE, _WORLD = 0x0750, 0x0756, 0x075A, 0x075C, 0x075F
-_FLAG, _TERMINATED = FACTS.index("flag_get"), FACTS.index("terminated")
 
 
 def config_of(level: Level | None, **more: Any) -> EnvironmentConfig:
@@ -90,7 +88,7 @@ class _Search:
 
     def __init__(self, level: Level | None, goal: Goal, generator: np.random.Generator, first: bytes = b"") -> None:
         self.goal, self.generator = goal, generator
-        self.fleet = Fleet(cartridge("vanilla"), make_rules(level, frame_skip=FRAME_SKIP), 1, crop_status_bar=False)
+        self.fleet = Fleet(cartridge("vanilla"), make_rules(level, frame_skip=FRAME_SKIP), 1)
         self.fleet.restore(0, start_of_game("vanilla", level))
         self.fleet.begin(0)
         self.ram = self.fleet.machines["ram"][0]
@@ -123,12 +121,12 @@ class _Search:
             return len(past) > len(set(past))  # back in an area that he has left
         if self.goal == "hit":
             return past[0] > 0 and self.ram[_STATUS] == 0
-        return bool(self.fleet.facts[0, _FLAG]) if self.one_level else self.number() == self.level + 1
+        return bool(self.fleet.outcomes["flag_get"][0]) if self.one_level else self.number() == self.level + 1
 
     def is_over(self, lives: int) -> bool:
         """Whether there is nothing more to find, where there were so many lives before."""
         if self.one_level:
-            return bool(self.fleet.facts[0, _TERMINATED])
+            return bool(self.fleet.outcomes["terminated"][0])
         return int(self.ram[_LIVES]) != lives or self.number() != self.level  # died, or warped
 
     def add(self, actions: bytes, past: Key) -> bool:

@@ -37,9 +37,9 @@ from agents import build
 from agents.device import keep_freed_memory, torch_threads
 from agents.replay import FrameReplayBuffer, PrioritisedReplayBuffer
 from configs import from_dict
-from mario_env import OBSERVATION_SHAPE
+from mario_env.observations import Frames
 
-SPACE: Final = gym.spaces.Box(0, 255, OBSERVATION_SHAPE, np.uint8)
+SPACE: Final = Frames().space
 ACTIONS: Final = gym.spaces.Discrete(7)
 STORED: Final = 4_096
 LAYOUTS: Final = ("plain", "default", "channels_last", "memory_kept")
@@ -54,12 +54,12 @@ class Noise(gym.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start with noise."""
         super().reset(seed=seed)
-        self._stack = self.np_random.integers(256, size=OBSERVATION_SHAPE, dtype=np.uint8)
+        self._stack = self.np_random.integers(256, size=Frames.shape, dtype=Frames.dtype)
         return self._stack, {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One more picture."""
-        picture = self.np_random.integers(256, size=(1, *OBSERVATION_SHAPE[1:]), dtype=np.uint8)
+        picture = self.np_random.integers(256, size=(1, *Frames.shape[1:]), dtype=Frames.dtype)
         self._stack = np.concatenate([self._stack[1:], picture])
         return self._stack, float(self.np_random.normal()), False, False, {}
 
@@ -151,9 +151,9 @@ def flops_of_a_sample(model: BaseAlgorithm) -> float:
     counted = [module for module in model.policy.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     handles = [module.register_forward_hook(count) for module in counted]
     if isinstance(model, PPO):
-        model.policy.evaluate_actions(torch.zeros(1, *OBSERVATION_SHAPE), torch.zeros(1))
+        model.policy.evaluate_actions(torch.zeros(1, *Frames.shape), torch.zeros(1))
     else:
-        model.policy(torch.zeros(1, *OBSERVATION_SHAPE))
+        model.policy(torch.zeros(1, *Frames.shape))
     for handle in handles:
         handle.remove()
     forwards = 1.0 if isinstance(model, PPO) else 2.0

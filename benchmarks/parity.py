@@ -31,6 +31,7 @@ from mario_env.console import SCREEN_SHAPE, Console, NesPyConsole, check_rom
 from mario_env.errors import RomUnavailableError
 from mario_env.fast import FastConsole
 from mario_env.nes.kernel import kernel
+from mario_env.observations import Frames
 
 Rom = Literal["vanilla", "downsample", "pixel", "rectangle"]
 ROMS: Final[tuple[Rom, ...]] = ("vanilla", "pixel", "rectangle", "downsample")
@@ -263,7 +264,7 @@ def compare(todo: list[Play], state: State, processes: int) -> Count:
     total, told, frames, started = Count(), 0, sum(play.frames for play in todo), time.perf_counter()
     for play in todo:
         total.add(state.known.get(play, Count()))
-    kernel()  # compiled once, before there are several processes
+    kernel(Frames())  # compiled once, before there are several processes
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         running = {pool.submit(lockstep, play): play for play in todo if play not in state.known}
         try:

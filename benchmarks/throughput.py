@@ -102,16 +102,16 @@ def vectorised(envs: Any, clock: Clock) -> Measurement:
 
 def fast_frames(frame_skip: int) -> Measurement:
     """Frames of the fast emulator without Python; of a decision's frames the last two are drawn."""
-    fleet = Fleet(cartridge("vanilla"), make_rules((1, 1), frame_skip=frame_skip), 1, crop_status_bar=False)
+    fleet = Fleet(cartridge("vanilla"), make_rules((1, 1), frame_skip=frame_skip), 1)
     start = start_of_game("vanilla", (1, 1))
 
     def work() -> int:
         fleet.restore(0, start)
         fleet.begin(0)
         frames = 0
-        while not fleet.facts[0, 18] and frames < 600:
+        while not fleet.outcomes["terminated"][0] and frames < 600:
             fleet.decide([129 if frames % 64 < 24 else 128])
-            frames += int(fleet.facts[0, 16])
+            frames += int(fleet.outcomes["frames"][0])
         return frames
 
     return Measurement("frames", work)
@@ -190,7 +190,7 @@ def main() -> None:
     ready = time.perf_counter() - started
     rates = measure(arguments.seconds, arguments.rounds)
     profile = shares()
-    fleet = Fleet(cartridge("vanilla"), make_rules((1, 1)), 1, crop_status_bar=False)
+    fleet = Fleet(cartridge("vanilla"), make_rules((1, 1)), 1)
     fleet.restore(0, start_of_game("vanilla", (1, 1)))
     saved = fleet.save(0)
     games = Games(FAST, 1, seed=0)

@@ -49,17 +49,16 @@ def answer() -> None:
     """What the process does: for each line of input, a number of seconds, update for so long, and print how many a second."""
     import time
 
-    import numpy as np
     import torch
-    from gymnasium.spaces import Box
 
     from agents.training.thread_choice import update_and_act
     from configs import load
-    from mario_env import OBSERVATION_SHAPE
+    from mario_env import observation_space
 
     threads, preset, *overrides = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    work = update_and_act(load(preset, overrides), Box(0, 255, OBSERVATION_SHAPE, np.uint8), 7)
+    config = load(preset, overrides)
+    work = update_and_act(config, observation_space(config.environment), 7)
     work()
     for line in sys.stdin:
         seconds, done, started = float(line), 0, time.perf_counter()

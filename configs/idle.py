@@ -26,8 +26,7 @@ def _check_training(config: "Config") -> Iterator[str]:
             f"train.milestones: {', '.join(map(str, late))} will not be reached, because the training ends at "
             f"train.total_steps ({total}): leave them out or train longer"
         )
-    reward = config.environment.reward
-    if not any((reward.progress, reward.clock, reward.score, reward.death, reward.completion)):
+    if not any(config.environment.reward.weights.values()):
         yield "environment.reward: every weight is 0, so there is nothing to learn: set at least one"
     rate = config.agent.learning_rate
     if not isinstance(rate, float) and rate.start == rate.end == 0:

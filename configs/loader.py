@@ -16,8 +16,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from configs.errors import ConfigError
+from configs.hashing import hashed_values
 from configs.nearest import nearest, valid_keys
-from configs.schema import ALGORITHMS, STORED, Config, EnvironmentConfig, hashed_values
+from configs.schema import ALGORITHMS, STORED, Config, EnvironmentConfig
 from configs.source import MAX_DEPTH, Document, parse_value, read_document
 
 PRESETS = Path(__file__).parent / "presets"
@@ -136,7 +137,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 (hex) of the values that determine the results (`configs.schema.hashed_values`)."""
+    """SHA-256 (hex) of the values that determine the results (`configs.hashing.hashed_values`)."""
     return hashlib.sha256(json.dumps(hashed_values(config), sort_keys=True).encode()).hexdigest()
 
 

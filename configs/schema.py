@@ -5,11 +5,11 @@ writes cannot disagree. `configs.loader` builds a :class:`Config` from a preset 
 messages that name file, key and the nearest valid key.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-from pydantic.config import JsonDict
 
+from configs.hashing import added, runtime_only
 from configs.idle import idle_settings
 from configs.restrictions import MAX_NAME, alias_fault, control_character_fault, model_name_fault
 
@@ -23,13 +23,6 @@ USUAL_PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop
 
 STORED = "stored"
 """Key of pydantic's validation context that marks a configuration read back from a store: it was accepted before."""
-
-_RUNTIME_ONLY: JsonDict = {"affects_results": False}
-
-
-def runtime_only(default: Any, **rest: Any) -> Any:
-    """A field that does not affect results. It is not part of the configuration's hash, and may change when a run continues."""
-    return Field(default, json_schema_extra=_RUNTIME_ONLY, **rest)
 
 
 class Section(BaseModel):
@@ -49,6 +42,11 @@ class RewardConfig(Section):
     completion: float = Field(50.0, description="for each level completed")
     scale: float = Field(0.1, gt=0, description="multiplies the sum")
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each component, by name, in the order in which they are added up."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in ("progress_limit", "scale")}
+
 
 class EnvironmentConfig(Section):
     """The game and how the agent plays it."""
@@ -62,6 +60,7 @@ class EnvironmentConfig(Section):
         "simple", description="gym-super-mario-bros' RIGHT_ONLY, SIMPLE_MOVEMENT, COMPLEX_MOVEMENT, or a list of combinations"
     )
     frame_skip: int = Field(4, ge=1, le=60, description="frames per decision")
+    observation: Literal["frames"] = added("frames", description="what the agent sees; frames: four small gray screens")
     crop_status_bar: bool = Field(False, description="cut off the top 32 rows, which show score and clock")
     life_loss_ends_episode: bool = Field(False, description="full game: losing a life terminates the episode")
     stall_after: int | None = Field(300, ge=1, description="truncate after this many decisions without progress; null: never")
@@ -361,20 +360,3 @@ class Config(Section):
         if not (info.context or {}).get(STORED) and (idle := idle_settings(self)):
             raise ValueError("; ".join(idle))
         return self
-
-
-def hashed_values(config: Config) -> dict[str, Any]:
-    """The values that determine the results, as JSON types: all fields that are not `runtime_only`.
-
-    `train.total_steps` is the number that the experiment was started with.
-    """
-    values = _hashed_values(config)
-    values["train"]["total_steps"] = config.train.planned_steps or config.train.total_steps
-    return values
-
-
-def _hashed_values(section: BaseModel) -> dict[str, Any]:
-    dumped = section.model_dump(mode="json")
-    fields = type(section).model_fields
-    hashed = {name: getattr(section, name) for name in fields if fields[name].json_schema_extra != _RUNTIME_ONLY}
-    return {name: _hashed_values(value) if isinstance(value, BaseModel) else dumped[name] for name, value in hashed.items()}

@@ -87,7 +87,7 @@ def _changed(agent: "Agent", reference: str, overrides: Sequence[str]) -> Config
     """
     if not overrides:
         return agent.config
-    from mario_env import OBSERVATION_SHAPE
+    from mario_env import observation_space
     from mario_env.wrappers import button_combinations
 
     config = override(agent.config, overrides, _MAY_BE_SET)
@@ -97,9 +97,12 @@ def _changed(agent: "Agent", reference: str, overrides: Sequence[str]) -> Config
             f"{reference} chooses among {known} actions, and environment.actions has {actions}: name a set of {known} "
             f"(it was trained with {agent.config.environment.actions!r})"
         )
-    if agent.manifest.observation_shape != OBSERVATION_SHAPE:
+    observed, shape = config.environment.observation, observation_space(config.environment).shape
+    if observed != agent.config.environment.observation or agent.manifest.observation_shape != shape:
         raise ConfigError(
-            f"{reference} sees pictures of {agent.manifest.observation_shape}, and the game shows {OBSERVATION_SHAPE}"
+            f"{reference} was trained on observations {agent.config.environment.observation} of shape "
+            f"{agent.manifest.observation_shape}, and the game would give {observed} of shape {shape}: leave "
+            "environment.observation as it is"
         )
     return config
 

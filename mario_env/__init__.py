@@ -8,7 +8,8 @@ Importing this package registers the game with Gymnasium (`gymnasium.make("mario
 from typing import TYPE_CHECKING
 
 from mario_env.errors import PlaybackError, RomUnavailableError, SnapshotError, WorkerError
-from mario_env.factory import OBSERVATION_SHAPE, make
+from mario_env.factory import make
+from mario_env.observations import observation_of, observation_space
 from mario_env.playback import PlaybackFrame, play_back
 from mario_env.registration import register_environments
 from mario_env.summary import EpisodeStart, EpisodeSummary
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from configs.schema import EnvironmentConfig, RetryConfig
 
 __all__ = [
-    "OBSERVATION_SHAPE",
     "EpisodeStart",
     "EpisodeSummary",
     "PlaybackError",
@@ -29,6 +29,8 @@ __all__ = [
     "WorkerError",
     "make",
     "make_vec",
+    "observation_of",
+    "observation_space",
     "play_back",
 ]
 

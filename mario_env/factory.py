@@ -1,34 +1,30 @@
 """Builds the environment: the one place that fixes the order of the transforms."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import gymnasium
-from gymnasium.wrappers import FrameStackObservation, StickyAction, TimeLimit
+from gymnasium.wrappers import StickyAction, TimeLimit
 
 from configs.schema import EnvironmentConfig
 from configs.seeds import Stream, seed_of
 from mario_env.console import Console, NesPyConsole, Screen
+from mario_env.observations import observation_of
 from mario_env.wrappers import (
     ActionDelay,
-    CropStatusBar,
     EpisodeRecorder,
     FrameSkip,
-    Grayscale,
     JoypadAction,
     LifeLossTermination,
     MemoryFacts,
     MemoryReward,
     NoopStart,
-    Resize,
     StallTruncation,
     StickyActions,
     button_combinations,
 )
 
-__all__ = ["OBSERVATION_SHAPE", "build", "make"]
-
-OBSERVATION_SHAPE: Final = (4, 84, 84)
+__all__ = ["build", "make"]
 
 Environment = gymnasium.Env[Screen, Any]
 
@@ -42,7 +38,7 @@ def make(config: EnvironmentConfig, *, seed: int | None = None) -> Environment:
             `reset(seed=…)` seeds them again.
 
     Returns:
-        Observations are uint8 of shape (4, 84, 84) in [0, 255], the newest picture last; actions are Discrete(n). For info
+        Observations are what `environment.observation` names (:mod:`mario_env.observations`); actions are Discrete(n). For info
         see :class:`~mario_env.wrappers.MemoryFacts`, :class:`~mario_env.wrappers.MemoryReward` and
         :class:`~mario_env.wrappers.EpisodeRecorder`.
 
@@ -84,7 +80,9 @@ def build(
         env = watch(env)
     env = ActionDelay(env)
     env = JoypadAction(env, button_combinations(config))
-    env = _observe(env, config)
+    if config.frame_skip > 1:
+        env = FrameSkip(env, config.frame_skip)
+    env = observation_of(config).wrap(env)
     env = MemoryReward(env, config.reward)
     env = _end(env, config)
     env = EpisodeRecorder(env)
@@ -94,16 +92,6 @@ def build(
         env = StickyAction(env, config.sticky_decisions)
     env.action_space.seed(None if seed is None else seed_of(seed, Stream.ACTION_SAMPLES))
     return env
-
-
-def _observe(env: Environment, config: EnvironmentConfig) -> Environment:
-    if config.frame_skip > 1:
-        env = FrameSkip(env, config.frame_skip)
-    env = Grayscale(env)
-    if config.crop_status_bar:
-        env = CropStatusBar(env)
-    env = Resize(env, OBSERVATION_SHAPE[1:])
-    return FrameStackObservation(env, OBSERVATION_SHAPE[0])
 
 
 def _end(env: Environment, config: EnvironmentConfig) -> Environment:

@@ -11,6 +11,7 @@ from configs.schema import EnvironmentConfig
 from mario_env.console import Console, Screen, check_rom, rom_path
 from mario_env.nes.machine import Fleet, Snapshot, insert_cartridge, make_rules
 from mario_env.nes.rom import read_rom
+from mario_env.observations import Frames, Observation, observation_of
 
 __all__ = ["FastConsole", "start_of_game"]
 
@@ -21,10 +22,13 @@ def cartridge(rom: str) -> npt.NDArray[np.void]:
     return insert_cartridge(read_rom(rom_path(rom)), wraps=int(version("nes-py").split(".")[0]) >= 9)
 
 
+_FRAMES = Frames()
+
+
 @cache
-def start_of_game(rom: str, level: tuple[int, int] | None) -> Snapshot:
-    """The state every episode starts from."""
-    fleet = Fleet(cartridge(rom), make_rules(level), 1, crop_status_bar=False)
+def start_of_game(rom: str, level: tuple[int, int] | None, observation: Observation = _FRAMES) -> Snapshot:
+    """The state that every episode starts from; it is the same whatever is observed, which only chooses the compiled code."""
+    fleet = Fleet(cartridge(rom), make_rules(level), 1, observation)
     fleet.start(0)
     return fleet.snapshot(0)
 
@@ -49,8 +53,9 @@ class FastConsole(Console):
     def __init__(self, config: EnvironmentConfig, *, seed: int | None = None) -> None:
         super().__init__(seed)
         check_rom(config)
-        self._start = start_of_game(config.rom, level_of(config))
-        self._fleet = Fleet(cartridge(config.rom), make_rules(level_of(config)), 1, crop_status_bar=False)
+        observation = observation_of(config)
+        self._start = start_of_game(config.rom, level_of(config), observation)
+        self._fleet = Fleet(cartridge(config.rom), make_rules(level_of(config)), 1, observation)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:
         """Start the game again: always the same game, the seed is for the wrappers' random numbers (`np_random`)."""

@@ -7,13 +7,13 @@ random numbers (the same generators, used in the same order, as in the wrappers)
 import hashlib
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import gymnasium
 import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Discrete
 from gymnasium.utils.seeding import np_random
 
 from configs.game_facts import STATUSES
@@ -24,21 +24,20 @@ from mario_env.fast import cartridge, level_of, start_of_game
 from mario_env.memory import lives
 from mario_env.nes.kernel import STAMP
 from mario_env.nes.machine import Fleet, make_rules
-from mario_env.nes.play import END_REASONS, FACTS
+from mario_env.nes.play import END_REASONS, INFO, OUTCOME_FIELDS
+from mario_env.observations import observation_of
 from mario_env.processors import usable_processors
 from mario_env.snapshots import GamesSnapshot, generator_state, require_same, set_generator_state
-from mario_env.summary import EpisodeStart, EpisodeSummary
+from mario_env.summary import EpisodeStart, summarise
 from mario_env.wrappers.actions import button_combinations, draw_delay, pressed_buttons
 from mario_env.wrappers.reward import REWARD_COMPONENTS
 
 __all__ = ["EnvSlot", "Games"]
 
-_STATUS, _FLAG, _FRAMES, _REASON = (FACTS.index(name) for name in ("status", "flag_get", "frames", "end_reason"))
-_TERMINATED, _TRUNCATED = FACTS.index("terminated"), FACTS.index("truncated")
-_INFO_FACTS: Final = FACTS[: FACTS.index("frames")]
-_END_FACTS: Final = ("x_pos", "y_pos", "score", "coins", "time", "life", "status", "world", "stage")
+_STATUS, _FLAG, _FRAMES, _REASON = (OUTCOME_FIELDS.index(name) for name in ("status", "flag_get", "frames", "end_reason"))
+_TERMINATED, _TRUNCATED = OUTCOME_FIELDS.index("terminated"), OUTCOME_FIELDS.index("truncated")
 
-Observations = npt.NDArray[np.uint8]
+Observations = npt.NDArray[Any]
 
 
 class EnvSlot(gymnasium.Env[Any, Any]):
@@ -80,7 +79,7 @@ class EnvSlot(gymnasium.Env[Any, Any]):
 
     def render(self) -> Any:
         """The current screen, RGB, uint8 of shape (240, 256, 3)."""
-        frames = int(self._games.fleet.facts[self._index, _FRAMES])
+        frames = int(self._games.fleet.outcomes["frames"][self._index])
         return self._games.fleet.screen(self._index, max(0, frames - 1) & 1)
 
 
@@ -135,11 +134,12 @@ class Games:
         self._config = config
         self._pressed = pressed_buttons(button_combinations(config))
         self.actions = len(self._pressed)
-        self.observation_space = Box(0, 255, (4, 84, 84), np.uint8)
+        observation = observation_of(config)
+        self.observation_space = observation.space
         game, rules = cartridge(config.rom), _rules(config)
-        self.fleet = Fleet(game, rules, count, crop_status_bar=config.crop_status_bar)
+        self.fleet = Fleet(game, rules, count, observation)
         self._game = hashlib.sha256(game.tobytes() + rules.tobytes()).hexdigest()
-        self._start = start_of_game(config.rom, level_of(config))
+        self._start = start_of_game(config.rom, level_of(config), observation)
         self.fleet.restore(0, self._start)
         self.fleet.begin(0)
         self._beginning = self.fleet.episode(0)
@@ -240,7 +240,7 @@ class Games:
         all_facts, all_components = self.fleet.facts.tolist(), self.fleet.components.tolist()
         infos = [_facts(facts) for facts in all_facts]
         for info, facts, components, delay in zip(infos, all_facts, all_components, self._delays, strict=True):
-            info["reward_components"] = dict(zip(REWARD_COMPONENTS, components, strict=False))
+            info["reward_components"] = dict(zip(REWARD_COMPONENTS, components, strict=True))
             info["frames"] = facts[_FRAMES]
             info["action_delay"] = delay
             if facts[_REASON]:
@@ -253,7 +253,15 @@ class Games:
             record.actions.append(self._taken[index])
             record.delays.append(self._delays[index])
             if terminated[index] or truncated[index]:
-                _summarise(record, infos[index], self.fleet.paid(index))
+                components = dict(zip(REWARD_COMPONENTS, self.fleet.paid(index), strict=True))
+                summarise(
+                    infos[index],
+                    components,
+                    started=record.started,
+                    start=record.start,
+                    actions=record.actions,
+                    delays=record.delays,
+                )
         return self.fleet.observations, rewards, terminated, truncated, infos
 
     def _play(self) -> None:
@@ -317,33 +325,12 @@ def _rules(config: EnvironmentConfig) -> npt.NDArray[np.void]:
         stall_after=config.stall_after,
         max_steps=config.max_steps,
         progress_limit=reward.progress_limit,
-        weights=tuple(getattr(reward, name) for name in REWARD_COMPONENTS),
+        weights=reward.weights,
         scale=reward.scale,
     )
 
 
 def _facts(facts: list[int]) -> dict[str, Any]:
-    info: dict[str, Any] = dict(zip(_INFO_FACTS, facts, strict=False))
+    info: dict[str, Any] = dict(zip(INFO, facts, strict=False))  # the others stand behind them
     info["status"], info["flag_get"] = STATUSES[facts[_STATUS]], facts[_FLAG] != 0
     return info
-
-
-def _summarise(record: _Record, info: dict[str, Any], components: list[float]) -> None:
-    """Put an episode's summary into its last info; as EpisodeRecorder does it."""
-    info.setdefault("end_reason", "step_limit")
-    summary = EpisodeSummary(
-        reward=sum(components),
-        steps=len(record.actions),
-        frames=info["frame_count"],
-        duration_seconds=time.perf_counter() - record.started,
-        distance_traveled=info["distance"],
-        **{name: info[name] for name in _END_FACTS},
-        level_completed=info["levels_completed"] > 0,
-        end_reason=info["end_reason"],
-        reward_components=dict(zip(REWARD_COMPONENTS, components, strict=True)),
-        start=record.start,
-        actions=bytes(record.actions),
-        delays=bytes(record.delays) if any(record.delays) else b"",
-    )
-    info["episode_summary"] = summary
-    info["episode"] = {"r": summary.reward, "l": summary.steps, "t": round(summary.duration_seconds, 6)}

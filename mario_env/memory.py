@@ -11,6 +11,7 @@ from typing import Any, Final
 from configs.game_facts import STATUSES
 
 __all__ = [
+    "FACTS",
     "area",
     "is_axe_reached",
     "is_dying",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 RAM_SIZE: Final = 0x800
+
+FACTS: Final = ("x_pos", "y_pos", "score", "coins", "time", "life", "status", "world", "stage", "flag_get")
+"""The names of the facts that :func:`read_facts` gives."""
 
 _GAME_ENGINE_SUBROUTINE: Final = 0x000E  # 6: the player lost a life, 11: he is dying (PlayerDeath), 8: he plays
 _ENEMY_ID: Final = 0x0016  # five slots

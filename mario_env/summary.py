@@ -1,9 +1,13 @@
 """What is known of an episode when it has ended."""
 
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-__all__ = ["EpisodeStart", "EpisodeSummary"]
+from mario_env.memory import FACTS
+
+__all__ = ["EpisodeStart", "EpisodeSummary", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class EpisodeSummary:
         reward: the sum of `reward_components`.
         steps: decisions.
         frames: emulator frames of these decisions (idle frames at the start and scenes that are skipped are not counted).
-        duration_seconds: on the clock on the wall.
+        duration_seconds: wall-clock time.
         distance_traveled: pixels from the start of a level to the furthest x in it, summed over levels.
         x_pos, y_pos: pixels, at the end: where the player died or reached the goal.
         score, coins, time: at the end; time in units of the game's clock.
@@ -50,9 +54,9 @@ class EpisodeSummary:
         world, stage: where it ended.
         level_completed: the level (full game: at least one level) was completed.
         end_reason: one of `configs.game_facts.END_REASONS`.
-        reward_components: progress, clock, score, death, completion; weighted, scaled, summed.
+        reward_components: by name (`mario_env.wrappers.REWARD_COMPONENTS`); weighted, scaled, summed.
         start: how it started.
-        actions: one byte a decision: the index of the action really executed.
+        actions: one byte a decision: the index of the action that was executed.
         delays: one byte a decision: the frames that passed before the action took hold, in which the one before it was still
             held. Empty: no decision was delayed.
     """
@@ -77,3 +81,47 @@ class EpisodeSummary:
     start: EpisodeStart
     actions: bytes
     delays: bytes = b""
+
+
+_END_FACTS = tuple(field.name for field in fields(EpisodeSummary) if field.name in FACTS)
+
+
+def summarise(
+    info: dict[str, Any],
+    components: Mapping[str, float],
+    *,
+    started: float,
+    start: EpisodeStart,
+    actions: Sequence[int],
+    delays: Sequence[int],
+) -> None:
+    """Complete the info of an episode's last decision.
+
+    It gets `end_reason`, unless it has one; `episode_summary` (:class:`EpisodeSummary`); and `episode`, the dictionary of
+    reward `r`, length `l` and seconds `t` that stable-baselines3 reads for its statistics.
+
+    Args:
+        info: has the facts and counts of the last decision.
+        components: the sums of the reward's components.
+        started: the reading of `time.perf_counter` at the first decision.
+        start: how the episode started.
+        actions, delays: of each decision, see :class:`EpisodeSummary`.
+    """
+    # Only Gymnasium's TimeLimit truncates without naming its reason.
+    info.setdefault("end_reason", "step_limit")
+    summary = EpisodeSummary(
+        reward=sum(components.values()),
+        steps=len(actions),
+        frames=info["frame_count"],
+        duration_seconds=time.perf_counter() - started,
+        distance_traveled=info["distance"],
+        **{name: info[name] for name in _END_FACTS},
+        level_completed=info["levels_completed"] > 0,
+        end_reason=info["end_reason"],
+        reward_components=dict(components),
+        start=start,
+        actions=bytes(actions),
+        delays=bytes(delays) if any(delays) else b"",
+    )
+    info["episode_summary"] = summary
+    info["episode"] = {"r": summary.reward, "l": summary.steps, "t": round(summary.duration_seconds, 6)}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from configs import Config, Settings
-from mario_env import OBSERVATION_SHAPE
+from mario_env import observation_space
 from tasks.experiment import open_store
 from tracking import resolve_tracking_uri
 
@@ -76,11 +76,10 @@ def _device(config: Config, settings: Settings) -> str:
 def _space(config: Config, settings: Settings) -> str:
     """Disk for checkpoints, replay and what waits for servers, memory for the replay buffer or a rollout."""
     import psutil
-    from gymnasium.spaces import Box
 
     from agents import memory_needs
 
-    space = Box(0, 255, OBSERVATION_SHAPE, np.uint8)
+    space = observation_space(config.environment)
     replay, rollout = memory_needs(config, space)
     on_disk = _MODEL_BYTES * (config.train.keep_checkpoints + len(config.train.milestones) + 2) + _SPARE_BYTES
     on_disk += _SPOOL_BYTES_PER_STEP * config.train.total_steps  # should Postgres and MLflow be away all the time
@@ -114,21 +113,21 @@ def _game(config: Config, settings: Settings) -> str:
     environment = make(config.environment, seed=config.seed)
     try:
         observation, _ = environment.reset(seed=config.seed)
-        pictures = [np.asarray(observation)]
+        observations = [np.asarray(observation)]
         for _ in range(_STEPS):
             observation, reward, terminated, truncated, _ = environment.step(environment.action_space.sample())
-            pictures.append(np.asarray(observation))
+            observations.append(np.asarray(observation))
             if not np.isfinite(float(reward)):
                 raise CheckFailedError(f"the reward {reward} is not finite")
             if terminated or truncated:
                 environment.reset()
     finally:
         environment.close()
-    first = pictures[0]
-    if first.shape != OBSERVATION_SHAPE or first.dtype != np.uint8:
-        raise CheckFailedError(f"the observation is {first.shape} {first.dtype}, not {OBSERVATION_SHAPE} uint8")
-    if int(np.max(first)) < 64 or np.array_equal(first, pictures[-1]):
-        raise CheckFailedError("the picture is black or does not move: the emulator does not run the game")
+    first, space = observations[0], observation_space(config.environment)
+    if first.shape != space.shape or first.dtype != space.dtype:
+        raise CheckFailedError(f"the observation is {first.shape} {first.dtype}, not {space.shape} {space.dtype}")
+    if np.ptp(first) == 0 or np.array_equal(first, observations[-1]):
+        raise CheckFailedError("the observation is uniform or does not change: the emulator does not run the game")
     return f"{_STEPS} steps of {_level(config)}, observation {first.shape} {first.dtype}"
 
 

@@ -6,10 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from episodes import EpisodeStore, EpisodeWriter, StoreError, StoreUnavailableError
+from mario_env import observation_space
 from tasks import phases
 from tasks.artifacts import show_markdown
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded
@@ -173,7 +175,9 @@ def register(experiment: Experiment, run: TrackedRun, model: Path, steps: int) -
     config = experiment.config
     name = config.tracking.registered_model or f"mario-{level_name(config.environment)}-{config.agent.algorithm}"
     tags = labels(config) | {"experiment": experiment.name}
-    return run.register_model(name, model, python_model=_SERVED_MODEL, tags=tags, step=steps)
+    space = observation_space(config.environment)
+    example = np.zeros((1, *space.shape), space.dtype)
+    return run.register_model(name, model, python_model=_SERVED_MODEL, input_example=example, tags=tags, step=steps)
 
 
 @task(name="model alias", cache_policy=NO_CACHE, persist_result=False)

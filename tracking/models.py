@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.models import ModelSignature
 
-OBSERVATION_SHAPE = (4, 84, 84)
 AGENT_ARTIFACT = "agent"
 SHA256_TAG = "sha256"
 REQUIRED = ("mlflow", "numpy", "stable-baselines3", "sb3-contrib", "torch")
@@ -59,18 +58,18 @@ def register(
     agent: Path,
     *,
     python_model: Path,
+    input_example: NDArray[Any],
     tags: Mapping[str, Any] | None = None,
     params: Mapping[str, Any] | None = None,
-    input_example: NDArray[np.uint8] | None = None,
     requirements: Iterable[str] | None = None,
     aliases: Iterable[str] = (),
     step: int = 0,
 ) -> ModelVersion:
     """Logs an agent as a model of a run and registers it as a new version, unless the run has registered these very files.
 
-    A process that was killed on the way is thereby repeated without harm: what it left behind is used.
+    Repeating it after a process was killed does no harm: what that process left is used.
 
-    The model is MLflow's pyfunc flavour: it takes uint8 (n, 4, 84, 84) and returns int64 (n,), and is loaded by
+    The model is MLflow's pyfunc flavour: it takes observations (n, *shape) and returns actions int64 (n,), and is loaded by
     `mlflow.pyfunc.load_model("models:/name/1")` wherever this project is installed. The newest version is
     ``models:/name/latest`` without any alias (MLflow reserves the alias ``latest``).
 
@@ -81,9 +80,9 @@ def register(
         name: the registered name; created when it is new.
         agent: the agent's file or folder, as the loader in `python_model` reads it; copied into the model.
         python_model: a Python file that calls :func:`tracking.served_model.serve` (MLflow's models from code).
+        input_example: a batch of observations, (n, *shape); the model's signature has its shape and dtype.
         tags: set on the logged model and on the version: algorithm, level, seed, experiment, git commit, steps.
         params: parameters shown with the model, nested ones flattened.
-        input_example: uint8 (n, 4, 84, 84); None: one black observation.
         requirements: pip requirements; None: the installed versions of what an agent needs.
         aliases: further names of this version, moved from the version that had them.
         step: the training step at which the agent was saved.
@@ -97,7 +96,6 @@ def register(
     sha256 = digest(agent)
     labels = {clean_name(key): text(value, MAX_TAG) for key, value in without_secrets(dict(tags or {})).items()}
     labels[SHA256_TAG] = sha256
-    example = np.zeros((1, *OBSERVATION_SHAPE), np.uint8) if input_example is None else input_example
     with speaking_errors(uri, f"the model {name!r} cannot be registered"):
         run = client.get_run(run_id)
         logged = _logged_before(client, run, name, sha256)
@@ -107,7 +105,7 @@ def register(
                 run.info.experiment_id, name=name, source_run_id=run_id, tags=labels, params=shown, model_type="agent"
             )
             try:
-                _upload(client, logged, run_id, agent, python_model, example, list(requirements or _installed()))
+                _upload(client, logged, run_id, agent, python_model, input_example, list(requirements or _installed()))
             except BaseException:
                 client.finalize_logged_model(logged.model_id, "FAILED")
                 raise
@@ -175,13 +173,13 @@ def as_json(content: Any) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n"
 
 
-def signature() -> "ModelSignature":
-    """Input uint8 (n, 4, 84, 84), output int64 (n,)."""
+def signature(example: NDArray[Any]) -> "ModelSignature":
+    """Input like `example` (n, *shape), output int64 (n,)."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     return ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *OBSERVATION_SHAPE))]),
+        inputs=Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
         outputs=Schema([TensorSpec(np.dtype(np.int64), (-1,))]),
     )
 
@@ -192,7 +190,7 @@ def _upload(
     run_id: str,
     agent: Path,
     python_model: Path,
-    example: NDArray[np.uint8],
+    example: NDArray[Any],
     requirements: list[str],
 ) -> None:
     # mlflow.pyfunc.log_model does this too, but through global state (the active run, the tracking URI of the process), and
@@ -209,7 +207,7 @@ def _upload(
             mlflow_model=model,
             python_model=str(python_model.absolute()),
             artifacts={AGENT_ARTIFACT: str(agent.absolute())},
-            signature=signature(),
+            signature=signature(example),
             input_example=example,
             pip_requirements=requirements,
         )
@@ -219,7 +217,7 @@ def _upload(
 def _logged_before(client: "MlflowClient", run: Any, name: str, sha256: str) -> Any:
     """The whole logged model of the run that holds the files of this digest; None if there is none.
 
-    One that an upload left in its midst is marked as failed: nothing will complete it.
+    One whose upload was interrupted is marked as failed: nothing will complete it.
     """
     query = f"source_run_id = '{run.info.run_id}' AND tags.`{SHA256_TAG}` = '{sha256}'"
     found = client.search_logged_models([run.info.experiment_id], filter_string=query)

@@ -22,8 +22,8 @@ from tracking.models import AGENT_ARTIFACT
 class Policy(Protocol):
     """What an agent has to be able to do."""
 
-    def act(self, observations: NDArray[np.uint8], *, deterministic: bool) -> NDArray[np.int64]:
-        """Actions int64 (n,) for observations uint8 (n, 4, 84, 84)."""
+    def act(self, observations: NDArray[Any], *, deterministic: bool) -> NDArray[np.int64]:
+        """Actions int64 (n,) for a batch of observations (n, *shape)."""
 
 
 def serve(load: Callable[[Path], Policy]) -> None:
@@ -36,12 +36,12 @@ def serve(load: Callable[[Path], Policy]) -> None:
     from mlflow.pyfunc.model import PythonModel
 
     class ServedAgent(PythonModel):
-        """Takes observations uint8 (n, 4, 84, 84), returns the greedy actions int64 (n,)."""
+        """Takes observations (n, *shape), returns the greedy actions int64 (n,)."""
 
         def load_context(self, context: Any) -> None:
             self.policy = load(Path(context.artifacts[AGENT_ARTIFACT]))
 
-        def predict(self, context: Any, model_input: NDArray[np.uint8], params: Any = None) -> NDArray[np.int64]:
+        def predict(self, context: Any, model_input: NDArray[Any], params: Any = None) -> NDArray[np.int64]:
             return np.asarray(self.policy.act(np.asarray(model_input), deterministic=True), dtype=np.int64)
 
         # MLflow derives a signature from the hint and warns if it cannot; the bare class tells it not to try.

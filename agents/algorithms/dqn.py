@@ -295,11 +295,11 @@ def policy_of(config: Config) -> tuple[type[BasePolicy], dict[str, Any]]:
     if isinstance(agent, QRDQNConfig):
         # Adam's epsilon is that of Dabney et al. 2017, section 4.2.
         return policy, {
-            **network_arguments(agent.network, 0.01 / agent.batch_size),
+            **network_arguments(config, 0.01 / agent.batch_size),
             "n_quantiles": agent.n_quantiles,
             **arguments,
         }
-    return policy, {**network_arguments(agent.network, 1e-8), **arguments}
+    return policy, {**network_arguments(config, 1e-8), **arguments}
 
 
 def memory_needs(config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:

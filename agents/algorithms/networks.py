@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from torch import nn
 
-from configs.schema import NetworkConfig
+from configs import Config, ConfigError
 
 
 class SmallCNN(BaseFeaturesExtractor):
@@ -37,10 +37,11 @@ class SmallCNN(BaseFeaturesExtractor):
         return features
 
 
-EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {"nature": NatureCNN, "small": SmallCNN}
+EXTRACTORS: dict[str, dict[str, type[BaseFeaturesExtractor]]] = {"frames": {"nature": NatureCNN, "small": SmallCNN}}
+"""`environment.observation` -> the networks that fit it, by `agent.network.features`."""
 
 
-def network_arguments(network: NetworkConfig, adam_epsilon: float) -> dict[str, Any]:
+def network_arguments(config: Config, adam_epsilon: float) -> dict[str, Any]:
     """stable-baselines3's ``policy_kwargs`` that choose the feature extractor and the optimiser.
 
     For DQN and QR-DQN the extractor's last layer is the hidden layer of Mnih et al. 2015, so ``net_arch`` stays empty. For PPO
@@ -48,9 +49,19 @@ def network_arguments(network: NetworkConfig, adam_epsilon: float) -> dict[str, 
 
     Args:
         adam_epsilon: what the library itself would choose for the algorithm if `fused` were not named.
+
+    Raises:
+        ConfigError: the network does not fit the observation.
     """
+    network, observation = config.agent.network, config.environment.observation
+    fitting = EXTRACTORS[observation]
+    if network.features not in fitting:
+        raise ConfigError(
+            f"agent.network.features is {network.features}, which does not fit environment.observation {observation}: "
+            f"choose one of {', '.join(fitting)}"
+        )
     return {
-        "features_extractor_class": EXTRACTORS[network.features],
+        "features_extractor_class": fitting[network.features],
         "features_extractor_kwargs": {"features_dim": network.features_dim},
         "net_arch": [],
         "optimizer_class": torch.optim.Adam,

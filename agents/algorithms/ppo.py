@@ -109,7 +109,7 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PPO:
 
 def policy_of(config: Config) -> tuple[type[BasePolicy], dict[str, Any]]:
     """The policy's class and its ``policy_kwargs``; Adam's epsilon is that of stable-baselines3's ActorCriticPolicy."""
-    return ActorCriticCnnPolicy, network_arguments(config.agent.network, 1e-5)
+    return ActorCriticCnnPolicy, network_arguments(config, 1e-5)
 
 
 def memory_needs(config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:

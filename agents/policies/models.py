@@ -39,6 +39,7 @@ from agents.checkpoints import (
 from agents.errors import CheckpointError
 from configs import Config, ConfigError, from_dict, to_dict
 from configs.seeds import Stream, generator
+from mario_env import observation_of
 
 _WEIGHTS = "policy.pth"  # the member of stable-baselines3's zip that holds the policy's tensors
 
@@ -69,7 +70,7 @@ class Agent:
 
     def act(
         self,
-        observations: NDArray[np.uint8],
+        observations: NDArray[Any],
         *,
         deterministic: bool = True,
         random: Sequence[np.random.Generator] | None = None,
@@ -77,7 +78,7 @@ class Agent:
         """Actions for a batch.
 
         Args:
-            observations: uint8 (n, channels, height, width) in [0, 255].
+            observations: (n, *shape), of the shape and dtype of the observations that it was trained on.
             deterministic: the best action; otherwise epsilon-greedy, each row for itself (DQN, QR-DQN), or drawn from the
                 policy (PPO).
             random: of each row, what its random choices are drawn from; None: all from the agent's own.
@@ -88,10 +89,11 @@ class Agent:
         Raises:
             ValueError: the observations have another shape or dtype.
         """
-        expected = self.manifest.observation_shape
-        if observations.ndim != len(expected) + 1 or observations.shape[1:] != expected or observations.dtype != np.uint8:
+        expected = self.model.observation_space
+        assert expected.shape is not None
+        if observations.shape[1:] != expected.shape or observations.dtype != expected.dtype:
             given = f"{observations.dtype} {observations.shape}"
-            raise ValueError(f"observations are {given}; expected uint8 (n, {', '.join(map(str, expected))})")
+            raise ValueError(f"observations are {given}; expected {expected.dtype} (n, {', '.join(map(str, expected.shape))})")
         if deterministic:
             return self._greedy(observations)
         generators = [self.random] * len(observations) if random is None else random
@@ -103,12 +105,12 @@ class Agent:
                 actions[row] = own.integers(self.manifest.n_actions)
         return actions
 
-    def _greedy(self, observations: NDArray[np.uint8]) -> NDArray[np.int64]:
+    def _greedy(self, observations: NDArray[Any]) -> NDArray[np.int64]:
         actions, _ = self.model.predict(observations, deterministic=True)
         return np.array(actions, dtype=np.int64)
 
     def _drawn(
-        self, policy: ActorCriticPolicy, observations: NDArray[np.uint8], generators: Sequence[np.random.Generator]
+        self, policy: ActorCriticPolicy, observations: NDArray[Any], generators: Sequence[np.random.Generator]
     ) -> NDArray[np.int64]:
         with torch.no_grad():
             tensor, _ = policy.obs_to_tensor(observations)
@@ -221,7 +223,8 @@ def load_weights(file: Path, data: bytes, manifest: Manifest, config: Config, de
         CheckpointError: the file is not readable, or its weights are of another network.
         DeviceError: `device` is "cuda" and there is none.
     """
-    space = gym.spaces.Box(0, 255, manifest.observation_shape, np.uint8)
+    seen = observation_of(config.environment)
+    space = gym.spaces.Box(seen.low, seen.high, manifest.observation_shape, seen.dtype.type)
     policy = build_policy(config, space, manifest.n_actions, device=device)
     try:
         policy.load_state_dict(_read_weights(file, data, policy.device), strict=True)

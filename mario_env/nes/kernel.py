@@ -1,8 +1,8 @@
 """The one function through which Python enters compiled code.
 
-One, because numba compiles all that a function calls anew for each function that Python can call. It is kept in numba's cache
-(`NUMBA_CACHE_DIR`, or `__pycache__`). Numba renews a cached function when its own file changes, not when a file changes that
-it calls into: so a hash of this folder's sources is part of its key.
+There is one for each kind of observation, because numba compiles all that a function calls again for each function that Python
+can call. It is kept in numba's cache (`NUMBA_CACHE_DIR`, or `__pycache__`). Numba renews a cached function when the function's
+own file changes, but not when a file changes that it calls into. So a hash of this folder's sources is part of its key.
 """
 
 import fcntl
@@ -20,8 +20,10 @@ import numpy as np
 from numba import from_dtype, njit, types
 from numba.core import event
 
-from mario_env.nes import cpu, game, observation, play
+from mario_env.nes import cpu, game, play
 from mario_env.nes.state import CARTRIDGE, MACHINE
+from mario_env.observations import Observation
+from mario_env.wrappers.reward import REWARD_COMPONENTS
 
 __all__ = ["DECIDE", "EXECUTE", "OBSERVE", "STAMP", "START", "STEP", "kernel"]
 
@@ -30,24 +32,27 @@ START, STEP, DECIDE, OBSERVE, EXECUTE = range(5)  # commands
 _CACHE_SECONDS = 5.0  # more than it takes to read the function from the cache
 _REMINDER_SECONDS = 30.0
 
-_kernel: Any = None
+_kernels: dict[str, Any] = {}  # by the observation's name
 _NOT_COMPILED = ("__init__.py", "machine.py", "rom.py")
 
 
 def _hash_of_sources() -> str:
     sources = sorted(path for path in Path(__file__).parent.glob("*.py") if path.name not in _NOT_COMPILED)
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
+    digest.update(repr((play.INFO, REWARD_COMPONENTS)).encode())  # what the compiled code takes from elsewhere
+    return digest.hexdigest()
 
 
 STAMP = _hash_of_sources()  # of what was imported, not of what the files become while this runs
 
 
-def _make(stamp: str) -> Any:
+def _make(stamp: str, writer: Any) -> Any:
+    # Numba's key holds what the function closes over: the stamp, and the observation's module by its name.
     @njit(nogil=True, cache=True, error_model="numpy")
     def serve(
         command: int, first: int, last: int, machines: Any, saved: Any, cartridge: Any, rules: Any, tables: Any, words: Any,
-        pixels: Any, frames: Any, episodes: Any, gray_words: Any, gray: Any, sums: Any, values: Any, buttons: Any, facts: Any,
-        components: Any, before: Any, observations: Any,
+        pixels: Any, frames: Any, episodes: Any, scratch: Any, buttons: Any, outcomes: Any, components: Any, before: Any,
+        observations: Any,
     ) -> int:  # fmt: skip
         """Do something with the machines from `first` up to `last`."""
         if len(stamp) == 0:
@@ -62,34 +67,29 @@ def _make(stamp: str) -> Any:
             elif command == EXECUTE:
                 cpu.run(m, c, words[i, 0], pixels[i, 0], m.clock + 1)
             elif command == OBSERVE:
-                play.begin(m, episodes[i], facts[i])
-                newest = observations[i, 3]
-                observation.observe(words[i, 0], words[i, 0], t, gray_words[i], gray[i], sums[i], values[i], newest)
-                for k in range(3):
-                    observations[i, k] = newest
+                play.begin(m, episodes[i], outcomes[i])
+                writer.write_first(m, words[i], t, scratch[i], observations[i])
             elif command == DECIDE:
                 frame = play.decide(
-                    machines, saved, i, c, words[i], pixels[i], frames[i], episodes[i], r, buttons[i], facts[i], components[i]
-                )
-                other = frame & 1 if frame == 0 else (frame - 1) & 1  # an episode's only frame is its own maximum
-                observations[i, :3] = before[i, 1:]
-                observation.observe(
-                    words[i, other], words[i, frame & 1], t, gray_words[i], gray[i], sums[i], values[i], observations[i, 3]
-                )
+                    machines, saved, i, c, words[i], pixels[i], frames[i], episodes[i], r, buttons[i], outcomes[i],
+                    components[i],
+                )  # fmt: skip
+                writer.write_next(m, words[i], frame, t, scratch[i], before[i], observations[i])
         return over
 
     return serve
 
 
-def _signature() -> tuple[Any, ...]:
+def _signature(observation: Observation, writer: Any) -> tuple[Any, ...]:
     def array(kind: Any, dimensions: int) -> Any:
         return types.Array(kind if isinstance(kind, types.Type) else from_dtype(np.dtype(kind)), dimensions, "C")
 
+    observations = array(observation.dtype, 1 + len(observation.shape))
     return (
         types.int64, types.int64, types.int64, array(MACHINE, 1), array(MACHINE, 1), array(CARTRIDGE, 1),
-        array(play.RULES, 1), array(observation.RESIZE, 1), array(np.uint64, 3), array(np.uint8, 3), array(np.uint8, 2),
-        array(play.EPISODE, 1), array(np.uint64, 2), array(np.uint8, 2), array(np.uint16, 2), array(np.int32, 2),
-        array(np.int64, 1), array(np.int64, 2), array(np.float64, 2), array(np.uint8, 4), array(np.uint8, 4),
+        array(play.RULES, 1), array(writer.TABLES, 1), array(np.uint64, 3), array(np.uint8, 3), array(np.uint8, 2),
+        array(play.EPISODE, 1), array(writer.SCRATCH, 1), array(np.int64, 1), array(play.OUTCOME, 1), array(play.COMPONENTS, 1),
+        observations, observations,
     )  # fmt: skip
 
 
@@ -146,23 +146,23 @@ def _locked(lock: int, seconds: float) -> bool:
         time.sleep(0.05)
 
 
-def kernel() -> Any:
-    """The compiled function, from the cache or compiled now (which is announced on standard error).
+def kernel(observation: Observation) -> Any:
+    """The compiled function for a kind of observation, from the cache or compiled now (which is announced on standard error).
 
-    It takes arrays of exactly the types of `_signature`, and does not look: numba's own entrance finds out the types of all
+    It takes arrays of the very types of `_signature`, and does not check them. Numba's own entrance finds out the types of all
     arguments at each call, which takes a microsecond.
     """
-    global _kernel
-    if _kernel is None:
-        function = _make(STAMP)
+    if observation.name not in _kernels:
+        writer = observation.load_compiled()
+        function = _make(STAMP, writer)
         listener = _Announcement()
         event.register("numba:compile", listener)  # type: ignore[no-untyped-call]
         try:
             with _one_at_a_time():
-                function.compile(_signature())
+                function.compile(_signature(observation, writer))
         finally:
             event.unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
         function.disable_compile()
         (compiled,) = function.overloads.values()
-        _kernel = compiled.entry_point
-    return _kernel
+        _kernels[observation.name] = compiled.entry_point
+    return _kernels[observation.name]

@@ -11,11 +11,12 @@ import numpy.typing as npt
 from mario_env.errors import SnapshotError
 from mario_env.nes.decode import decode_program, decoding_tables
 from mario_env.nes.kernel import DECIDE, EXECUTE, OBSERVE, START, STEP, kernel
-from mario_env.nes.observation import RING_LINES, SIZE, resize_tables
 from mario_env.nes.picture import PALETTE_RGB, unfold
-from mario_env.nes.play import EPISODE, FACTS, RULES
+from mario_env.nes.play import COMPONENTS, EPISODE, OUTCOME, RULES
 from mario_env.nes.rom import Rom
 from mario_env.nes.state import CARTRIDGE, MACHINE, SCREEN_WORDS
+from mario_env.observations import Frames, Observation
+from mario_env.wrappers.reward import REWARD_COMPONENTS
 
 __all__ = ["Fleet", "Snapshot", "insert_cartridge"]
 
@@ -24,7 +25,9 @@ _WORLDS_WITH_ENTRANCE: Final = (1, 2, 4, 7)
 
 Records = npt.NDArray[np.void]
 Snapshot = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]
-Episode = tuple[npt.NDArray[np.void], npt.NDArray[np.int64], npt.NDArray[np.uint8]]
+Episode = tuple[npt.NDArray[np.void], npt.NDArray[np.int64], npt.NDArray[Any]]
+
+_NOT_PICKLED: Final = ("kernel", "_bytes", "_pixels", "facts", "components")  # compiled code, and views
 
 
 def insert_cartridge(rom: Rom, *, wraps: bool = True) -> npt.NDArray[np.void]:
@@ -58,17 +61,28 @@ def make_rules(
     stall_after: int | None = None,
     max_steps: int | None = None,
     progress_limit: int = 0,
-    weights: tuple[float, ...] = (0.0,) * 5,
+    weights: Mapping[str, float] | None = None,
     scale: float = 1.0,
 ) -> npt.NDArray[np.void]:
-    """One RULES record. `level` is (world, stage), or None for the full game; `weights` and `scale` are the reward's."""
+    """One RULES record.
+
+    Args:
+        level: world and stage, or None for the full game.
+        frame_skip: frames that a decision lasts.
+        life_loss_ends_episode: in the full game: whether a lost life terminates the episode.
+        stall_after: decisions without progress that truncate the episode; None: never.
+        max_steps: decisions that truncate the episode; None: never.
+        progress_limit: most pixels of progress that one decision is paid for.
+        weights: of the reward's components, by name; None: all are 0.
+        scale: of the reward.
+    """
     rules = np.zeros(1, RULES)
+    weights = weights or dict.fromkeys(REWARD_COMPONENTS, 0.0)
     world, stage = level or (1, 1)
     area = stage + 1 if world in _WORLDS_WITH_ENTRANCE and stage >= 2 else stage
     rules[0] = (
         level is not None, world, stage, area, frame_skip, life_loss_ends_episode, stall_after or 0, max_steps or 0,
-        progress_limit, weights,
-        scale,
+        progress_limit, tuple(weights[name] for name in REWARD_COMPONENTS), scale,
     )  # fmt: skip
     return rules
 
@@ -76,51 +90,60 @@ def make_rules(
 class Fleet:
     """`count` machines that play the same level by the same rules.
 
+    Args:
+        cartridge: see :func:`insert_cartridge`.
+        rules: see :func:`make_rules`.
+        count: how many.
+        observation: what an agent sees of them.
+
     Attributes:
         machines: a MACHINE record each; `machines["ram"][i]` is machine i's RAM, and may be written to.
-        facts: the facts of each machine after the last decision, in the order of FACTS.
-        components: the weighted components of each machine's reward.
-        observations: uint8 (count, 4, 84, 84), one of two arrays by turns.
+        outcomes: an OUTCOME record each: what the last decision came to.
+        facts: the same memory as int64 (count, len(OUTCOME_FIELDS)).
+        components: float64 (count, components), the reward of the last decision of each machine, in the order of
+            REWARD_COMPONENTS.
+        observations: of the observation's dtype, (count, *shape); one of two arrays by turns.
     """
 
-    def __init__(self, cartridge: Records, rules: Records, count: int, *, crop_status_bar: bool) -> None:
+    def __init__(self, cartridge: Records, rules: Records, count: int, observation: Observation | None = None) -> None:
         self.count = count
-        self.kernel = kernel()
-        self._cartridge, self._rules, self._tables = cartridge, rules, resize_tables(crop_status_bar)
+        self._observation = observation = observation or Frames()
+        self.kernel = kernel(observation)
+        writer = observation.load_compiled()
+        self._cartridge, self._rules, self._tables = cartridge, rules, writer.make_tables(observation)
         self.machines, self._saved = np.zeros(count, MACHINE), np.zeros(count, MACHINE)
         self._words = np.zeros((count, 2, SCREEN_WORDS), np.uint64)
         self.frame_ram = np.zeros((count, 0x800), np.uint8)
         self._episodes = np.zeros(count, EPISODE)
-        self._gray_words = np.zeros((count, RING_LINES * 32), np.uint64)
-        self._make_views()
-        self._sums, self._values = np.zeros((count, 512), np.uint16), np.zeros((count, SIZE), np.int32)
+        self._scratch = np.zeros(count, writer.SCRATCH)
         self._buttons = np.zeros(count, np.int64)
-        self.facts = np.zeros((count, len(FACTS)), np.int64)
-        self.components = np.zeros((count, 5))
-        self.observations = np.zeros((count, 4, SIZE, SIZE), np.uint8)
+        self.outcomes, self._components = np.zeros(count, OUTCOME), np.zeros(count, COMPONENTS)
+        self.observations = np.zeros((count, *observation.shape), observation.dtype)
         self._before = np.zeros_like(self.observations)
+        self._make_views()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what cannot be pickled: compiled code."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("kernel", "_bytes", "_pixels", "_gray")}
+        """Without compiled code, which cannot be pickled, and without views."""
+        return {name: value for name, value in self.__dict__.items() if name not in _NOT_PICKLED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.kernel = kernel()
+        self.kernel = kernel(self._observation)
         self._make_views()
 
     def _make_views(self) -> None:
         """Other views of the same memory. NumPy copies records field by field, bytes at once."""
         self._bytes = self.machines.view(np.uint8).reshape(self.count, -1)
         self._pixels = self._words.view(np.uint8)
-        self._gray = self._gray_words.view(np.uint8)
+        self.facts = self.outcomes.view(np.int64).reshape(self.count, -1)
+        self.components = self._components.view(np.float64).reshape(self.count, -1)
 
-    def _call(self, command: int, first: int, last: int, before: npt.NDArray[np.uint8]) -> int:
+    def _call(self, command: int, first: int, last: int, before: npt.NDArray[Any]) -> int:
         return int(
             self.kernel(
                 command, first, last, self.machines, self._saved, self._cartridge, self._rules, self._tables, self._words,
-                self._pixels, self.frame_ram, self._episodes, self._gray_words, self._gray, self._sums, self._values,
-                self._buttons, self.facts, self.components, before, self.observations,
+                self._pixels, self.frame_ram, self._episodes, self._scratch, self._buttons, self.outcomes,
+                self._components, before, self.observations,
             )
         )  # fmt: skip
 

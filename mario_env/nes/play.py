@@ -1,7 +1,7 @@
-"""Decisions of an agent, many machines in one call: frames, facts, reward, ends and observation without leaving compiled code.
+"""Decisions of an agent in compiled code: frames, facts, reward and ends.
 
-What is computed is defined by the wrappers of `mario_env`: ActionDelay, FrameSkip, MemoryFacts, MemoryReward,
-LifeLossTermination, StallTruncation, TimeLimit, Grayscale, CropStatusBar, ResizeObservation. The tests compare the two.
+The wrappers of `mario_env` define what is computed: ActionDelay, FrameSkip, MemoryFacts, MemoryReward, LifeLossTermination,
+StallTruncation, TimeLimit. The tests compare the two.
 """
 
 from typing import Any, Final
@@ -9,14 +9,30 @@ from typing import Any, Final
 import numpy as np
 from numba import int64
 
+from mario_env.memory import FACTS
 from mario_env.nes import game
 from mario_env.nes.compiling import leaf
+from mario_env.wrappers.facts import COUNTS
+from mario_env.wrappers.reward import REWARD_COMPONENTS
 
-FACTS: Final = (
-    "x_pos", "y_pos", "score", "coins", "time", "life", "status", "world", "stage", "flag_get",
-    "frame_count", "progress", "distance", "deaths", "time_ups", "levels_completed",
-    "frames", "end_reason", "terminated", "truncated",
-)  # fmt: skip
+INFO: Final = (*FACTS, *COUNTS)
+"""What the info of a decision has by these names."""
+
+OUTCOME_FIELDS: Final = (*INFO, "frames", "end_reason", "terminated", "truncated")
+OUTCOME: Final = np.dtype([(name, np.int64) for name in OUTCOME_FIELDS])
+"""What a decision comes to, but for its reward and its observation. `end_reason` is a position in END_REASONS."""
+
+COMPONENTS: Final = np.dtype(
+    {
+        # Each component by its name, and all of them as an array: the same memory.
+        "names": [*REWARD_COMPONENTS, "all"],
+        "formats": [*(np.float64 for _ in REWARD_COMPONENTS), (np.float64, len(REWARD_COMPONENTS))],
+        "offsets": [*(8 * i for i, _ in enumerate(REWARD_COMPONENTS)), 0],
+    },
+    align=True,
+)
+"""The reward of a decision by components, weighted and scaled."""
+
 END_REASONS: Final = ("", "died", "timed_out", "game_over", "completed", "life_lost", "stalled")
 NONE, DIED, TIMED_OUT, GAME_OVER, COMPLETED, LIFE_LOST, STALLED = range(7)
 PLACES: Final = 256  # areas that one episode can visit: more than the whole game has
@@ -43,7 +59,7 @@ EPISODE: Final = np.dtype(
         ("paid_completed", np.int64),
         ("paid_time", np.int64),
         ("paid_score", np.int64),
-        ("paid", np.float64, 5),  # the sums of the reward's components
+        ("paid", np.float64, len(REWARD_COMPONENTS)),  # the sums of the reward's components
         ("steps", np.int64),
         ("idle", np.int64),
         ("reached_distance", np.int64),
@@ -63,7 +79,7 @@ RULES: Final = np.dtype(
         ("stall_after", np.int64),  # 0: never
         ("max_steps", np.int64),  # 0: never
         ("progress_limit", np.int64),
-        ("weights", np.float64, 5),  # progress, clock, score, death, completion
+        ("weights", np.float64, len(REWARD_COMPONENTS)),
         ("scale", np.float64),
     ],
     align=True,
@@ -71,31 +87,31 @@ RULES: Final = np.dtype(
 
 
 @leaf
-def begin(m: Any, e: Any, facts: Any) -> None:
+def begin(m: Any, e: Any, outcome: Any) -> None:
     """Start an episode's counts from the machine's present state."""
     e.frame_count, e.progress, e.distance, e.deaths, e.time_ups, e.levels_completed = 0, 0, 0, 0, 0, 0
     e.places, e.place, e.held = 0, 0, 0
     e.steps, e.idle, e.reached_distance, e.reached_completed = 0, 0, 0, 0
     e.paid_progress, e.paid_deaths, e.paid_completed = 0, 0, 0
-    for i in range(5):
+    for i in range(len(e.paid)):
         e.paid[i] = 0.0
     _arrive(e, m.ram)
-    _report(e, m.ram, facts)
-    e.paid_time, e.paid_score = facts[4], facts[2]
-    facts[16], facts[17], facts[18], facts[19] = 0, NONE, 0, 0
+    _report(e, m.ram, outcome)
+    e.paid_time, e.paid_score = outcome.time, outcome.score
+    outcome.frames, outcome.end_reason, outcome.terminated, outcome.truncated = 0, NONE, 0, 0
 
 
 @leaf
-def _report(e: Any, ram: Any, facts: Any) -> None:
-    """Write the facts of some RAM and the episode's counts, in the order of FACTS."""
-    facts[0], facts[1] = game.x_position(ram), game.y_position(ram)
-    facts[2], facts[3] = game.digits(ram, game.SCORE, 6), game.digits(ram, game.COINS, 2)
-    facts[4], facts[5] = game.digits(ram, game.CLOCK, 3), game.lives(ram)
-    facts[6] = min(int64(ram[game.PLAYER_STATUS]), 2)
-    facts[7], facts[8] = int64(ram[game.WORLD]) + 1, int64(ram[game.STAGE]) + 1
-    facts[9] = int64(game.is_flag_reached(ram))
-    facts[10], facts[11], facts[12] = e.frame_count, e.progress, e.distance
-    facts[13], facts[14], facts[15] = e.deaths, e.time_ups, e.levels_completed
+def _report(e: Any, ram: Any, outcome: Any) -> None:
+    """Write the facts of some RAM, and the episode's counts."""
+    outcome.x_pos, outcome.y_pos = game.x_position(ram), game.y_position(ram)
+    outcome.score, outcome.coins = game.digits(ram, game.SCORE, 6), game.digits(ram, game.COINS, 2)
+    outcome.time, outcome.life = game.digits(ram, game.CLOCK, 3), game.lives(ram)
+    outcome.status = min(int64(ram[game.PLAYER_STATUS]), 2)
+    outcome.world, outcome.stage = int64(ram[game.WORLD]) + 1, int64(ram[game.STAGE]) + 1
+    outcome.flag_get = int64(game.is_flag_reached(ram))
+    outcome.frame_count, outcome.progress, outcome.distance = e.frame_count, e.progress, e.distance
+    outcome.deaths, outcome.time_ups, outcome.levels_completed = e.deaths, e.time_ups, e.levels_completed
 
 
 @leaf
@@ -157,7 +173,7 @@ def _end_reason(e: Any, frame: Any, ram: Any, one_level: bool) -> int:
 @leaf
 def decide(
     machines: Any, saved: Any, index: int, c: Any, words: Any, pixels: Any, frame: Any, e: Any, rules: Any, buttons: int,
-    facts: Any, components: Any,
+    outcome: Any, components: Any,
 ) -> int:  # fmt: skip
     """Play one decision; returns the number of its last frame. That frame's screen is `words[number & 1]`.
 
@@ -185,46 +201,46 @@ def decide(
     if delay <= count:
         e.held = pressed
     if reason != NONE:
-        _report(e, frame, facts)
+        _report(e, frame, outcome)
     else:
-        _report(e, m.ram, facts)
+        _report(e, m.ram, outcome)
     if lives >= 0:
-        facts[5] = lives
+        outcome.life = lives
     elif reason in (DIED, TIMED_OUT, GAME_OVER):
-        facts[5] = max(0, facts[5] - 1)  # the game takes the life only after the frame
-    facts[16], facts[17] = e.frame_count - frames, reason
-    _pay(e, rules, facts, components)
-    _end(e, rules, facts)
+        outcome.life = max(0, outcome.life - 1)  # the game takes the life only after the frame
+    outcome.frames, outcome.end_reason = e.frame_count - frames, reason
+    _pay(e, rules, outcome, components)
+    _end(e, rules, outcome)
     return count
 
 
 @leaf
-def _pay(e: Any, rules: Any, facts: Any, components: Any) -> None:
-    """The weighted components of the reward: what happened since the last decision."""
+def _pay(e: Any, rules: Any, outcome: Any, components: Any) -> None:
+    """Write the components of the reward: what happened since the last decision, weighted and scaled."""
     deaths, completed = e.deaths - e.paid_deaths, e.levels_completed - e.paid_completed
-    weights = rules.weights
-    components[0] = weights[0] * min(e.progress - e.paid_progress, rules.progress_limit)
-    components[1] = weights[1] * (0 if deaths or completed else min(0, facts[4] - e.paid_time))
-    components[2] = weights[2] * (facts[2] - e.paid_score)
-    components[3] = weights[3] * deaths
-    components[4] = weights[4] * completed
-    for i in range(5):
-        components[i] = rules.scale * components[i] + 0.0  # adding 0 turns -0.0 into 0.0
-        e.paid[i] += components[i]
+    components.progress = min(e.progress - e.paid_progress, rules.progress_limit)
+    components.clock = 0 if deaths or completed else min(0, outcome.time - e.paid_time)
+    components.score = outcome.score - e.paid_score
+    components.death = deaths
+    components.completion = completed
+    amounts, weights, paid = components.all, rules.weights, e.paid
+    for i in range(len(amounts)):
+        amounts[i] = rules.scale * (weights[i] * amounts[i]) + 0.0  # adding 0 turns -0.0 into 0.0
+        paid[i] += amounts[i]
     e.paid_progress, e.paid_deaths, e.paid_completed = e.progress, e.deaths, e.levels_completed
-    e.paid_time, e.paid_score = facts[4], facts[2]
+    e.paid_time, e.paid_score = outcome.time, outcome.score
 
 
 @leaf
-def _end(e: Any, rules: Any, facts: Any) -> None:
-    """Whether the episode ends, by the game or by the experiment's choice."""
-    terminated, truncated = facts[17] != NONE, False
+def _end(e: Any, rules: Any, outcome: Any) -> None:
+    """Write whether the episode ends, by the game or by the experiment's choice."""
+    terminated, truncated = outcome.end_reason != NONE, False
     e.idle = e.idle + 1 if e.distance == e.reached_distance and e.levels_completed == e.reached_completed else 0
     e.reached_distance, e.reached_completed = e.distance, e.levels_completed
     if rules.stall_after and e.idle >= rules.stall_after and not terminated:
         truncated = True
-        facts[17] = STALLED
+        outcome.end_reason = STALLED
     e.steps += 1
     if rules.max_steps and e.steps >= rules.max_steps:
         truncated = True
-    facts[18], facts[19] = int64(terminated), int64(truncated)
+    outcome.terminated, outcome.truncated = int64(terminated), int64(truncated)

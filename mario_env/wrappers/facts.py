@@ -1,13 +1,15 @@
 """What is read from the console's RAM at every frame, and the ends of an episode that follow from it."""
 
-from typing import Any
+from typing import Any, Final
 
 import gymnasium
 
 from mario_env import memory as ram
 from mario_env.console import Console, Screen
 
-__all__ = ["MemoryFacts"]
+__all__ = ["COUNTS", "MemoryFacts"]
+
+COUNTS: Final = ("frame_count", "progress", "distance", "deaths", "time_ups", "levels_completed")
 
 _FASTEST = 8  # pixels a frame; running is 2.5, a spring or a ledge adds less than the rest
 

@@ -6,12 +6,10 @@ from typing import Any
 import gymnasium
 
 from mario_env.console import Screen
-from mario_env.summary import EpisodeStart, EpisodeSummary
+from mario_env.summary import EpisodeStart, summarise
 from mario_env.wrappers.reward import REWARD_COMPONENTS
 
 __all__ = ["EpisodeRecorder"]
-
-_END_FACTS = ("x_pos", "y_pos", "score", "coins", "time", "life", "status", "world", "stage")
 
 
 class EpisodeRecorder(gymnasium.Wrapper[Screen, Any, Screen, Any]):
@@ -46,25 +44,12 @@ class EpisodeRecorder(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         info["frames"] = info["frame_count"] - self._frames
         self._frames = info["frame_count"]
         if terminated or truncated:
-            # Nothing else truncates without naming its reason but Gymnasium's TimeLimit.
-            info.setdefault("end_reason", "step_limit")
-            summary = self._summary(info)
-            info["episode_summary"] = summary
-            info["episode"] = {"r": summary.reward, "l": summary.steps, "t": round(summary.duration_seconds, 6)}
+            summarise(
+                info,
+                self._components,
+                started=self._started,
+                start=self._start,
+                actions=self._actions,
+                delays=self._delays,
+            )
         return observation, reward, terminated, truncated, info
-
-    def _summary(self, info: dict[str, Any]) -> EpisodeSummary:
-        return EpisodeSummary(
-            reward=sum(self._components.values()),
-            steps=len(self._actions),
-            frames=self._frames,
-            duration_seconds=time.perf_counter() - self._started,
-            distance_traveled=info["distance"],
-            **{name: info[name] for name in _END_FACTS},
-            level_completed=info["levels_completed"] > 0,
-            end_reason=info["end_reason"],
-            reward_components=dict(self._components),
-            start=self._start,
-            actions=bytes(self._actions),
-            delays=bytes(self._delays) if any(self._delays) else b"",
-        )

@@ -9,14 +9,15 @@ from mario_env.console import Screen
 
 __all__ = ["REWARD_COMPONENTS", "MemoryReward"]
 
-REWARD_COMPONENTS: Final = ("progress", "clock", "score", "death", "completion")
+REWARD_COMPONENTS: Final = tuple(RewardConfig().weights)
+"""The names of the reward's components, in the order in which they are added up."""
 
 
 class MemoryReward(gymnasium.Wrapper[Screen, Any, Screen, Any]):
     """Replaces the reward by the weighted and scaled sum of what happened since the last decision:
 
     - progress: pixels moved beyond the area's furthest x, at most `progress_limit` a decision.
-    - clock: minus the units of the game's clock that ran down; nothing when it was set anew (a life lost, a new level).
+    - clock: minus the units of the game's clock that ran down; nothing when the game set it again (a life lost, a new level).
     - score: points.
     - death: lives lost.
     - completion: levels completed.
@@ -30,7 +31,7 @@ class MemoryReward(gymnasium.Wrapper[Screen, Any, Screen, Any]):
 
     def __init__(self, env: gymnasium.Env[Screen, Any], config: RewardConfig) -> None:
         super().__init__(env)
-        self._config = config
+        self._weights, self._scale, self._progress_limit = config.weights, config.scale, config.progress_limit
         self._before: dict[str, Any] = {}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:
@@ -48,16 +49,15 @@ class MemoryReward(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         return observation, sum(components.values()), terminated, truncated, info
 
     def _components(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
-        config, scale = self._config, self._config.scale
         deaths = after["deaths"] - before["deaths"]
         completed = after["levels_completed"] - before["levels_completed"]
         clock = 0 if deaths or completed else min(0, after["time"] - before["time"])
-        amounts = (
-            config.progress * min(after["progress"] - before["progress"], config.progress_limit),
-            config.clock * clock,
-            config.score * (after["score"] - before["score"]),
-            config.death * deaths,
-            config.completion * completed,
-        )
+        amounts = {
+            "progress": min(after["progress"] - before["progress"], self._progress_limit),
+            "clock": clock,
+            "score": after["score"] - before["score"],
+            "death": deaths,
+            "completion": completed,
+        }
         # Adding 0 turns the -0.0 of "no death" into 0.0.
-        return {name: scale * amount + 0.0 for name, amount in zip(REWARD_COMPONENTS, amounts, strict=True)}
+        return {name: self._scale * (weight * amounts[name]) + 0.0 for name, weight in self._weights.items()}

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from configs import config_hash, load, to_dict
-from configs.schema import Config, hashed_values
+from configs import config_hash, from_dict, load, to_dict
+from configs.hashing import hashed_values
+from configs.schema import Config
 
 FREE = [
     "name=other",
@@ -64,13 +65,29 @@ def test_an_extension_does_not_change_the_hash() -> None:
 
 def test_every_key_is_hashed_unless_it_is_runtime_only() -> None:
     """A new key is hashed by default. If its author forgets `runtime_only`, the worst result is a refused continuation."""
-    runtime_only = _paths(to_dict(load("ppo"))) - _paths(hashed_values(load("ppo")))
-    sections = {path.split(".")[0] for path in runtime_only}
-    assert sections == {"name", "description", "train", "evaluate", "episodes", "tracking", "report", "retry"}
-    assert {path for path in runtime_only if path.startswith("evaluate.")} == {"evaluate.n_envs"}
+    left_out = _paths(to_dict(load("ppo"))) - _paths(hashed_values(load("ppo")))
+    sections = {path.split(".")[0] for path in left_out}
+    assert sections == {*("name", "description", "environment", "train", "evaluate", "episodes", "tracking", "report", "retry")}
+    assert {path for path in left_out if path.startswith("environment.")} == {"environment.observation"}, "an added key"
+    assert {path for path in left_out if path.startswith("evaluate.")} == {"evaluate.n_envs"}
     sections_of_agent = {"network", "learning_rate", "ent_coef"}
     agent = {f"agent.{name}" for name in to_dict(load("ppo"))["agent"] if name not in sections_of_agent}
     assert _paths(hashed_values(load("ppo"))) >= agent
+
+
+def test_an_added_key_is_hashed_unless_it_has_its_default() -> None:
+    """The hash of an experiment that is older than the key stays the same."""
+    environment = load("ppo").environment
+    assert "observation" not in hashed_values(load("ppo"))["environment"]
+    other = load("ppo").model_copy(update={"environment": environment.model_copy(update={"observation": "other"})})
+    assert hashed_values(other)["environment"]["observation"] == "other"
+    assert config_hash(other) != config_hash(load("ppo"))
+
+
+def test_a_stored_configuration_without_an_added_key_has_its_default() -> None:
+    values = to_dict(load("ppo"))
+    del values["environment"]["observation"]
+    assert from_dict(values, "experiment old") == load("ppo")
 
 
 def old_hash(config: Config) -> str:

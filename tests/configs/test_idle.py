@@ -3,6 +3,7 @@
 import pytest
 
 from configs import ConfigError, from_dict, load, override, preset_names, to_dict
+from configs.schema import RewardConfig
 
 IDLE = [
     ("dqn", ["agent.gradient_steps=0"], "agent.gradient_steps is 0, so nothing is trained"),
@@ -17,7 +18,7 @@ IDLE = [
     ("ppo", ["agent.clip_range={start: 0, end: 0}"], "agent.clip_range: it is 0 throughout"),
     ("ppo", ["agent.learning_rate={start: 0, end: 0}"], "agent.learning_rate: it is 0 throughout"),
     ("ppo", ["train.milestones=[1_000, 2_000_001, 3_000_000]"], "2000001, 3000000 will not be reached"),
-    ("ppo", [f"environment.reward.{name}=0.0" for name in ("progress", "death", "completion")], "every weight is 0"),
+    ("ppo", [f"environment.reward.{name}=0.0" for name in RewardConfig().weights], "every weight is 0"),
 ]
 
 

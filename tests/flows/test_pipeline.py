@@ -12,6 +12,7 @@ from agents import load_agent
 from configs import PROJECT, ConfigError, Settings, config_hash, from_dict, load
 from episodes import EpisodeStore, StoredExperiment
 from mario_env import EpisodeStart, play_back
+from mario_env.observations import Frames
 from tasks.experiment import load_experiment, open_store
 from tasks.phases import PHASES, finished
 from tasks.starting import finish_experiment, running_experiment
@@ -161,7 +162,7 @@ def test_the_model_is_registered_with_its_evaluation(
     assert {"evaluate/greedy/completion", "evaluate/random/distance_iqm"} <= metrics
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # set_tracking_uri would leave it to the tests that follow
     model = mlflow.pyfunc.load_model("models:/mario-test@tiny")
-    actions = model.predict(np.zeros((3, 4, 84, 84), np.uint8))
+    actions = model.predict(np.zeros((3, *Frames.shape), Frames.dtype))
     assert actions.shape == (3,)
     assert actions.dtype == np.int64
 

@@ -1,16 +1,20 @@
-"""What is seen."""
+"""What is seen. The shape of an observation is written out here, and nowhere else in the tests."""
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
+from configs import PROJECT
 from configs.schema import EnvironmentConfig
-from mario_env import make
+from mario_env import make, observation_of, observation_space
 from mario_env.console import NesPyConsole
+from mario_env.games import Games
+from mario_env.observations import OBSERVATIONS
 from mario_env.wrappers import CropStatusBar, FrameSkip, Grayscale
 
 
@@ -131,3 +135,28 @@ def test_an_observation_is_not_changed_by_later_steps() -> None:
     for _ in range(6):
         env.step(3)
     assert np.array_equal(first, copy)
+
+
+def test_a_configuration_can_name_every_observation_and_no_other() -> None:
+    """A kind is named in two places: the registry, and the configuration's schema, which imports nothing of the game."""
+    assert set(get_args(EnvironmentConfig.model_fields["observation"].annotation)) == set(OBSERVATIONS)
+
+
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_both_environments_have_the_space_of_the_definition(name: str) -> None:
+    for emulator in ("fast", "nes-py"):
+        config = EnvironmentConfig.model_validate({"observation": name, "emulator": emulator})
+        kind, env = OBSERVATIONS[name], make(config)
+        expected = Box(kind.low, kind.high, kind.shape, kind.dtype.type)
+        assert env.observation_space == observation_space(config) == Games(config, 1).observation_space == expected
+        assert env.reset()[0] in expected
+        assert observation_of(config) == observation_of(config.model_copy()), "an observation is a value"
+        env.close()
+
+
+def test_the_shape_of_frames_is_written_in_one_place() -> None:
+    """Everything else asks the definition, so that another size is one change."""
+    packages = ("agents", "benchmarks", "configs", "episodes", "flows", "mario_env", "reports", "tasks", "tracking", "tests")
+    files = [path for package in packages for path in (PROJECT / package).rglob("*.py")]
+    found = {path.relative_to(PROJECT).as_posix() for path in files if re.search(r"\b84, 84\b|\(84,", path.read_text("utf-8"))}
+    assert found == {"mario_env/observations/frames.py", "tests/mario_env/test_observation.py"}

@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMoni
 
 from configs.schema import EnvironmentConfig
 from mario_env import make, make_vec
+from mario_env.observations import Frames
 
 SHORT = EnvironmentConfig(max_steps=15, crop_status_bar=True, sticky_actions=0.25)
 EMULATORS = ("fast", "nes-py")
@@ -86,7 +87,7 @@ def test_processes_of_stable_baselines3_play_it() -> None:
     try:
         first = envs.reset()
         assert isinstance(first, np.ndarray)
-        assert first.shape == (2, 4, 84, 84)
+        assert first.shape == (2, *Frames.shape)
         for _ in range(16):
             _, _, dones, infos = envs.step(np.array([3, 3]))
         assert not dones.any()

@@ -10,7 +10,7 @@ from mario_env import make
 from mario_env.wrappers import REWARD_COMPONENTS
 
 RUN, RUN_JUMP, IDLE = 3, 4, 0
-NOTHING = RewardConfig(progress=0, clock=0, score=0, death=0, completion=0, scale=1)
+NOTHING = RewardConfig(**dict.fromkeys(REWARD_COMPONENTS, 0), scale=1)
 
 
 def _episode(config: EnvironmentConfig, actions: Any) -> list[tuple[float, dict[str, Any]]]:
@@ -63,14 +63,14 @@ def test_a_death_is_paid_once_and_the_new_clock_not_at_all() -> None:
     )
     steps = _episode(config, [RUN] * 100)
     deaths = [info["reward_components"] for _, info in steps if info["reward_components"]["death"]]
-    assert deaths == [{"progress": 0.0, "clock": 0.0, "score": 0.0, "death": -2.5, "completion": 0.0}] * 3
+    assert deaths == [dict.fromkeys(REWARD_COMPONENTS, 0.0) | {"death": -2.5}] * 3
     assert steps[-1][1]["end_reason"] == "game_over"
     assert all(info["reward_components"]["clock"] <= 0 for _, info in steps)
 
 
 def test_no_component_is_minus_zero() -> None:
     _, info = _episode(EnvironmentConfig(), [IDLE])[0]
-    assert [str(value) for value in info["reward_components"].values()] == ["0.0"] * 5
+    assert [str(value) for value in info["reward_components"].values()] == ["0.0"] * len(REWARD_COMPONENTS)
 
 
 def test_going_back_and_forth_is_paid_once() -> None:

@@ -4,12 +4,11 @@ import sys
 from typing import Any
 
 import gymnasium
-import numpy as np
 import pytest
 from stable_baselines3.common.env_checker import check_env
 
 from configs.schema import EnvironmentConfig
-from mario_env import OBSERVATION_SHAPE, RomUnavailableError, make, make_vec
+from mario_env import RomUnavailableError, make, make_vec, observation_space
 
 EVERYTHING = EnvironmentConfig(
     game="full", life_loss_ends_episode=True, crop_status_bar=True, sticky_actions=0.25, noop_frames=10, actions="complex"
@@ -21,8 +20,7 @@ CONFIGS = [EnvironmentConfig(), EVERYTHING, EnvironmentConfig(world=4, stage=3, 
 def test_its_check_passes(config: EnvironmentConfig) -> None:
     env = make(config)
     check_env(env, warn=True)
-    assert isinstance(env.observation_space, gymnasium.spaces.Box)
-    assert (env.observation_space.shape, env.observation_space.dtype) == (OBSERVATION_SHAPE, np.uint8)
+    assert env.observation_space == observation_space(config)
     assert isinstance(env.action_space, gymnasium.spaces.Discrete)
 
 

@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from configs.schema import EnvironmentConfig, RetryConfig
 from configs.seeds import game_seeds
 from mario_env import WorkerError, make, make_vec
+from mario_env.observations import Frames
 from mario_env.vector import ProcessVecEnv
 
 RANDOM = EnvironmentConfig(emulator="nes-py", sticky_actions=0.25, noop_frames=30, max_steps=20)
@@ -77,7 +78,7 @@ def test_the_end_of_an_episode_is_told_as_stable_baselines3_expects(two: Process
     for observation, info, reset_info in zip(observations, infos, two.reset_infos, strict=True):
         assert info["TimeLimit.truncated"] is True
         assert info["episode"]["l"] == 20
-        assert info["terminal_observation"].shape == (4, 84, 84)
+        assert info["terminal_observation"].shape == Frames.shape
         assert np.array_equal(observation[0], observation[3]), "the next episode has begun"
         assert reset_info["frame_count"] == 0
 

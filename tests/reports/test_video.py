@@ -66,7 +66,7 @@ def test_an_empty_episode(tmp_path: Path) -> None:
         render_video([], tmp_path / "play.mp4")
 
 
-@pytest.mark.parametrize("frame", [np.zeros((84, 84, 3), np.uint8), np.zeros((240, 256, 3), np.float32)])
+@pytest.mark.parametrize("frame", [np.zeros((120, 128, 3), np.uint8), np.zeros((240, 256, 3), np.float32)])
 def test_a_frame_of_the_wrong_kind_is_named_and_nothing_is_left(tmp_path: Path, scrolling: Scrolling, frame: Frame) -> None:
     with pytest.raises(VideoError, match=r"frame 2 is .* expected uint8 RGB of shape \(240, 256, 3\)"):
         render_video([*scrolling(2), frame], tmp_path / "play.mp4")

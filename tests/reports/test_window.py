@@ -53,7 +53,7 @@ def test_keeps_the_console_s_speed(scrolling: Scrolling) -> None:
 @pytest.mark.usefixtures("_no_screen_needed")
 def test_a_frame_of_another_shape() -> None:
     with pytest.raises(WindowError, match="frame 0 is uint8 of shape"):
-        show_in_window([np.zeros((84, 84, 3), np.uint8)])
+        show_in_window([np.zeros((120, 128, 3), np.uint8)])
 
 
 @pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="these systems always have a screen")

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from configs import PROJECT
+from mario_env.observations import Frames
 from tracking import ModelNotFoundError, ModelVersion, TrackedRun, TrackingError, registered_names, resolve_model
 from tracking.client import connect
 from tracking.models import digest
 
 POLICY = Path(__file__).with_name("linear_policy.py")
+EXAMPLE = np.zeros((1, *Frames.shape), Frames.dtype)
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def agent(tmp_path: Path) -> Path:
 
 
 def register(run: TrackedRun, name: str, agent: Path, **details: object) -> ModelVersion:
-    return run.register_model(name, agent, python_model=POLICY, **details)
+    return run.register_model(name, agent, python_model=POLICY, input_example=EXAMPLE, **details)
 
 
 def test_a_registered_model_is_loaded_back_and_plays(
@@ -44,16 +46,17 @@ def test_a_registered_model_is_loaded_back_and_plays(
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     served = mlflow.pyfunc.load_model("models:/mario-1-1-dqn/latest")
-    observations = np.zeros((3, 4, 84, 84), np.uint8)
+    observations = np.repeat(EXAMPLE, 3, axis=0)
     observations[1] = 255
     actions = served.predict(observations)
     assert actions.tolist() == [2, 5, 2]
     assert actions.dtype == np.int64
-    assert [(spec.type, spec.shape) for spec in served.metadata.get_input_schema()] == [(np.uint8, (-1, 4, 84, 84))]
+    (taken,) = served.metadata.get_input_schema()
+    assert (taken.type, taken.shape) == (EXAMPLE.dtype, (-1, *EXAMPLE.shape[1:]))
     assert [(spec.type, spec.shape) for spec in served.metadata.get_output_schema()] == [(np.int64, (-1,))]
-    assert served.input_example.shape == (1, 4, 84, 84)
+    assert served.input_example.shape == EXAMPLE.shape
     with pytest.raises(mlflow.exceptions.MlflowException, match="schema"):
-        served.predict(np.zeros((1, 84, 84, 4), np.uint8))
+        served.predict(np.moveaxis(EXAMPLE, 1, -1))
 
     stored = connect(uri).get_model_version("mario-1-1-dqn", "1")
     assert stored.run_id == run.run_id
@@ -89,10 +92,11 @@ def test_a_kill_on_the_way_leaves_one_version(where: str, run: TrackedRun, uri: 
     code = f"""
 import os, signal, sys
 from pathlib import Path
+import numpy as np
 from tracking import TrackedRun, models
 models.{where} = lambda *details: os.kill(os.getpid(), signal.SIGKILL)
 run = TrackedRun.open(sys.argv[1], "tests", "", run_id=sys.argv[2])
-run.register_model(sys.argv[3], Path(sys.argv[4]), python_model=Path(sys.argv[5]))
+run.register_model(sys.argv[3], Path(sys.argv[4]), python_model=Path(sys.argv[5]), input_example=np.zeros((1, 4)))
 """
     command = [sys.executable, "-c", code, uri, run.run_id, name, str(agent), str(POLICY)]
     assert subprocess.run(command, cwd=PROJECT, capture_output=True, check=False).returncode == -signal.SIGKILL
@@ -182,11 +186,11 @@ def test_nothing_is_registered_of_an_agent_that_is_not_there(run: TrackedRun, ur
     with pytest.raises(TrackingError, match="the agent is missing"):
         register(run, "missing", agent / "nowhere")
     with pytest.raises(TrackingError, match="loads it is missing"):
-        run.register_model("missing", agent, python_model=tmp_path / "nowhere.py")
+        run.register_model("missing", agent, python_model=tmp_path / "nowhere.py", input_example=EXAMPLE)
     broken = tmp_path / "broken.py"
     broken.write_text("raise ValueError('broken')", encoding="utf-8")
     with pytest.raises(TrackingError, match="cannot be registered"):
-        run.register_model("missing", agent, python_model=broken)
+        run.register_model("missing", agent, python_model=broken, input_example=EXAMPLE)
     assert "missing" not in registered_names(uri)
 
 

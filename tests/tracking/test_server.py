@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configs import PROJECT
@@ -124,7 +125,7 @@ def test_a_run_survives_its_server(
 def register_without_loading(run: TrackedRun, folder: Path) -> ModelVersion:
     code = folder / "model.py"
     code.write_text("from tracking.served_model import serve\nserve(lambda path: None)\n", encoding="utf-8")
-    return run.register_model("served", folder / "agent", python_model=code)
+    return run.register_model("served", folder / "agent", python_model=code, input_example=np.zeros((1, 4)))
 
 
 def test_the_probe_leaves_nothing_behind(uri: str, home: Path, caplog: pytest.LogCaptureFixture) -> None:

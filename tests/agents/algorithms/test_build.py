@@ -16,11 +16,13 @@ from torch import nn
 from toy_game import BrightSide, toy_config, toy_vec
 
 from agents import DeviceError, build, memory_needs, resolve_device
-from agents.algorithms import build_policy
+from agents.algorithms import build_policy, networks
 from agents.algorithms.networks import SmallCNN
 from agents.algorithms.schedules import Linear, schedule
 from agents.replay import FrameReplayBuffer
+from configs import ConfigError
 from configs.schema import LinearSchedule
+from mario_env.observations import OBSERVATIONS
 
 REPLAY_VALUES = {
     "gamma": 0.37,
@@ -242,6 +244,18 @@ def test_a_missing_gpu_is_named() -> None:
     assert resolve_device("auto") == "cpu"
     with pytest.raises(DeviceError, match="torch sees no GPU"):
         build(toy_config("dqn"), DummyVecEnv([BrightSide]), device="cuda")
+
+
+def test_every_observation_has_a_network() -> None:
+    assert set(networks.EXTRACTORS) == set(OBSERVATIONS)
+    assert all(networks.EXTRACTORS.values())
+
+
+def test_a_network_that_does_not_fit_the_observation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(networks.EXTRACTORS, "frames", {"small": SmallCNN})
+    config = toy_config("dqn", agent={"network": {"features": "nature", "features_dim": 64}})
+    with pytest.raises(ConfigError, match=r"is nature, which does not fit .* frames: choose one of small$"):
+        build_policy(config, BrightSide.observation_space, 3)
 
 
 def test_a_rollout_takes_no_more_memory_than_was_estimated() -> None:

@@ -16,9 +16,10 @@ from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
 from agents.replay import FrameReplayBuffer
+from mario_env.observations import Frames
 
 ACTIONS = gym.spaces.Discrete(5)
-GAME = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+GAME = Frames().space
 
 
 def box(*shape: int) -> gym.spaces.Box:
@@ -97,7 +98,7 @@ def test_same_seeds_same_samples(
 def test_the_games_stacks_give_the_same_samples_around_the_end_of_the_memory(n_steps: int, channels_last: bool) -> None:
     expected = library_buffer(60, GAME, 2, n_steps)
     buffer = frame_buffer(60, GAME, 2, n_steps, channels_last=channels_last)
-    player = Player(2, (4, 84, 84), seed=n_steps)
+    player = Player(2, Frames.shape, seed=n_steps)
 
     for step in range(100):
         transition = player.play(player.ordinary(mean_length=12))
@@ -230,7 +231,7 @@ def test_n_step_returns_end_where_episodes_are_ended_from_outside() -> None:
 
 @pytest.mark.parametrize(
     "space",
-    [gym.spaces.Box(0, 255, (84, 84), np.uint8), gym.spaces.Box(0, 1, (4, 84, 84), np.float32), gym.spaces.Discrete(3)],
+    [box(8, 8), gym.spaces.Box(0, 1, (4, 8, 8), np.float32), gym.spaces.Discrete(3)],
 )
 def test_other_observations_are_refused(space: gym.Space[Any]) -> None:
     with pytest.raises(ValueError, match=r"keeps uint8 Box \(channels, height, width\), not"):

@@ -1,5 +1,6 @@
 """The replay memory on disk gives the same samples back."""
 
+import math
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from played import Player
 
 from agents import CheckpointError
 from agents.replay import FrameReplayBuffer, load_replay, save_replay
+from mario_env.observations import Frames
 
 SHAPE = (4, 6, 12)
 
@@ -73,7 +75,7 @@ def test_the_file_is_no_larger_than_its_pictures(tmp_path: Path) -> None:
 
 
 def test_saving_and_loading_need_no_memory_of_the_buffers_size(tmp_path: Path) -> None:
-    shape = (4, 84, 84)
+    shape = Frames.shape
     original, copy = empty(8_000, 2, shape), empty(8_000, 2, shape)
     fill(original, 4_500, Player(2, shape, seed=0), mean_length=100)
     tracemalloc.start()
@@ -83,7 +85,7 @@ def test_saving_and_loading_need_no_memory_of_the_buffers_size(tmp_path: Path) -
 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert original.memory.used * 84 * 84 > 56e6
+    assert original.memory.used * math.prod(shape[1:]) > 56e6
     assert peak < 4e6
     np.testing.assert_array_equal(copy.memory.frames[: copy.memory.used], original.memory.frames[: original.memory.used])
 

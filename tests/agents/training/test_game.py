@@ -28,6 +28,7 @@ from agents.policies.evaluation import games_at_a_time
 from configs import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol, from_dict
 from configs.game_facts import END_REASONS
 from mario_env import make_vec
+from mario_env.observations import Frames
 from mario_env.processors import usable_processors
 
 
@@ -72,7 +73,7 @@ def test_a_short_training_on_the_game(algorithm: str, tmp_path: Path) -> None:
     for episode in episodes:
         assert episode.summary.end_reason in END_REASONS
         assert len(episode.summary.actions) == episode.summary.steps
-    assert load_agent(tmp_path / "model").manifest.observation_shape == (4, 84, 84)
+    assert load_agent(tmp_path / "model").manifest.observation_shape == Frames.shape
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])

@@ -23,7 +23,7 @@ PRG = bytes((i * 7 + (i >> 8) * 13 + 5) & 0xFF for i in range(0x8000))
 
 
 def fleet(prg: bytes = PRG) -> Fleet:
-    return Fleet(insert_cartridge(Rom(prg, bytes(0x2000), True)), make_rules(None), 1, crop_status_bar=False)
+    return Fleet(insert_cartridge(Rom(prg, bytes(0x2000), True)), make_rules(None), 1)
 
 
 @cache

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.decisions import SideBySide
 from configs.schema import EnvironmentConfig, RewardConfig
+from mario_env.wrappers import REWARD_COMPONENTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -19,7 +20,7 @@ IDLE, RUN, RUN_JUMP = 0, 3, 4
 CLOCK_RUNS_OUT = {0x07F8: 0, 0x07F9: 0, 0x07FA: 1}  # its three digits
 BELOW_THE_SCREEN = {0x00B5: 2}
 LAST_LIFE = {0x075A: 0}
-REWARD = RewardConfig(clock=0.3, score=0.01)
+REWARD = RewardConfig(**dict.fromkeys(REWARD_COMPONENTS, 0.3))  # each component is compared
 
 Start = Callable[..., SideBySide]
 

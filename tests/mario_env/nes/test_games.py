@@ -9,13 +9,13 @@ from benchmarks.decisions import SideBySide
 from configs.schema import EnvironmentConfig, RewardConfig
 from mario_env.factory import make
 from mario_env.games import Games
-from mario_env.nes.play import FACTS
+from mario_env.observations import OBSERVATIONS
 from mario_env.stable_baselines import FastVecEnv
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
 CONFIGS = {
-    "default": EnvironmentConfig(),
+    **{name: EnvironmentConfig.model_validate({"observation": name}) for name in OBSERVATIONS},
     "random starts": EnvironmentConfig(
         noop_frames=30, sticky_actions=0.25, crop_status_bar=True, reward=RewardConfig(clock=0.3, score=0.01)
     ),
@@ -93,10 +93,10 @@ def test_games_that_play_ahead_need_nobody_to_wait() -> None:
     before = games.reset()
     games.step_async(np.array([3, 3]))
     deadline = time.monotonic() + 30
-    while games.games.fleet.facts[0, FACTS.index("frame_count")] < 4 and time.monotonic() < deadline:
+    while games.games.fleet.outcomes["frame_count"][0] < 4 and time.monotonic() < deadline:
         time.sleep(0.001)
     assert games.get_attr("memory")[0] != b""
-    assert games.games.fleet.facts[0, FACTS.index("frame_count")] == 4
+    assert games.games.fleet.outcomes["frame_count"][0] == 4
     after, *_ = games.step_wait()
     assert not np.array_equal(before, after)
     games.step_async(np.array([3, 3]))

@@ -1,8 +1,9 @@
-"""From two screens to an observation: maximum, luma, crop and area resize to 84 by 84, as OpenCV computes them.
+"""The observation `frames`, compiled: maximum of two screens, luma, crop and area resize to 84 by 84, as OpenCV computes them.
 
 Maximum and luma of two pixels are one look-up in a table of 64 x 64 colours, which is made with OpenCV itself. The resize
-is exact in integers: 256 columns become 84 with weights in 21sts, 240 rows (208 without the status bar) with weights in 7ths
-(21sts). OpenCV adds floats: where the exact result lies halfway between two integers its rounding decides, and is repeated.
+is computed in integers, without error: 256 columns become 84 with weights in 21sts, 240 rows (208 without the status bar) with
+weights in 7ths (21sts). OpenCV adds floats. Where the result lies halfway between two integers, its rounding decides, and is
+repeated here.
 """
 
 from typing import Any, Final, NamedTuple
@@ -12,25 +13,29 @@ import numpy as np
 import numpy.typing as npt
 from numba import int32, int64, uint64
 
-from mario_env.nes.compiling import inlined, leaf
+from mario_env.nes.compiling import compiled, inlined, leaf
 from mario_env.nes.picture import PALETTE_RGB
+from mario_env.observations.frames import Frames
+from mario_env.wrappers.observation import STATUS_BAR_ROWS
 
-SIZE: Final = 84
-STATUS_BAR_ROWS: Final = 32
+NEWEST: Final = Frames.shape[0] - 1  # the last place of the stack
+SIZE: Final = Frames.shape[1]
 WIDTH, HEIGHT = 256, 240
 TAPS: Final = 4  # no output pixel is covered by more rows or columns
 # 256 columns become 84: four groups, in each of which 64 columns become 21. Output p of a group covers column 3p from p 21sts
 # on, the next two, and p + 1 21sts of the fourth.
 GROUPS: Final = 4
-GROUP_COLUMNS: Final = 64
-GROUP_SIZE: Final = 21
+GROUP_COLUMNS: Final = WIDTH // GROUPS
+GROUP_SIZE: Final = SIZE // GROUPS
+if Frames.shape[2] != SIZE or GROUP_COLUMNS != 3 * GROUP_SIZE + 1:
+    raise ImportError(f"the compiled resize makes 84 columns and rows of {WIDTH} columns, not {Frames.shape[1:]}")
 SHIFT: Final = 18  # of the reciprocal
 HALF: Final = np.float32(0.5)
 BYTE: Final = np.uint64(0xFF)
 RING_LINES: Final = 32
 RING: Final = RING_LINES - 1
 
-RESIZE: Final = np.dtype(
+TABLES: Final = np.dtype(
     [
         ("luma", np.uint8, 64 * 64),
         ("first_row", np.int64),
@@ -42,6 +47,21 @@ RESIZE: Final = np.dtype(
         ("parts", np.int64),  # the sum of an output pixel's weights is so many times 256
         ("reciprocal", np.int64),  # 2**SHIFT / parts, rounded up
     ],
+    align=True,
+)
+
+SCRATCH: Final = np.dtype(
+    {
+        # `gray_words` and `gray` are the same memory: a ring of 32 lines of 256 bytes, which stays in the fastest cache.
+        "names": ["gray_words", "gray", "sums", "values"],
+        "formats": [
+            (np.uint64, RING_LINES * WIDTH // 8),
+            (np.uint8, RING_LINES * WIDTH),
+            (np.uint16, 2 * WIDTH),
+            (np.int32, SIZE),
+        ],
+        "offsets": [0, 0, RING_LINES * WIDTH, RING_LINES * WIDTH + 4 * WIDTH],
+    },
     align=True,
 )
 
@@ -72,13 +92,13 @@ def _axis(source: int) -> _Axis:
     return _Axis(first, weights, floats, total)
 
 
-def resize_tables(crop_status_bar: bool) -> npt.NDArray[np.void]:
-    """One RESIZE record."""
-    tables = np.zeros(1, RESIZE)
+def make_tables(observation: Frames) -> npt.NDArray[np.void]:
+    """One TABLES record."""
+    tables = np.zeros(1, TABLES)
     table: Any = tables[0]
     pairs = np.maximum(PALETTE_RGB[:, None], PALETTE_RGB[None, :])
     table["luma"] = cv2.cvtColor(np.ascontiguousarray(pairs), cv2.COLOR_RGB2GRAY).reshape(-1)
-    table["first_row"] = STATUS_BAR_ROWS if crop_status_bar else 0
+    table["first_row"] = STATUS_BAR_ROWS if observation.crop_status_bar else 0
     rows, columns = _axis(HEIGHT - int(table["first_row"])), _axis(WIDTH)
     table["rows"] = rows.first + table["first_row"]
     table["row_weights"], table["row_floats"] = rows.weights, rows.floats
@@ -88,16 +108,37 @@ def resize_tables(crop_status_bar: bool) -> npt.NDArray[np.void]:
     return tables
 
 
-@leaf
-def observe(previous: Any, last: Any, r: Any, gray_words: Any, gray: Any, sums: Any, values: Any, output: Any) -> None:
-    """Write the observation of two screens' words.
+@compiled
+def write_first(machine: Any, screens: Any, tables: Any, scratch: Any, output: Any) -> None:
+    """Write the first observation of an episode: its only screen fills the stack."""
+    newest = output[NEWEST]
+    draw(screens[0], screens[0], tables, scratch, newest)
+    for i in range(NEWEST):
+        output[i] = newest
 
-    `gray_words` and `gray` are the same scratch memory: a ring of 32 lines of 256 bytes, which stays in the fastest cache.
-    `sums` has 2 x 256 uint16, `values` 84 int32, `output` shape (84, 84).
+
+@compiled
+def write_next(machine: Any, screens: Any, last: int, tables: Any, scratch: Any, before: Any, output: Any) -> None:
+    """Write the observation after a decision, from its last two frames; one that had a single frame shows only that."""
+    previous = last & 1 if last == 0 else (last - 1) & 1
+    output[:NEWEST] = before[1:]
+    draw(screens[previous], screens[last & 1], tables, scratch, output[NEWEST])
+
+
+@leaf
+def draw(previous: Any, last: Any, r: Any, s: Any, output: Any) -> None:
+    """Draw the small gray picture of two screens' words.
+
+    Args:
+        previous, last: the words of the screens.
+        r: a TABLES record.
+        s: a SCRATCH record.
+        output: uint8 (SIZE, SIZE).
     """
+    gray, sums, values = s.gray, s.sums, s.values
     y, halves = 0, 1
     for band in range(r.first_row >> 3, HEIGHT >> 3):
-        _pool(previous, last, r, band, gray_words)
+        _pool(previous, last, r, band, s.gray_words)
         while y < SIZE and r.rows[y] + TAPS <= 8 * band + 8:
             row = (y & 1) * WIDTH
             _weigh_rows(gray, r.rows[y], r.row_weights[y], sums, row)
