@@ -106,8 +106,7 @@ def test_a_relative_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", [*PRESENT, *OTHERS], ids=name)
 def test_a_named_file_or_folder_exists(page: Path) -> None:
     named = {each for each in inline(page) if re.fullmatch(r"[a-z_]+/(?:[a-z_0-9/]+\.(?:py|yaml|json|sql)|[a-z_/]*)", each)}
-    rooms = {each for each in named if each.startswith(("agents/", "tests/agents/"))}
-    assert {each for each in named - rooms if not (PROJECT / each).exists()} == set()
+    assert {each for each in named if not (PROJECT / each).exists()} == set()
 
 
 @pytest.mark.parametrize("page", PRESENT, ids=name)
