@@ -1,4 +1,4 @@
-"""Whole decisions of the fast environment and of the one that `make` builds on nes-py, side by side."""
+"""Comparison of whole decisions in the fast environment and in the reference environment on nes-py."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -13,16 +13,16 @@ from mario_env.fast_vector import FastVecEnv
 
 __all__ = ["SideBySide"]
 
-_APART: Final = ("episode", "terminal_observation", "episode_summary")  # compared by themselves, or they tell the time
+_NOT_COMPARED: Final = ("episode", "terminal_observation", "episode_summary")  # compared separately, or they contain times
 
 
 class SideBySide:
-    """Games in both environments; every observation, reward, end and info is compared.
+    """Games that are played in both environments. Every observation, reward, end and info is compared.
 
     Args:
-        config: what the games are; its emulator is not heeded.
-        count: how many.
-        seed: of no-op starts and sticky actions; each game has its own of `game_seeds`.
+        config: the environment; its `emulator` is ignored.
+        count: number of games.
+        seed: seed of no-op starts and sticky actions. Each game has its own seed from `game_seeds`.
     """
 
     def __init__(self, config: EnvironmentConfig, count: int = 1, *, seed: int = 0) -> None:
@@ -39,7 +39,10 @@ class SideBySide:
             assert self._ours.reset_infos[i] == info
 
     def step(self, actions: Sequence[int]) -> tuple[list[bool], list[dict[str, Any]]]:
-        """Play one decision in every game, and reset those that it ends; which these are, and the infos.
+        """Play one decision in every game, and reset games that have ended.
+
+        Returns:
+            Whether each game has ended, and its info.
 
         Raises:
             AssertionError: the environments differ.
@@ -61,7 +64,7 @@ class SideBySide:
         return dones.tolist(), infos
 
     def play(self, actions: Iterable[int]) -> list[dict[str, Any]]:
-        """Play the only game until an end or until there are no more actions; the infos."""
+        """Play the only game until it ends or there are no more actions. Returns the info of each step."""
         infos = []
         for action in actions:
             (done,), (info,) = self.step([action])
@@ -71,7 +74,7 @@ class SideBySide:
         return infos
 
     def write_memory(self, values: dict[int, int]) -> None:
-        """Write bytes into the RAM of every game: values by address."""
+        """Write bytes into the RAM of every game. `values` maps addresses to values."""
         for address, value in values.items():
             self._ours.games.fleet.machines["ram"][:, address] = value
             for env in self._theirs:
@@ -85,7 +88,7 @@ class SideBySide:
 
 
 def _without(info: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in info.items() if name not in _APART}
+    return {name: value for name, value in info.items() if name not in _NOT_COMPARED}
 
 
 def _summary(info: dict[str, Any]) -> dict[str, Any] | None:
