@@ -28,15 +28,15 @@ class SideBySide:
     def __init__(self, config: EnvironmentConfig, count: int = 1, *, seed: int = 0) -> None:
         reference = config.model_copy(update={"emulator": "nes-py"})
         seeds = game_seeds(seed, count)
-        self._theirs = [make(reference, seed=own) for own in seeds]
-        self._ours = FastVecEnv(config, count, seed=seed)
-        self.actions = self._ours.games.actions
-        self._ours.seed(seed)
-        observations: Any = self._ours.reset()
-        for i, env in enumerate(self._theirs):
+        self._reference = [make(reference, seed=own) for own in seeds]
+        self._fast = FastVecEnv(config, count, seed=seed)
+        self.actions = self._fast.games.actions
+        self._fast.seed(seed)
+        observations: Any = self._fast.reset()
+        for i, env in enumerate(self._reference):
             expected, info = env.reset(seed=seeds[i])
             np.testing.assert_array_equal(observations[i], expected)
-            assert self._ours.reset_infos[i] == info
+            assert self._fast.reset_infos[i] == info
 
     def step(self, actions: Sequence[int]) -> tuple[list[bool], list[dict[str, Any]]]:
         """Play one decision in every game, and reset games that have ended.
@@ -47,9 +47,9 @@ class SideBySide:
         Raises:
             AssertionError: the environments differ.
         """
-        played: tuple[Any, Any, Any, Any] = self._ours.step(np.array(actions))
+        played: tuple[Any, Any, Any, Any] = self._fast.step(np.array(actions))
         observations, rewards, dones, infos = played
-        for i, env in enumerate(self._theirs):
+        for i, env in enumerate(self._reference):
             expected, reward, terminated, truncated, info = env.step(int(actions[i]))
             info["TimeLimit.truncated"] = truncated and not terminated
             done = terminated or truncated
@@ -60,7 +60,7 @@ class SideBySide:
             if done:
                 first, first_info = env.reset()
                 np.testing.assert_array_equal(observations[i], first)
-                assert self._ours.reset_infos[i] == first_info
+                assert self._fast.reset_infos[i] == first_info
         return dones.tolist(), infos
 
     def play(self, actions: Iterable[int]) -> list[dict[str, Any]]:
@@ -76,15 +76,15 @@ class SideBySide:
     def write_memory(self, values: dict[int, int]) -> None:
         """Write bytes into the RAM of every game. `values` maps addresses to values."""
         for address, value in values.items():
-            self._ours.games.fleet.machines["ram"][:, address] = value
-            for env in self._theirs:
+            self._fast.games.fleet.machines["ram"][:, address] = value
+            for env in self._reference:
                 env.unwrapped.write_memory(address, value)  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Free the emulators."""
-        for env in self._theirs:
+        for env in self._reference:
             env.close()
-        self._ours.close()
+        self._fast.close()
 
 
 def _without(info: dict[str, Any]) -> dict[str, Any]:

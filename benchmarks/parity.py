@@ -114,50 +114,50 @@ def lockstep(play: Play) -> Count:
         MismatchError: they differ; the message says where, and how to reproduce it.
     """
     config = EnvironmentConfig(game=play.game, world=play.world, stage=play.stage, rom=play.rom)
-    ours, theirs = FastConsole(config), NesPyConsole(config)
+    fast, reference = FastConsole(config), NesPyConsole(config)
     pilot = Pilot(play.style, None if play.game == "full" else (play.world, play.stage), play.seed)
     count, over = Count(), False
     try:
-        ours.reset(), theirs.reset()
+        fast.reset(), reference.reset()
         pilot.begin()
         while True:
-            _compare_state(play, count, ours, theirs)
+            _compare_state(play, count, fast, reference)
             if count.frames >= play.frames:
                 return count
             if over:
-                ours.reset(), theirs.reset()
+                fast.reset(), reference.reset()
                 pilot.begin()
                 count.games += 1
             for address, value in pilot.tamper():
-                ours.write_memory(address, value)
-                theirs.write_memory(address, value)
-            before, buttons = ours.memory, pilot.buttons()
-            over, their_over = ours.advance(buttons), theirs.advance(buttons)
+                fast.write_memory(address, value)
+                reference.write_memory(address, value)
+            before, buttons = fast.memory, pilot.buttons()
+            over, reference_over = fast.advance(buttons), reference.advance(buttons)
             count.frames += 1
-            if over != their_over:
-                raise MismatchError(f"{play}: frame {count.frames}: over is {over}, nes-py says {their_over}")
-            count.observe(before, ours.frame_memory)
+            if over != reference_over:
+                raise MismatchError(f"{play}: frame {count.frames}: over is {over}, nes-py says {reference_over}")
+            count.observe(before, fast.frame_memory)
     finally:
-        theirs.close()
+        reference.close()
 
 
-def _compare_state(play: Play, count: Count, ours: Console, theirs: Console) -> None:
+def _compare_state(play: Play, count: Count, fast: Console, reference: Console) -> None:
     """Compare RAM and picture of both emulators after a frame."""
-    compare_bytes("RAM before what is skipped", play, count.frames, ours.frame_memory, theirs.frame_memory)
-    compare_bytes("RAM", play, count.frames, ours.memory, theirs.memory)
+    compare_bytes("RAM before skipped frames", play, count.frames, fast.frame_memory, reference.frame_memory)
+    compare_bytes("RAM", play, count.frames, fast.memory, reference.memory)
     if count.frames % play.picture_every == 0:
-        compare_bytes("picture", play, count.frames, ours.render().tobytes(), theirs.render().tobytes())
+        compare_bytes("picture", play, count.frames, fast.render().tobytes(), reference.render().tobytes())
         count.pictures += 1
 
 
-def compare_bytes(what: str, play: Play, frame: int, ours: bytes, theirs: bytes) -> None:
+def compare_bytes(what: str, play: Play, frame: int, fast: bytes, reference: bytes) -> None:
     """Compare bytes of the RAM, or of a picture (`what` is "picture", RGB).
 
     Raises:
         MismatchError: they differ; the message says where, and in which play.
     """
-    if ours != theirs:
-        differing = [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]
+    if fast != reference:
+        differing = [i for i, (a, b) in enumerate(zip(fast, reference, strict=True)) if a != b]
         first = differing[0]
         where = f"0x{first:04X}"
         if what == "picture":
@@ -165,7 +165,7 @@ def compare_bytes(what: str, play: Play, frame: int, ours: bytes, theirs: bytes)
             where = f"row {pixel // SCREEN_SHAPE[1]}, column {pixel % SCREEN_SHAPE[1]}, {'RGB'[channel]}"
         raise MismatchError(
             f"{play}: frame {frame}: {what} differs in {len(differing)} bytes, first at {where}: "
-            f"{ours[first]}, nes-py has {theirs[first]}"
+            f"{fast[first]}, nes-py has {reference[first]}"
         )
 
 
@@ -260,7 +260,7 @@ def compare(todo: list[Play], state: State, processes: int) -> Count:
     Raises:
         MismatchError: see :func:`lockstep`.
     """
-    total, told, frames, started = Count(), 0, sum(play.frames for play in todo), time.perf_counter()
+    total, reported, frames, started = Count(), 0, sum(play.frames for play in todo), time.perf_counter()
     for play in todo:
         total.add(state.known.get(play, Count()))
     kernel()  # it is compiled once, before processes are started
@@ -270,8 +270,8 @@ def compare(todo: list[Play], state: State, processes: int) -> Count:
             for done in as_completed(running):
                 state.note(running[done], done.result())
                 total.add(done.result())
-                if total.frames // 100_000 > told:
-                    told = total.frames // 100_000
+                if total.frames // 100_000 > reported:
+                    reported = total.frames // 100_000
                     sys.stdout.write(
                         f"equal so far: {total.frames} of {frames} frames, {time.perf_counter() - started:.0f} s\n"
                     )

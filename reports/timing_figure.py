@@ -25,7 +25,7 @@ def throughput_picture(experiments: Sequence[ExperimentData]) -> Picture | None:
         marker = "o" if len(time) < 3 else ""
         axes.plot(time, own.steps_per_second, color=colour(index), linewidth=2, label=name, marker=marker)
         axes.axhline(own.mean, color=colour(index), linewidth=1, linestyle=(0, (4, 3)), alpha=0.8)
-    style_axes(axes, f"{'minutes' if minutes else 'hours'} since training began", "steps per second")
+    style_axes(axes, f"{'minutes' if minutes else 'hours'} since the start of the training", "steps per second")
     axes.set_ylim(bottom=0)
     if len(series) > 1:
         legend(axes)
