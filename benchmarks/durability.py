@@ -1,8 +1,8 @@
 """What it costs that nothing is lost: run as ``python -m benchmarks.durability [--json FILE] [--transitions 100000]``.
 
 The replay memory of the preset `dqn`, filled with random play of the real game, goes to the disk as checkpoints keep it, and
-deflated at the fastest and at the usual level, each time synced. Then whole checkpoints are written. Shares are of the time of a
-training that makes `--rate` decisions a second.
+deflated at the fastest and at the usual level, each time synced. Then whole checkpoints are written. Shares are of the time of
+a training that makes `--rate` decisions a second.
 
 All ways take turns, and the fastest round of each counts. Files are written below the working folder, whose disk is measured.
 """
