@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from configs import LOGGERS, PROJECT, ConfigError, Settings, load, preset_names, to_dict
+from configs import CHECKOUT, LOGGERS, ConfigError, Settings, load, preset_names, to_dict
 from flows import faults, new_process, usage
 from flows.prefect_access import MARIO_PROCESS
 from flows.tables import print_table
@@ -41,6 +41,9 @@ Name = Annotated[str | None, typer.Option("--as", help="its name there; default:
 
 Status = Literal["running", "gone", "completed", "failed", "interrupted"]
 
+# Where `keep` and `ship` put things: the checkout, to be committed; elsewhere the working directory.
+_KEPT_IN = CHECKOUT or Path()
+
 _INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
 
 # They write nothing: a full disk is no reason to refuse them, and `stop` may help there.
@@ -53,6 +56,8 @@ def prepare(context: typer.Context) -> None:
     settings = Settings.from_environment()
     # A command that is asked for its help writes nothing either.
     if context.invoked_subcommand not in _WRITE_NOTHING and "--help" not in sys.argv[1:]:
+        if CHECKOUT is None and not os.environ.get("MARIO_HOME") and not settings.home.exists():
+            errors.print(f"what runs write is kept in {settings.home} (MARIO_HOME names another folder)", soft_wrap=True)
         settings.check_home()
     settings.apply()
 
@@ -119,7 +124,7 @@ def _confirmed(found: Mapping[str, Any]) -> str:
 def keep(
     experiment: Annotated[str, typer.Argument(help="name or id of a run that has ended")],
     name: Name = None,
-    folder: Annotated[Path, typer.Option(callback=usage.new_folder, help="where results are kept")] = PROJECT / "results",
+    folder: Annotated[Path, typer.Option(callback=usage.new_folder, help="where results are kept")] = _KEPT_IN / "results",
     replace: Annotated[bool, typer.Option("--replace", help="also another run's results of that name")] = False,
 ) -> None:
     """Keep a run with the project: figures, learning curve, report, configuration and where they come from."""
@@ -135,7 +140,7 @@ def keep(
 def ship(
     experiment: Annotated[str, typer.Argument(help="name or id of a run that has ended")],
     name: Name = None,
-    folder: Annotated[Path, typer.Option(callback=usage.new_folder, help="where models are kept")] = PROJECT / "models",
+    folder: Annotated[Path, typer.Option(callback=usage.new_folder, help="where models are kept")] = _KEPT_IN / "models",
 ) -> None:
     """Keep a run's policy with the project, with the figures of its evaluation."""
     from tasks.keeping import ship_model

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs import PROJECT, Settings
+from configs import CHECKOUT, Settings
 from configs.masking import mask_url
 from flows import guarded_server, prefect_access
 from tracking import (
@@ -28,6 +28,8 @@ from tracking import (
 logger = logging.getLogger(__name__)
 
 WORK_POOL = "mario"
+# A link to the file in the project's folder; a wheel has its content.
+_DEPLOYMENTS = Path(__file__).with_name("prefect.yaml")
 _WORKER = ("--no-prompt", "worker", "start", "--pool", WORK_POOL, "--type", "process", "--name", "mario-worker")
 # How its lines begin, as Python and as Rich write it; what follows them is the error itself.
 _OF_A_TRACEBACK = (" ", "Traceback (most recent", "\u256d", "\u2502", "\u2570")
@@ -116,7 +118,7 @@ def _process(
     with (logs / f"{name}.log").open("ab") as sink:
         process = subprocess.Popen(
             attended(module, arguments, patience),
-            cwd=PROJECT,
+            cwd=CHECKOUT,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -147,11 +149,11 @@ def _deploy(environment: dict[str, str], log: Path, check: Callable[[], None]) -
     """Create the work pool, and the deployment that `prefect.yaml` describes; `check` comes before each request."""
     for arguments in (
         ("work-pool", "create", WORK_POOL, "--type", "process", "--overwrite"),
-        ("deploy", "--all"),
+        ("deploy", "--all", "--prefect-file", str(_DEPLOYMENTS)),
     ):
         check()
         done = subprocess.run(
-            _prefect(arguments), cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            _prefect(arguments), cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
         with log.open("ab") as sink:
             sink.write(done.stdout + done.stderr)
