@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from configs import LOGGERS, PROJECT, ConfigError, Settings, load, preset_names, to_dict
+from configs import CHECKOUT, LOGGERS, ConfigError, Settings, load, preset_names, to_dict
 from flows import faults, new_process, usage
 from flows.database_command import database_app
 from flows.prefect_access import MARIO_PROCESS
@@ -40,6 +40,9 @@ Name = Annotated[str | None, typer.Option("--as", help="name of the copy; defaul
 
 Status = Literal["running", "gone", "completed", "failed", "interrupted"]
 
+# `keep` and `ship` write to the checkout, to be committed, or else to the working directory.
+_KEPT_IN = CHECKOUT or Path()
+
 _INTERRUPTED = 130  # the exit code that shells report for a command ended by SIGINT
 
 # These commands write nothing: they work on a full disk too, where `stop` may help.
@@ -52,6 +55,8 @@ def prepare(context: typer.Context) -> None:
     settings = Settings.from_environment()
     # Printing a command's help writes nothing either.
     if context.invoked_subcommand not in _READ_ONLY and "--help" not in sys.argv[1:]:
+        if CHECKOUT is None and not os.environ.get("MARIO_HOME") and not settings.home.exists():
+            errors.print(f"runs write to {settings.home} (set MARIO_HOME for another folder)", soft_wrap=True)
         settings.check_home()
     settings.apply()
 
@@ -110,7 +115,7 @@ def evaluate(
 def keep(
     experiment: Annotated[str, typer.Argument(help="name or id of a completed run")],
     name: Name = None,
-    folder: Annotated[Path, typer.Option(callback=usage.output_folder, help="folder of the results")] = PROJECT / "results",
+    folder: Annotated[Path, typer.Option(callback=usage.output_folder, help="folder of the results")] = _KEPT_IN / "results",
     replace: Annotated[bool, typer.Option("--replace", help="replace the results of another run with the same name")] = False,
 ) -> None:
     """Copy a run's results into the project: figures, learning curve, report, configuration and provenance."""
@@ -126,7 +131,7 @@ def keep(
 def ship(
     experiment: Annotated[str, typer.Argument(help="name or id of a completed run")],
     name: Name = None,
-    folder: Annotated[Path, typer.Option(callback=usage.output_folder, help="folder of the models")] = PROJECT / "models",
+    folder: Annotated[Path, typer.Option(callback=usage.output_folder, help="folder of the models")] = _KEPT_IN / "models",
 ) -> None:
     """Copy a run's policy into the project, with the figures of its evaluation."""
     from tasks.keeping import ship_model

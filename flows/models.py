@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs import PROJECT, Settings
+from configs import CHECKOUT, PROJECT, Settings
 from tracking import resolve_model, resolve_tracking_uri
 
 if TYPE_CHECKING:
     from agents import Agent
 
-SHIPPED = PROJECT / "models"
-"""Folder of the models that are part of the project."""
+SHIPPED = CHECKOUT / "models" if CHECKOUT else PROJECT / "mario_models"
+"""Folder of the models that are part of the project; `pyproject.toml` says where a wheel has them."""
 
 
 class UntrustedModelError(RuntimeError):

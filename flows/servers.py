@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs import PROJECT, Settings
+from configs import CHECKOUT, Settings
 from configs.masking import mask_url
 from flows import guarded_server, prefect_access
 from tracking import (
@@ -29,6 +29,8 @@ from tracking import (
 logger = logging.getLogger(__name__)
 
 WORK_POOL = "mario"
+# A link to the file in the project's folder; a wheel has its content.
+_DEPLOYMENTS = Path(__file__).with_name("prefect.yaml")
 _WORKER = ("--no-prompt", "worker", "start", "--pool", WORK_POOL, "--type", "process", "--name", "mario-worker")
 # Beginnings of the lines of a traceback, as Python and Rich print it. The error message follows them.
 _TRACEBACK_PREFIXES = (" ", "Traceback (most recent", "\u256d", "\u2502", "\u2570")
@@ -145,7 +147,7 @@ def _process(
     with (logs / f"{name}.log").open("ab") as sink:
         process = subprocess.Popen(
             attended(module, arguments, grace_seconds),
-            cwd=PROJECT,
+            cwd=CHECKOUT,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -176,11 +178,11 @@ def _deploy(environment: dict[str, str], log: Path, check: Callable[[], None]) -
     """Create the work pool and the deployment of `prefect.yaml`. `check` is called before each request."""
     for arguments in (
         ("work-pool", "create", WORK_POOL, "--type", "process", "--overwrite"),
-        ("deploy", "--all"),
+        ("deploy", "--all", "--prefect-file", str(_DEPLOYMENTS)),
     ):
         check()
         done = subprocess.run(
-            _prefect(arguments), cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            _prefect(arguments), cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
         with log.open("ab") as sink:
             sink.write(done.stdout + done.stderr)
