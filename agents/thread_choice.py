@@ -40,7 +40,7 @@ def threads_of(
 
     Args:
         device: "cpu" or "cuda"; with a GPU None, for torch's own number: its threads have next to nothing to do.
-        space: of one observation, uint8 (channels, height, width).
+        space: of one observation.
         directory: the training's folder, where the choice is written down.
         recorded: what the checkpoint says that it goes on from.
     """
@@ -132,7 +132,7 @@ def work_of(config: Config, space: gym.spaces.Box, n_actions: int) -> Callable[[
     precision = available_precision(config.train.precision, "cpu")
     policy = build_policy(config, space, n_actions, precision=precision)
     agent, n_envs = config.agent, config.train.n_envs
-    batch, few = _pictures(agent.batch_size, space), _pictures(n_envs, space)
+    batch, few = _observations(agent.batch_size, space), _observations(n_envs, space)
     if isinstance(agent, PPOConfig):
         updates = agent.n_epochs * -(-agent.n_steps * n_envs // agent.batch_size)
         acting = agent.n_steps / updates
@@ -169,9 +169,10 @@ def _loss(policy: BasePolicy, batch: torch.Tensor, actions: torch.Tensor) -> tor
     return loss
 
 
-def _pictures(count: int, space: gym.spaces.Box) -> torch.Tensor:
-    pixels = torch.arange(count * int(torch.tensor(space.shape).prod())) % 256
-    return pixels.to(torch.uint8).reshape(count, *space.shape).contiguous(memory_format=torch.channels_last)
+def _observations(count: int, space: gym.spaces.Box) -> torch.Tensor:
+    numbers = torch.arange(count * int(torch.tensor(space.shape).prod())) % 256
+    batch = numbers.to(torch.as_tensor(space.low).dtype).reshape(count, *space.shape)
+    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
 def _chosen_before(directory: Path) -> int | None:
