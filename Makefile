@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 MARIO := $(BIN)/mario
 READY := $(VENV)/ready
 
-# pip is pinned like everything else; `make lock` writes its hashes into constraints/build.txt.
+# pip is locked like everything else: `make lock` writes its hashes into constraints/build.txt.
 PIP_VERSION := 25.3
 
 .PHONY: help setup demo test lint types pytest faults check ui stop lock clean
@@ -17,13 +17,13 @@ PIP_VERSION := 25.3
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: $(READY) ## make .venv and install the pinned packages
+setup: $(READY) ## create .venv and install the locked packages
 
-# Every file that is downloaded must have one of the SHA-256 sums in constraints/. Nothing is resolved here (--no-deps): the lock
-# files are complete, which `pip check` confirms. What comes as source is built by the locked setuptools, because pip fetches a
-# build's own requirements without looking at hashes. A build of torch for the CPU alone is taken where pip is configured to find
-# one, which the registry does not have, and needs no CUDA libraries. That there is none pip says in one of two ways: the second
-# where its configuration has a constraint on torch.
+# Every downloaded file must have one of the SHA-256 sums in constraints/. Nothing is resolved here (--no-deps): the lock files are
+# complete, which `pip check` confirms. Source is built by the locked setuptools, because pip fetches a build's own requirements
+# without checking hashes. torch's build for the CPU alone is not in the registry. It is taken where pip is configured to find it,
+# and needs no CUDA libraries. pip reports that it finds none in one of two ways, the second where its configuration has a
+# constraint on torch.
 # The stamp is newer than everything that decides what is installed, so that a second call starts at once.
 $(READY): pyproject.toml constraints/find-python.sh $(wildcard constraints/*.txt)
 	@set -e; \
@@ -50,22 +50,22 @@ $(READY): pyproject.toml constraints/find-python.sh $(wildcard constraints/*.txt
 demo: $(READY) ## the whole pipeline, small: train, evaluate, report (minutes)
 	@$(MARIO) run demo
 
-test: lint types pytest ## ruff, mypy, pytest
+test: lint types pytest ## the three below
 
-lint: $(READY)
+lint: $(READY) ## ruff: rules and format
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-types: $(READY)
+types: $(READY) ## mypy, strict
 	@$(BIN)/mypy
 
-pytest: $(READY)
+pytest: $(READY) ## every test but those of `make faults`
 	@$(BIN)/python -m pytest
 
-faults: $(READY) ## kill whole runs again and again, take their Postgres away, compare (half an hour)
+faults: $(READY) ## kill whole runs again and again, take their Postgres away, compare (15 to 30 minutes)
 	@$(BIN)/python -m pytest -m faults -n0 tests
 
-check: $(READY) ## the smoke test alone: seconds, and says what would fail later
+check: $(READY) ## the smoke test alone: find in seconds what would fail later
 	@$(MARIO) check
 
 ui: $(READY) ## Prefect server, its worker and the MLflow server, on loopback
@@ -74,7 +74,7 @@ ui: $(READY) ## Prefect server, its worker and the MLflow server, on loopback
 stop: $(READY) ## stop the embedded Postgres
 	@$(MARIO) stop
 
-lock: $(READY) ## write what .venv holds into constraints/, with the hashes of all platforms' files
+lock: $(READY) ## write the versions in .venv into constraints/, with the hashes of all platforms' files
 	@$(BIN)/python constraints/lock.py
 
 clean: ## remove .venv and caches; .mario (your runs) stays

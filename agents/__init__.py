@@ -1,18 +1,29 @@
-"""Learning: algorithms, training, checkpoints, evaluation."""
+"""Learning: algorithms, training, checkpoints, policies and their evaluation.
+
+Each folder is a room that imports only the rooms below it: training, policies, checkpoints, algorithms, replay, device, and the
+modules at the ground (`errors`, `progress`, `announce`).
+"""
 
 # First: on the older stack stable-baselines3 imports the old Gym, which prints a notice unless mario_env has silenced it.
 import mario_env  # noqa: F401  # isort: split
-from agents.algorithms import build, replay_bytes, resolve_device, rollout_bytes
-from agents.checkpoints import Checkpoint, latest_checkpoint
-from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError, TrainingInterrupted
-from agents.evaluation import episodes_to_play, evaluation_seed, play_episodes, protocol_environment
-from agents.manifests import Manifest
-from agents.models import Agent, described_by, keep_best, load_agent
-from agents.progress import PlayedEpisode, Progress, Recorded, TrainingResult, Validated
-from agents.provenance import Provenance, provenance
-from agents.shipped import load_shipped, ship
-from agents.training import train
-from agents.validation import Validation
+from agents.algorithms import MemoryNeeds, build, memory_needs
+from agents.checkpoints import Checkpoint, Manifest, latest_checkpoint
+from agents.device import Provenance, provenance, resolve_device
+from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError
+from agents.policies import (
+    Agent,
+    described_by,
+    episodes_to_play,
+    evaluation_seed,
+    keep_best,
+    load_agent,
+    load_shipped,
+    play_episodes,
+    protocol_environment,
+    ship,
+)
+from agents.progress import EpisodeTotals, PlayedEpisode, Progress, ValidationResult
+from agents.training import TrainingInterrupted, TrainingResult, Validation, train
 
 __all__ = [
     "Agent",
@@ -21,16 +32,17 @@ __all__ = [
     "CheckpointError",
     "DeviceError",
     "DeviceLostError",
+    "EpisodeTotals",
     "Manifest",
+    "MemoryNeeds",
     "NonFiniteError",
     "PlayedEpisode",
     "Progress",
     "Provenance",
-    "Recorded",
     "TrainingInterrupted",
     "TrainingResult",
-    "Validated",
     "Validation",
+    "ValidationResult",
     "build",
     "described_by",
     "episodes_to_play",
@@ -39,12 +51,11 @@ __all__ = [
     "latest_checkpoint",
     "load_agent",
     "load_shipped",
+    "memory_needs",
     "play_episodes",
     "protocol_environment",
     "provenance",
-    "replay_bytes",
     "resolve_device",
-    "rollout_bytes",
     "ship",
     "train",
 ]

@@ -1,12 +1,8 @@
-"""What goes wrong in learning, as exceptions that say what to do."""
+"""The errors of this package. Their messages say what to do."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from agents.progress import TrainingResult
 
 
 class AgentError(RuntimeError):
@@ -64,15 +60,3 @@ def _is_of_device(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(
         word in str(error) for word in ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS")
     )
-
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM ended the training after a complete step; ``result`` tells how far it came and what was kept.
-
-    A KeyboardInterrupt, so that no ``except Exception`` on the way takes it for a fault to be retried.
-    """
-
-    def __init__(self, result: TrainingResult) -> None:
-        kept = f"checkpoint {result.checkpoint.path}" if result.checkpoint else "no checkpoint could be written"
-        super().__init__(f"training was interrupted at step {result.steps}: {kept}")
-        self.result = result

@@ -1,17 +1,14 @@
-"""How far a training is: what is counted, and what it hands to its callers."""
+"""How far a training is: its counters, and what it passes to its callers."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from agents.checkpoints import Checkpoint
-    from mario_env import EpisodeSummary
+from mario_env import EpisodeSummary
 
 WINDOW = 100  # episodes that means are taken over, as in stable-baselines3
 
@@ -36,13 +33,13 @@ class PlayedEpisode:
     timestamp: datetime
 
     def at_index(self, episode_index: int) -> PlayedEpisode:
-        """The same episode, counted otherwise."""
+        """The same episode with another index."""
         return replace(self, episode_index=episode_index)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, running episodes included in steps and frames; `updates` counts gradient updates' rounds."""
+    """Where a training stands. Steps and frames include running episodes; `updates` counts calls of the algorithm's `train`."""
 
     steps: int
     frames: int
@@ -52,16 +49,16 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What the experiment's record already holds when a training is resumed: episodes, and the sum of their rewards."""
+class EpisodeTotals:
+    """The number of episodes that an experiment has on record, and the sum of their rewards."""
 
     episodes: int
     reward_sum: float
 
 
 @dataclass(frozen=True)
-class Validated:
-    """What came of one validation: the policy after `steps` decisions played `episodes`, and completed so many of them.
+class ValidationResult:
+    """The result of one validation: the policy after `steps` decisions played `episodes` and completed `completed` of them.
 
     Attributes:
         distance: mean, in pixels.
@@ -73,40 +70,14 @@ class Validated:
     distance: float
 
     @property
-    def merit(self) -> tuple[float, float, int]:
-        """What the best has most of: completed episodes, else distance; of equals the newest, which has learned longest."""
+    def rank(self) -> tuple[float, float, int]:
+        """Sorts results, the best last: by completed episodes, then distance, then age."""
         return (self.completed / self.episodes, self.distance, self.steps)
 
 
 @dataclass(frozen=True)
-class TrainingResult:
-    """What a training came to; steps, frames, episodes and reward_sum count from the experiment's beginning, over resumptions.
-
-    Attributes:
-        seconds: wall-clock time of this call.
-        model_path: folder of the final model; None when interrupted.
-        checkpoint: the newest complete checkpoint, or None.
-        validations: what came of each, oldest first.
-        validated: all episodes of validations, and the sum of their rewards.
-        best: the checkpoint that did best in a validation; None without validations.
-    """
-
-    steps: int
-    frames: int
-    episodes: int
-    reward_sum: float
-    seconds: float
-    model_path: Path | None
-    checkpoint: Checkpoint | None
-    interrupted: bool
-    validations: Sequence[Validated] = ()
-    validated: Recorded = Recorded(0, 0.0)
-    best: Checkpoint | None = None
-
-
-@dataclass(frozen=True)
 class RecentEpisode:
-    """The part of an ended episode that means are taken of."""
+    """The part of an ended episode that enters the means of the last `WINDOW` episodes."""
 
     reward: float
     steps: int
@@ -116,15 +87,15 @@ class RecentEpisode:
 
 
 @dataclass
-class ValidationTally:
-    """Counts of a training's validations.
+class ValidationCounters:
+    """Counters of a training's validations.
 
     Attributes:
-        history: what came of each, oldest first.
+        history: the results, oldest first.
         next_index: the episode index with which each environment begins the next one.
     """
 
-    history: list[Validated] = field(default_factory=list)
+    history: list[ValidationResult] = field(default_factory=list)
     episodes: int = 0
     reward_sum: float = 0.0
     next_index: int = 0
@@ -135,14 +106,14 @@ class ValidationTally:
         return self.history[-1].steps if self.history else 0
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ValidationTally:
+    def from_json(cls, values: Mapping[str, Any]) -> ValidationCounters:
         """The inverse of `dataclasses.asdict`."""
-        return cls(**{**values, "history": [Validated(**each) for each in values["history"]]})
+        return cls(**{**values, "history": [ValidationResult(**each) for each in values["history"]]})
 
 
 @dataclass
-class Tally:
-    """Counts of a training, saved with each checkpoint. Episodes of validations have their own.
+class Counters:
+    """Counters of a training, saved with each checkpoint. Validations have counters of their own.
 
     Attributes:
         written_steps: decisions when metrics were last written; with `written_episodes` it fixes when they are written next.
@@ -155,7 +126,7 @@ class Tally:
     written_episodes: int = 0
     next_index: dict[int, int] = field(default_factory=dict)
     recent: deque[RecentEpisode] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    validation: ValidationTally = field(default_factory=ValidationTally)
+    validation: ValidationCounters = field(default_factory=ValidationCounters)
 
     def add(self, summary: EpisodeSummary, env_index: int) -> int:
         """Count an ended episode; returns its index among those of its environment."""
@@ -182,7 +153,7 @@ class Tally:
         return values
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Tally:
+    def from_json(cls, values: Mapping[str, Any]) -> Counters:
         """The inverse of `to_json`."""
         return cls(
             frames=values["frames"],
@@ -193,5 +164,5 @@ class Tally:
             written_episodes=values.get("written_episodes", 0),
             next_index={int(index): count for index, count in values["next_index"].items()},
             recent=deque((RecentEpisode(**episode) for episode in values["recent"]), maxlen=WINDOW),
-            validation=ValidationTally.from_json(values["validation"]) if "validation" in values else ValidationTally(),
+            validation=ValidationCounters.from_json(values["validation"]) if "validation" in values else ValidationCounters(),
         )

@@ -9,7 +9,7 @@ import numpy as np
 from configs.schema import EnvironmentConfig
 from configs.seeds import game_seeds
 from mario_env.factory import make
-from mario_env.fast_vector import FastVecEnv
+from mario_env.stable_baselines import FastVecEnv
 
 __all__ = ["SideBySide"]
 

@@ -1,8 +1,8 @@
 """What it costs that nothing is lost: run as ``python -m benchmarks.durability [--json FILE] [--transitions 100000]``.
 
 The replay memory of the preset `dqn`, filled with random play of the real game, goes to the disk as checkpoints keep it, and
-deflated at the fastest and at the usual level, each time synced; then whole checkpoints are written; then episodes are handed
-to a spool, as in a training. Shares are of the time of one that makes `--rate` decisions a second.
+deflated at the fastest and at the usual level, each time synced. Then whole checkpoints are written. Shares are of the time of
+a training that makes `--rate` decisions a second.
 
 All ways take turns, and the fastest round of each counts. Files are written below the working folder, whose disk is measured.
 """
@@ -15,7 +15,6 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,19 +23,13 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from agents import build
 from agents.checkpoints import save_checkpoint
-from agents.frame_replay import FrameReplayBuffer
-from agents.progress import Tally
-from agents.replay import save_replay
+from agents.progress import Counters
+from agents.replay import FrameReplayBuffer, save_replay
 from configs import Config, load
-from episodes import EpisodeRow, pending
 from mario_env import make_vec
-from spool import Spool
 
 KEPT: Final = "as it is"
 LEVELS: Final = {"deflated, fastest": 1, "deflated": 6}
-EPISODES: Final = 1_000
-EPISODES_PER_SECOND: Final = 3.0  # of a training on one level
-SYNCS_PER_SECOND: Final = 1.0
 
 
 def main() -> None:
@@ -53,7 +46,6 @@ def main() -> None:
         model = played(config)
         figures = replay(model, Path(folder), options.rounds)
         figures |= checkpoint(model, config, Path(folder), options.rounds, options.rate)
-        figures |= spool(Path(folder), options.rounds)
     for name, value in figures.items():
         sys.stdout.write(f"{name:56} {value:12.5g}\n")
     if options.json is not None:
@@ -93,49 +85,9 @@ def replay(model: OffPolicyAlgorithm, folder: Path, rounds: int) -> dict[str, fl
 
 def checkpoint(model: OffPolicyAlgorithm, config: Config, folder: Path, rounds: int, rate: float) -> dict[str, float]:
     """Seconds of a whole checkpoint: weights, optimiser, replay memory, games; hashed and synced."""
-    seconds = min(_seconds(partial(save_checkpoint, folder, config, model, Tally())) for _ in range(rounds))
+    seconds = min(_seconds(partial(save_checkpoint, folder, config, model, Counters())) for _ in range(rounds))
     every = config.train.checkpoint_every
     return {"checkpoint: seconds": seconds, f"checkpoint each {every} decisions: share of time": seconds * rate / every}
-
-
-def spool(folder: Path, rounds: int) -> dict[str, float]:
-    """What an episode costs the training's thread, and the threads behind it, until the disk has it."""
-    row = _row()
-    converting = min(
-        _seconds(partial(_repeat, partial(pending.convert, row, {"noop_frames": 0}, bytes(400)))) for _ in range(rounds)
-    )
-    payload = pending.encode(pending.convert(row, {"noop_frames": 0}, bytes(400)))
-    file = Spool(folder / "episodes.spool", "benchmark")
-    appending = min(_seconds(partial(_repeat, partial(file.append, [payload]))) for _ in range(rounds))
-    syncing = []
-    for _ in range(50 * rounds):
-        file.append([payload] * 3)
-        syncing.append(_seconds(file.sync))
-    file.close()
-    syncing.sort()
-    median = syncing[len(syncing) // 2]
-    return {
-        "episode: µs to hand over": converting / EPISODES * 1e6,
-        "episode: µs to append to the spool": appending / EPISODES * 1e6,
-        "fsync: ms, median": median * 1e3,
-        "fsync: ms, longest": syncing[-1] * 1e3,
-        "share of a training's thread": converting / EPISODES * EPISODES_PER_SECOND,
-        "share of the thread beside it": appending / EPISODES * EPISODES_PER_SECOND + median * SYNCS_PER_SECOND,
-    }
-
-
-def _row() -> EpisodeRow:
-    return EpisodeRow(
-        experiment_id=1, phase="train", protocol="training", env_index=0, episode_index=0, timestamp=datetime.now(UTC),
-        reward=12.5, steps=400, frames=1600, duration_seconds=1.25, global_step=100_000, exploration_rate=0.01,
-        distance_traveled=900, x_pos=940, y_pos=79, score=200, coins=2, time=380, life=1, status="small", world=1, stage=1,
-        level_completed=False, end_reason="died",
-    )  # fmt: skip
-
-
-def _repeat(work: Callable[[], Any]) -> None:
-    for _ in range(EPISODES):
-        work()
 
 
 def _deflate(source: Path, target: Path, level: int) -> None:

@@ -34,10 +34,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
 from agents import build
-from agents.allocator import freed_memory_kept
-from agents.frame_replay import FrameReplayBuffer
-from agents.prioritised_replay import PrioritisedReplayBuffer
-from agents.threads import torch_threads
+from agents.device import keep_freed_memory, torch_threads
+from agents.replay import FrameReplayBuffer, PrioritisedReplayBuffer
 from configs import from_dict
 from mario_env.observations import Frames
 
@@ -82,7 +80,7 @@ class Candidate:
         """Work once and remember the time of an update when it is the shortest."""
         with ExitStack() as stack:
             if self.layout == "memory_kept":
-                stack.enter_context(freed_memory_kept())
+                stack.enter_context(keep_freed_memory())
                 self.work()  # what is kept has to be found first
             started = clock()
             self.work()

@@ -90,7 +90,7 @@ def line(stretch: Stretch) -> str:
 def learn(config: Config, directory: Path, curve: Curve) -> TrainingResult:
     """Train as `config` says."""
     training = config.train
-    env = make_vec(config.environment, training.n_envs, seed=config.seed, ahead=training.overlap)
+    env = make_vec(config.environment, training.n_envs, seed=config.seed)
     try:
         result = train(config, env=env, directory=directory, on_episode=curve.add, total_steps=training.total_steps)
     finally:

@@ -21,9 +21,9 @@ import numpy as np
 from configs.schema import EnvironmentConfig
 from mario_env.factory import make
 from mario_env.fast import cartridge, start_of_game
-from mario_env.fast_vector import FastVecEnv
 from mario_env.games import Games
 from mario_env.nes.machine import Fleet, make_rules
+from mario_env.stable_baselines import FastVecEnv
 from mario_env.vector import ProcessVecEnv
 
 FAST: Final = EnvironmentConfig(emulator="fast")

@@ -28,9 +28,9 @@ from typing import Any, Final
 
 from gymnasium.spaces import Box
 
-from agents import build, thread_choice
-from agents.callbacks import StopLearning
-from agents.threads import torch_threads
+from agents import build
+from agents.device import StopLearning, best_of, candidates, torch_threads
+from agents.training.thread_choice import measure_update
 from configs import Config, load
 from configs.schema import PPOConfig
 from mario_env import make, make_vec
@@ -115,7 +115,7 @@ def pipeline(preset: str, overrides: list[str]) -> Pipeline:
         started = {"learning_starts": WARM_UP, "exploration_initial_eps": config.agent.exploration_final_eps}
         config = config.model_copy(update={"agent": config.agent.model_copy(update=started)})
     train = config.train
-    env = make_vec(config.environment, train.n_envs, seed=config.seed, ahead=train.overlap)
+    env = make_vec(config.environment, train.n_envs, seed=config.seed, threads=train.game_threads)
     assert isinstance(env.observation_space, Box)
     n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
     threads = train.torch_threads or _threads(config, env.observation_space, n_actions)
@@ -123,8 +123,7 @@ def pipeline(preset: str, overrides: list[str]) -> Pipeline:
 
 
 def _threads(config: Config, space: Box, n_actions: int) -> int:
-    counts = thread_choice.candidates(config.train.overlap)
-    return thread_choice.best_of(thread_choice.measure(config, space, n_actions, counts))
+    return best_of(measure_update(config, space, n_actions, candidates()))
 
 
 def samples_per_step(config: Config) -> float:

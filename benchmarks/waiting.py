@@ -51,14 +51,14 @@ def answer() -> None:
 
     import torch
 
-    from agents.thread_choice import work_of
+    from agents.training.thread_choice import update_and_act
     from configs import load
     from mario_env import observation_space
 
     threads, preset, *overrides = sys.argv[1:]
     torch.set_num_threads(int(threads))
     config = load(preset, overrides)
-    work = work_of(config, observation_space(config.environment), 7)
+    work = update_and_act(config, observation_space(config.environment), 7)
     work()
     for line in sys.stdin:
         seconds, done, started = float(line), 0, time.perf_counter()

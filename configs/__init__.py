@@ -1,10 +1,10 @@
-"""What to run: the typed configuration, presets, and the machine's settings."""
+"""The typed configuration of experiments, its presets, and the machine's settings."""
 
 from configs.errors import ConfigError
 from configs.loader import config_hash, from_dict, load, override, preset_names, to_dict
-from configs.openmp import wait_asleep
+from configs.openmp import use_passive_waiting
 from configs.schema import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
-from configs.settings import LOGGERS, PROJECT, Settings, reach_loopback_directly
+from configs.settings import LOGGERS, PROJECT, Settings, bypass_proxy_for_loopback
 
 __all__ = [
     "LOGGERS",
@@ -17,14 +17,14 @@ __all__ = [
     "Protocol",
     "RetryConfig",
     "Settings",
+    "bypass_proxy_for_loopback",
     "config_hash",
     "from_dict",
     "load",
     "override",
     "preset_names",
-    "reach_loopback_directly",
     "to_dict",
 ]
 
-# Here because every process of ours imports this package, and does so before torch: the command, workers, served models, tests.
-wait_asleep()
+# This package is imported before torch by every process of the project: the command, workers, served models, tests.
+use_passive_waiting()

@@ -1,10 +1,10 @@
-"""What is raised when a configuration is refused."""
+"""The error for a configuration that is refused."""
 
 
 class ConfigError(ValueError):
-    """A preset, a key or a value is refused; the message names the place, the fault and what is valid.
+    """A preset, a key or a value is refused. The message names the place, the fault and the valid choices.
 
-    It can always be printed, logged and stored: characters that cannot (NUL, half of a UTF-16 pair) are written as escapes.
+    The message can always be printed, logged and stored: NUL and unpaired UTF-16 surrogates are written as escapes.
     """
 
     def __init__(self, message: str) -> None:

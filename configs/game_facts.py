@@ -1,21 +1,21 @@
-"""Facts about Super Mario Bros that rows are written with and checked against."""
+"""Facts about Super Mario Bros, used to write and check episode rows."""
 
 from typing import Final
 
 WORLDS: Final = range(1, 9)
 STAGES: Final = range(1, 5)
-CLOCK_MAX: Final = 400  # units of the game's clock at the start of the longest levels
-COINS_MAX: Final = 99  # the hundredth coin becomes a life
+CLOCK_MAX: Final = 400  # in the game's clock units: the time limit of the longest levels
+COINS_MAX: Final = 99  # the hundredth coin is exchanged for a life
 
 STATUSES: Final = ("small", "tall", "fireball")
 
 END_REASONS: Final = (
-    "completed",  # the level's flag or axe was reached (full game: the last level's)
-    "died",  # the only life of a level was lost to an enemy or a pit
+    "completed",  # the level's flag or axe was reached (full game: that of the last level)
+    "died",  # single level: the life was lost to an enemy or a pit
     "timed_out",  # a life was lost because the game's clock ran out
-    "game_over",  # the full game's last life was lost
-    "life_lost",  # the full game, ended by choice at the first lost life
-    "stalled",  # truncated: no progress for too long
-    "step_limit",  # truncated: too many decisions
-    "worker_lost",  # the process that played died; such an episode is dropped, so that no row has it
+    "game_over",  # full game: the last life was lost
+    "life_lost",  # full game with life_loss_ends_episode: a life was lost
+    "stalled",  # truncated: no progress for environment.stall_after decisions
+    "step_limit",  # truncated: environment.max_steps decisions
+    "worker_lost",  # the process that played died; such an episode is dropped and has no row
 )

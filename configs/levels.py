@@ -40,8 +40,8 @@ FINISH_X: Final[dict[tuple[int, int], int]] = {
 }
 """By (world, stage): the smallest x position (pixels, the player's left edge) at which the level can be completed.
 
-Each is the x of the level's flagpole or axe, or of the first pipe of a warp zone where the level has one, less 16 pixels: the
-player is 16 wide and comes from the left. The objects' places are read from the level data in the ROM, and a test reads them
-again (`tests/mario_env/test_levels.py`). Measured on 1-1, whose pole is at 3168: the flag is reached at 3161. Levels 1-2, 2-2,
-4-2 and 7-2 end in an area of their own, the last pages of 1-1, whose x positions count from that area's left end.
+Each value is the x of the level's flagpole or axe, minus 16 pixels: the player is 16 pixels wide and comes from the left.
+Where the level has a warp zone, it is the x of the zone's first pipe instead. The positions are read from the level data in
+the ROM, and `tests/mario_env/test_levels.py` checks them. The pole of 1-1 is at 3168, for example; its flag is reached at 3161.
+Levels 1-2, 2-2, 4-2 and 7-2 end in a separate area, the last pages of 1-1. Their x positions count from that area's left end.
 """

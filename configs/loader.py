@@ -1,7 +1,8 @@
-"""Presets and overrides in, one checked :class:`~configs.schema.Config` out.
+"""The loader that builds a validated :class:`~configs.schema.Config` from a preset and overrides.
 
-A preset is a YAML file of the schema's sections. `extends: NAME` starts from another preset, and `--set section.key=value`
-comes last. Whatever is wrong is found here, before any work, and is said with file, line, key and the nearest valid key.
+A preset is a YAML file with the sections of the schema. `extends: NAME` starts from another preset. Overrides
+(`--set section.key=value`) are applied last. Faults are found here, before any work. The message names file, line, key and the
+nearest valid key.
 """
 
 import hashlib
@@ -14,31 +15,36 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from configs.computed import computed
 from configs.errors import ConfigError
+from configs.hashing import hashed_values
 from configs.nearest import nearest, valid_keys
-from configs.schema import ALGORITHMS, STORED, Config
+from configs.schema import ALGORITHMS, STORED, Config, EnvironmentConfig
 from configs.source import MAX_DEPTH, Document, parse_value, read_document
 
 PRESETS = Path(__file__).parent / "presets"
 
-# What a document may say beside the sections of the schema.
+# The only key of a document that is not a section of the schema.
 _EXTENDS = "extends"
 
-# Keys of earlier versions that no longer mean anything: stored configurations may still have them.
-_RETIRED = (("agent", "optimize_memory_usage"),)
+# Keys of earlier versions, and the values that mean what this version does. Stored configurations may still have them.
+_RETIRED = {
+    ("agent", "optimize_memory_usage"): (False, True),
+    ("train", "precision"): ("float32",),
+    ("train", "compile"): (False,),
+    ("train", "overlap"): (False,),
+}
 
-# Keys that every stored environment has had from the beginning.
-_ONCE_WHOLE = {"game", "world", "stage", "frame_skip", "noop_frames", "sticky_actions", "reward"}
+# Keys of `environment` that the first version had already.
+_ORIGINAL_ENVIRONMENT_KEYS = {"game", "world", "stage", "frame_skip", "noop_frames", "sticky_actions", "reward"}
 
-_MAX_FAULTS = 50  # that are named at once
+_MAX_FAULTS = 50  # listed in one message
 _MAX_CHAIN = 16  # presets that extend one another
 
-_MAX_SHOWN = 200  # characters of an override
+_MAX_SHOWN = 200  # characters of an override in a message
 
-_shortened = reprlib.Repr()
-_shortened.maxstring = _shortened.maxother = 80
-_shortened.maxlist = _shortened.maxdict = 8
+_short_repr = reprlib.Repr()
+_short_repr.maxstring = _short_repr.maxother = 80
+_short_repr.maxlist = _short_repr.maxdict = 8
 
 
 def preset_names() -> list[str]:
@@ -50,12 +56,12 @@ def load(preset: str, overrides: Iterable[str] = ()) -> Config:
     """Build the configuration of `preset` with `overrides` applied.
 
     Args:
-        preset: a preset's name, or the path of a YAML file (recognised by its ending, `.yaml` or `.yml`).
-        overrides: `section.key=value`, the value as YAML: `train.total_steps=60_000`, `environment.actions=[[right]]`.
+        preset: the name of a preset, or the path of a YAML file (with the suffix `.yaml` or `.yml`).
+        overrides: `section.key=value` with the value in YAML: `train.total_steps=60_000`, `environment.actions=[[right]]`.
 
     Raises:
-        ConfigError: a file is missing or no YAML, `extends` goes in a circle, or a key or value is refused; every fault found
-            is named with its place and the nearest valid key.
+        ConfigError: a file is missing or not YAML, `extends` is circular, or a key or value is refused. The message names every
+            fault with its place and the nearest valid key.
     """
     path = _preset_path(preset)
     document = _resolve(path, ())
@@ -69,38 +75,56 @@ def load(preset: str, overrides: Iterable[str] = ()) -> Config:
 
 
 def from_dict(values: Mapping[str, Any], source: str) -> Config:
-    """Build a configuration that was stored as JSON (in Postgres, beside a model), by this version or an earlier one.
+    """Build a configuration from stored JSON (in Postgres, or next to a model), written by this version or an earlier one.
 
     Raises:
-        ConfigError: it does not fit this version's schema; the message names `source`.
+        ConfigError: it does not fit the schema of this version; the message names `source`.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{source}: expected keys and values, not {_shortened.repr(values)}")
-    document = Document(Path(source), _with_present_names(_without_retired(values)), {})
+        raise ConfigError(f"{source}: expected keys and values, not {_short_repr.repr(values)}")
+    document = Document(Path(source), _with_current_names(_without_retired(values, source)), {})
     try:
         return Config.model_validate(document.values, context={STORED: True})
     except ValidationError as error:
         raise ConfigError(_explain(error, document)) from None
 
 
-def override(config: Config, overrides: Iterable[str], sections: Sequence[str]) -> Config:
-    """`config`, which a model was trained with, with some values replaced as `--set` replaces a preset's.
-
-    A setting that has no effect is no reason to refuse it: the training is over.
+def environment_from(keys: Mapping[str, Any], source: str) -> EnvironmentConfig:
+    """The section `environment` alone, for a person who plays and trains nothing.
 
     Args:
-        overrides: `section.key=value`, as for :func:`load`.
-        sections: those that may be changed; keys without a section, as `seed`, by their own names.
+        keys: of the section.
+        source: where the keys come from, for the message.
 
     Raises:
-        ConfigError: a key is of another section, or a key or value is refused.
+        ConfigError: a key is unknown, or a value is refused; every fault is named, with the nearest valid key.
+    """
+    document = Document(Path(source), {"name": "play", "agent": {"algorithm": "ppo"}, "environment": dict(keys)}, {})
+    try:
+        return Config.model_validate(document.values, context={STORED: True}).environment
+    except ValidationError as error:
+        raise ConfigError(_explain(error, document)) from None
+
+
+def override(config: Config, overrides: Iterable[str], sections: Sequence[str]) -> Config:
+    """Replace values of `config`, the configuration that a model was trained with.
+
+    Settings without effect are accepted, because the training is over.
+
+    Args:
+        config: the configuration; it is not changed.
+        overrides: `section.key=value`, as for :func:`load`.
+        sections: the sections that may be changed, and the top-level keys (such as `seed`).
+
+    Raises:
+        ConfigError: a key belongs to another section, or a key or value is refused.
     """
     document = Document(Path(config.name), to_dict(config), {})
     for each in overrides:
         _apply_override(document, each)
         section = each.partition("=")[0].partition(".")[0].strip()
         if section not in sections:
-            raise ConfigError(f"--set {each[:_MAX_SHOWN]}: here only {', '.join(sections)} can be set")
+            raise ConfigError(f"--set {each[:_MAX_SHOWN]}: only {', '.join(sections)} can be set here")
     try:
         return Config.model_validate(document.values, context={STORED: True})
     except ValidationError as error:
@@ -108,33 +132,39 @@ def override(config: Config, overrides: Iterable[str], sections: Sequence[str]) 
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """The whole configuration, defaults included, as JSON types."""
+    """The whole configuration as JSON types, including defaults."""
     return config.model_dump(mode="json")
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 (hex) of what determines the experiment (`configs.computed`)."""
-    return hashlib.sha256(json.dumps(computed(config), sort_keys=True).encode()).hexdigest()
+    """SHA-256 (hex) of the values that determine the results (`configs.hashing.hashed_values`)."""
+    return hashlib.sha256(json.dumps(hashed_values(config), sort_keys=True).encode()).hexdigest()
 
 
-def _without_retired(values: Mapping[str, Any]) -> dict[str, Any]:
+def _without_retired(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     kept = dict(values)
-    for section, key in _RETIRED:
+    for (section, key), understood in _RETIRED.items():
         present = kept.get(section)
-        if isinstance(present, Mapping) and key in present:
-            kept[section] = {name: value for name, value in present.items() if name != key}
+        if not isinstance(present, Mapping) or key not in present:
+            continue
+        if present[key] not in understood:
+            shown = _short_repr.repr(present[key])
+            raise ConfigError(f"{source}: {section}.{key} is {shown}, which is no longer supported: train again without it")
+        kept[section] = {name: value for name, value in present.items() if name != key}
     return kept
 
 
-def _with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What an earlier version stored, in the names that mean the same now.
+def _with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a stored configuration under the key names of this version.
 
-    Up to version 0.1 `environment.sticky_actions`, and the protocol `sticky` of a validation, were what is called
-    `sticky_decisions` now. Such a configuration is recognised by that key's absence: what is stored is always whole.
+    Up to version 0.1, `environment.sticky_actions` and the validation protocol `sticky` meant what is called `sticky_decisions`
+    now. Stored configurations are complete, so one of version 0.1 is recognised by the absence of that key.
     """
     kept = dict(values)
     environment, train = kept.get("environment"), kept.get("train")
-    if not isinstance(environment, Mapping) or "sticky_decisions" in environment or not environment.keys() >= _ONCE_WHOLE:
+    if not isinstance(environment, Mapping) or "sticky_decisions" in environment:
+        return kept
+    if not environment.keys() >= _ORIGINAL_ENVIRONMENT_KEYS:
         return kept
     kept["environment"] = {**environment, "sticky_actions": 0.0, "sticky_decisions": environment["sticky_actions"]}
     if isinstance(train, Mapping) and isinstance(train.get("validation"), Mapping):
@@ -155,7 +185,7 @@ def _preset_path(preset: str) -> Path:
         hint = nearest(preset, preset_names())
         suggestion = f"did you mean {hint}? " if hint else ""
         raise ConfigError(
-            f"no preset is named {preset!r}; {suggestion}There are: {', '.join(preset_names())} (or give a .yaml file)"
+            f"no preset is named {preset!r}; {suggestion}The presets are {', '.join(preset_names())} (or name a .yaml file)"
         )
     return path
 
@@ -163,16 +193,16 @@ def _preset_path(preset: str) -> Path:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # too long, or no name at all
+    except (OSError, ValueError):  # too long, or not a valid path
         return False
 
 
 def _resolve(path: Path, chain: tuple[Path, ...]) -> Document:
-    """Read `path` and merge it over what it extends."""
+    """Read `path` and merge it over the preset that it extends."""
     path = path.resolve()
     if path in chain:
         names = " -> ".join(step.name for step in (*chain, path))
-        raise ConfigError(f"{chain[-1]}: extends goes in a circle: {names}")
+        raise ConfigError(f"{chain[-1]}: extends is circular: {names}")
     if len(chain) == _MAX_CHAIN:
         raise ConfigError(f"{chain[-1]}: more than {_MAX_CHAIN} presets extend one another")
     document = read_document(path)
@@ -180,7 +210,7 @@ def _resolve(path: Path, chain: tuple[Path, ...]) -> Document:
     if parent is None:
         return document
     if not isinstance(parent, str):
-        raise ConfigError(f"{document.place((_EXTENDS,))}: extends: name one preset, not {_shortened.repr(parent)}")
+        raise ConfigError(f"{document.place((_EXTENDS,))}: extends: name one preset, not {_short_repr.repr(parent)}")
     sibling = path.parent / parent
     parent_path = sibling if parent.endswith((".yaml", ".yml")) and _is_file(sibling) else _preset_path(parent)
     base = _resolve(parent_path, (*chain, path))
@@ -191,12 +221,12 @@ def _resolve(path: Path, chain: tuple[Path, ...]) -> Document:
 
 
 def _merge(base: Document, over: Document) -> None:
-    """Merge `over` into `base` in place; where both have a mapping, key by key."""
+    """Merge `over` into `base` in place. Where both have a mapping, it is merged key by key."""
     agent, new_agent = base.values.get("agent"), over.values.get("agent")
     if isinstance(agent, dict) and isinstance(new_agent, dict):
         algorithm = new_agent.get("algorithm", agent.get("algorithm"))
         if algorithm != agent.get("algorithm"):
-            # Another algorithm has other hyperparameters: those of the first would be refused as unknown keys.
+            # Algorithms have different hyperparameters: those of the old one would be refused as unknown keys.
             del base.values["agent"]
     _merge_values(base.values, over.values)
     base.places.update(over.places)
@@ -224,10 +254,10 @@ def _apply_override(document: Document, override: str) -> None:
     values: Any = document.values
     for index, key in enumerate(keys[:-1]):
         if not isinstance(values.get(key, {}), dict):
-            raise ConfigError(f"{place}: {'.'.join(keys[: index + 1])} is a single value, it has no key {keys[index + 1]!r}")
+            raise ConfigError(f"{place}: {'.'.join(keys[: index + 1])} is a single value without a key {keys[index + 1]!r}")
         values = values.setdefault(key, {})
     if keys == ("agent", "algorithm") and value != values.get("algorithm"):
-        # The other algorithm starts from its own defaults, as it does in a preset that extends another.
+        # A different algorithm starts from its own defaults, as in a preset that extends another.
         values.clear()
     values[keys[-1]] = value
     document.places = {path: where for path, where in document.places.items() if path[: len(keys)] != keys}
@@ -237,11 +267,11 @@ def _apply_override(document: Document, override: str) -> None:
 
 
 def _explain(error: ValidationError, document: Document) -> str:
-    """All faults of `error`, a line each: place, key, what is wrong, the nearest valid key."""
+    """All faults of `error`, one per line: place, key, fault, and the nearest valid key."""
     details: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         details.setdefault(_path_in(detail, document.values), []).append(detail)
-    # A mapping given for "a number or a mapping": what is wrong inside the mapping is the fault, not that it is no number.
+    # For "a number or a mapping", the fault inside a given mapping matters, not that the mapping is no number.
     above = {path[:length] for path in details for length in range(2, len(path))}
     paths = [path for path in details if path not in above]
     lines = []
@@ -254,7 +284,7 @@ def _explain(error: ValidationError, document: Document) -> str:
 
 
 def _path_in(detail: ErrorDetails, values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The key's path in the document. Pydantic's own also names the branches of unions, which nobody wrote."""
+    """The key's path in the document. Pydantic's own path also names branches of unions, which are not in the document."""
     path: list[str] = []
     present: Any = values
     last = len(detail["loc"]) - 1
@@ -286,11 +316,11 @@ def _message(detail: ErrorDetails, path: tuple[str, ...]) -> str:
     if kind == "union_tag_invalid":
         tag = str(detail["ctx"]["tag"]) if "ctx" in detail else ""
         hint = nearest(tag, ALGORITHMS)
-        return f"{tag!r} is unknown; " + (f"did you mean {hint}? " if hint else "") + f"There are {', '.join(ALGORITHMS)}"
+        return f"{tag!r} is unknown; " + (f"did you mean {hint}? " if hint else "") + f"Valid: {', '.join(ALGORITHMS)}"
     if kind == "model_type":
-        return f"expected keys and values, not {_shortened.repr(detail['input'])}"
+        return f"expected keys and values, not {_short_repr.repr(detail['input'])}"
     message = detail["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     if kind == "value_error" or isinstance(detail["input"], Mapping | BaseModel):
         return message
-    return f"{message}, not {_shortened.repr(detail['input'])}"
+    return f"{message}, not {_short_repr.repr(detail['input'])}"

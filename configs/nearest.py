@@ -1,4 +1,4 @@
-"""Which valid name a misspelt one was probably meant to be."""
+"""Suggestions for misspelt names."""
 
 import difflib
 import types
@@ -10,16 +10,19 @@ from pydantic import BaseModel
 
 
 def nearest(word: str, valid: Iterable[str]) -> str | None:
-    """The valid word closest to `word`, or None where none is close."""
+    """The valid word closest to `word`, or None if none is close."""
     matches = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
     return matches[0] if matches else None
 
 
 def valid_keys(root: type[BaseModel], path: Sequence[str], location: Sequence[str | int]) -> list[str]:
-    """Keys that are valid below `path` of the schema `root`.
+    """Valid keys below `path` in the schema `root`.
 
-    `location` is pydantic's own path to the fault; it names the branch of a union (`agent`, then `dqn`), which decides whose
-    keys are meant.
+    Args:
+        root: the top model of the schema.
+        path: keys from the top down.
+        location: pydantic's path to the fault. It also names the branch of a union (`agent`, then `dqn`), which decides whose
+            keys are valid.
     """
     model: type[BaseModel] | None = root
     for key in path:
@@ -31,14 +34,14 @@ def valid_keys(root: type[BaseModel], path: Sequence[str], location: Sequence[st
 
 
 def _tag(model: type[BaseModel]) -> str:
-    """The value of a union branch's discriminator, or the class's name."""
+    """The discriminator value of a union branch, or the name of the class."""
     field = model.model_fields.get("algorithm")
     arguments = typing.get_args(field.annotation) if field else ()
     return str(arguments[0]) if arguments else model.__name__
 
 
 def _models(annotation: Any) -> Iterable[type[BaseModel]]:
-    """The models among the branches of an annotation."""
+    """The models in an annotation, which may be a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):

@@ -1,4 +1,4 @@
-"""What the machine decides, not the experiment: where things are kept and which servers are used."""
+"""Settings of the machine, as opposed to the experiment: where files are kept and which servers are used."""
 
 import errno
 import os
@@ -12,21 +12,21 @@ from configs.errors import ConfigError
 from configs.masking import mask_url
 
 LOGGERS = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "spool", "tasks", "tracking")
-"""The project's packages, each a logger."""
+"""Names of the project's packages, which are also the names of their loggers."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-_LEAST_ROOM = 1 << 20  # bytes: with less, no server of ours starts
+_MIN_FREE_BYTES = 1 << 20  # with less, none of the local servers starts
 
 
 @dataclass(frozen=True, repr=False)
 class Settings:
-    """Places and servers.
+    """The home folder and the servers of this machine.
 
     Attributes:
-        home: folder of everything a run writes on this machine (`MARIO_HOME`, default: `.mario` in the project's folder).
+        home: folder for everything that runs write on this machine (`MARIO_HOME`, default: `.mario` in the project's folder).
         database_url: `DATABASE_URL`; None: the embedded Postgres below `home`.
         tracking_uri: `MLFLOW_TRACKING_URI`; None: SQLite below `home`.
     """
@@ -41,7 +41,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
-        """Read the environment variables; one that is set but empty counts as not set.
+        """Read the environment variables. An empty variable counts as unset.
 
         Raises:
             ConfigError: MARIO_HOME names the home folder of a user who does not exist.
@@ -60,24 +60,24 @@ class Settings:
         )
 
     def create_home(self) -> Path:
-        """Make `home`, for its user alone, and return it.
+        """Create `home` with access for its user only, and return it.
 
         Raises:
-            ConfigError: it cannot be made.
+            ConfigError: it cannot be created.
         """
-        with self._explained("made"):
+        with self._explained("created"):
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.home
 
     def check_home(self) -> None:
-        """Make `home` and see that it takes a file, before any work.
+        """Create `home` and write a test file, before any work.
 
         Raises:
-            ConfigError: it cannot be made, or not be written: no right, a read-only disk, a full one.
+            ConfigError: it cannot be created or written, because of its permissions or a read-only or full disk.
         """
         self.create_home()
         with self._explained("written"), tempfile.NamedTemporaryFile(dir=self.home, prefix=".room-") as file:
-            file.write(bytes(_LEAST_ROOM))
+            file.write(bytes(_MIN_FREE_BYTES))
             file.flush()
 
     @contextmanager
@@ -85,21 +85,21 @@ class Settings:
         try:
             yield
         except OSError as error:
-            remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the rights of this folder"
+            remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the folder's permissions"
             raise ConfigError(
                 f"{self.home}, where everything is kept, cannot be {what}: {error.strerror}; {remedy}, "
-                "or name another in MARIO_HOME"
+                "or name another folder in MARIO_HOME"
             ) from None
 
     def experiment_directory(self, name: str) -> Path:
-        """Folder of one experiment's checkpoints, model, phases and reports."""
+        """The folder with the checkpoints, models, phase records and reports of one experiment."""
         return self.home / "experiments" / name
 
     def process_environment(self) -> dict[str, str]:
         """Environment variables that Prefect and MLflow read when they are imported.
 
-        Neither reports home, Prefect keeps its data below `home`, and its temporary server gets the time that a first start
-        takes (migrations; 20 s are too few on a slow disk).
+        They disable telemetry, put Prefect's data below `home`, and give Prefect's temporary server enough time for its first
+        start (the default of 20 s is too short for its migrations on a slow disk).
         """
         return {
             "DO_NOT_TRACK": "true",
@@ -107,31 +107,31 @@ class Settings:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
             "PREFECT_HOME": str(self.home / "prefect"),
-            # prefect.toml says the same, to `prefect` commands in the project's folder.
+            # prefect.toml sets the same for `prefect` commands in the project's folder.
             "PREFECT_PLUGINS_ENABLED": "true",
             "PREFECT_PLUGINS_ALLOW": "train_mario",
-            # Log lines of our packages reach Prefect's console and UI.
+            # Send the log lines of the project's packages to Prefect's console and UI.
             "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(LOGGERS),
-            # Their background threads have no flow run: those lines are for the console alone.
+            # Background threads have no flow run: their lines go to the console only.
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "GIT_PYTHON_REFRESH": "quiet",
         }
 
     def apply(self, environment: "os._Environ[str] | dict[str, str] | None" = None) -> None:
-        """Set :meth:`process_environment` where the person has not set the variable; call it before Prefect is imported.
+        """Set the variables of :meth:`process_environment` that are not set yet, and bypass proxies for loopback.
 
-        Loopback is reached past any proxy from then on.
+        Call this before Prefect is imported.
         """
         target = os.environ if environment is None else environment
         for name, value in self.process_environment().items():
             target.setdefault(name, value)
-        reach_loopback_directly(target)
+        bypass_proxy_for_loopback(target)
 
 
-def reach_loopback_directly(environment: "os._Environ[str] | dict[str, str]") -> None:
-    """Have this machine's own servers reached past any proxy, by this process and its children.
+def bypass_proxy_for_loopback(environment: "os._Environ[str] | dict[str, str]") -> None:
+    """Let this process and its children reach servers on this machine without a proxy.
 
-    The libraries of HTTP take `no_proxy` before `NO_PROXY`, so both get what either says, and the names of loopback.
+    HTTP libraries prefer `no_proxy` over `NO_PROXY`, so both are set to the union of both and the names of loopback.
     """
     named = [environment.get(name, "") for name in ("no_proxy", "NO_PROXY")]
     hosts = [host.strip() for text in named for host in text.split(",") if host.strip()]

@@ -1,4 +1,4 @@
-"""YAML text in, plain values out, with the line that each key came from."""
+"""A YAML reader for presets: it returns plain values and the line of each key."""
 
 import re
 from dataclasses import dataclass
@@ -9,31 +9,32 @@ import yaml
 
 from configs.errors import ConfigError
 
-# A preset is a page of text. The limits stop a file that was given by mistake, or made to exhaust memory.
+# A preset is about a page of text. The limits refuse files that were given by mistake or made to exhaust memory.
 _MAX_BYTES = 16 * 1024
 MAX_DEPTH = 32
-# Python takes a time that grows with the square of the length to read a number, and refuses to print a very long one.
+# Python needs quadratic time to parse a number, and refuses to print a very long one.
 _MAX_NUMBER_LENGTH = 100
-_MAX_INTEGER = 2**53  # beyond, a number is no longer the same when it has been a JSON or floating-point number
+_MAX_INTEGER = 2**53  # larger integers do not survive a conversion to JSON or floating point
 
-# What values are without a tag (!…) of their own; a tag may ask for any Python object.
+# Tags of values without an explicit tag (!…). An explicit tag may ask for any Python object, so it is refused.
 _TAG = "tag:yaml.org,2002:"
 _COLLECTIONS = (_TAG + "seq", _TAG + "map")
 _TEXT = _TAG + "str"
 _SCALARS = (_TEXT, *(_TAG + kind for kind in ("null", "bool", "int", "float", "timestamp")))
 
-# Half of a UTF-16 pair has no UTF-8, and Postgres stores no NUL: such text would fail later.
+# An unpaired UTF-16 surrogate has no UTF-8 encoding, and Postgres cannot store NUL: such text would fail later.
 _UNSTORABLE = re.compile("[\\x00\\ud800-\\udfff]")
 
 
 class _RefusedError(yaml.MarkedYAMLError):
-    """Valid YAML that a preset may not use."""
+    """Valid YAML that is not allowed in a preset."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML, with `1e-4` read as the number that everybody means by it (YAML 1.1 wants a dot before the e).
+    """PyYAML's safe loader, with two changes.
 
-    Aliases and deep nesting are refused at the first one, before anything is built from them.
+    `1e-4` is a number (YAML 1.1 requires a dot before the e). Aliases and deep nesting are refused when they are parsed, before
+    any object is built.
     """
 
     _depth = 0
@@ -62,12 +63,12 @@ _Loader.add_implicit_resolver(
 
 @dataclass
 class Document:
-    """A YAML mapping and where its keys stand.
+    """A YAML mapping with the positions of its keys.
 
     Attributes:
         path: the file.
         values: the mapping, of plain Python types.
-        places: for each key's path, `FILE:LINE`.
+        places: `FILE:LINE` for the path of each key.
     """
 
     path: Path
@@ -75,7 +76,7 @@ class Document:
     places: dict[tuple[str, ...], str]
 
     def place(self, path: tuple[str, ...]) -> str:
-        """`FILE:LINE` of the key at `path`, or of the nearest key above it, or the file alone."""
+        """`FILE:LINE` of the key at `path`, or of the nearest key above it, or only the file."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.places:
                 return self.places[path[:length]]
@@ -86,7 +87,7 @@ def read_document(path: Path) -> Document:
     """Read the YAML file `path`.
 
     Raises:
-        ConfigError: it cannot be read, is no YAML, is no mapping, names a key twice, or uses aliases.
+        ConfigError: the file cannot be read, is not YAML, is not a mapping, names a key twice, or uses aliases.
     """
     try:
         with path.open("rb") as file:
@@ -97,7 +98,7 @@ def read_document(path: Path) -> Document:
 
 
 def parse_document(content: bytes, path: Path) -> Document:
-    """As :func:`read_document`, for the bytes of a file."""
+    """Parse the bytes of a file; see :func:`read_document`."""
     node = _compose(content, str(path))
     document = Document(path, {}, {})
     if node is None:
@@ -109,10 +110,10 @@ def parse_document(content: bytes, path: Path) -> Document:
 
 
 def parse_value(text: str, place: str) -> Any:
-    """One value, written as YAML.
+    """Parse one value, written as YAML.
 
     Raises:
-        ConfigError: it is no YAML; the message names `place`.
+        ConfigError: `text` is not YAML; the message names `place`.
     """
     node = _compose(text.encode(errors="surrogatepass"), place)
     return None if node is None else _value(node, (), Document(Path(place), {}, {}))
@@ -120,16 +121,16 @@ def parse_value(text: str, place: str) -> Any:
 
 def _compose(content: bytes, place: str) -> yaml.Node | None:
     if len(content) > _MAX_BYTES:
-        raise ConfigError(f"{place}: more than {_MAX_BYTES} bytes is no preset")
+        raise ConfigError(f"{place}: a preset has at most {_MAX_BYTES} bytes")
     try:
         node: yaml.Node | None = yaml.compose(content, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        fault = "" if isinstance(error, _RefusedError) else "no valid YAML: "
+        fault = "" if isinstance(error, _RefusedError) else "not valid YAML: "
         raise ConfigError(f"{place}{line}: {fault}{error.problem or error.context}") from None
     except (yaml.YAMLError, UnicodeError, ValueError) as error:
-        raise ConfigError(f"{place}: no valid YAML: {error}") from None
+        raise ConfigError(f"{place}: not valid YAML: {error}") from None
     return node
 
 
@@ -154,7 +155,7 @@ def _mapping(node: yaml.MappingNode, path: tuple[str, ...], document: Document) 
 def _value(node: yaml.Node, path: tuple[str, ...], document: Document) -> Any:
     place = f"{document.path}:{node.start_mark.line + 1}"
     if node.tag not in (_SCALARS if isinstance(node, yaml.ScalarNode) else _COLLECTIONS):
-        raise ConfigError(f"{place}: {node.tag} cannot be read: no tags, please")
+        raise ConfigError(f"{place}: tags ({node.tag}) are not supported")
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document)
     if isinstance(node, yaml.SequenceNode):
@@ -168,7 +169,7 @@ def _scalar(node: yaml.Node, place: str) -> Any:
         return _storable(text, place)
     if len(text) > _MAX_NUMBER_LENGTH:
         raise ConfigError(f"{place}: {text[:20]!r}… has {len(text)} characters: too long for a number")
-    # A loader of its own constructs the scalar: constructors of SafeLoader need no state but themselves.
+    # A fresh loader constructs the scalar: SafeLoader's constructors need no other state.
     loader = _Loader(b"")
     try:
         value = loader.construct_object(node)
@@ -178,11 +179,11 @@ def _scalar(node: yaml.Node, place: str) -> Any:
     finally:
         loader.dispose()
     if isinstance(value, int) and abs(value) > _MAX_INTEGER:
-        raise ConfigError(f"{place}: {text} is beyond every setting (at most {_MAX_INTEGER})")
+        raise ConfigError(f"{place}: {text} is too large (at most {_MAX_INTEGER})")
     return value
 
 
 def _storable(text: str, place: str) -> str:
     if found := _UNSTORABLE.search(text):
-        raise ConfigError(f"{place}: a text holds {found.group()!r}, which cannot be stored")
+        raise ConfigError(f"{place}: a text contains {found.group()!r}, which cannot be stored")
     return text

@@ -8,7 +8,7 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from configs.masking import mask_url, without_secrets_of
+from configs.masking import mask_secrets_of, mask_url
 from episodes.errors import StoreError, StoreUnavailableError
 
 DRIVER: Final = "postgresql+psycopg2"
@@ -129,7 +129,7 @@ def _state(error: DBAPIError) -> str | None:
 def describe(error: BaseException, url: URL) -> str:
     """The driver's own words on one line, without the password, and what to do about it."""
     original = getattr(error, "orig", None) or error
-    words = without_secrets_of(str(original), url.render_as_string(hide_password=False))
+    words = mask_secrets_of(str(original), url.render_as_string(hide_password=False))
     words = " ".join(words.split()) or type(original).__name__
     lowered = words.lower()
     advice = next((advice for sign, advice in _ADVICE if sign in lowered), None)

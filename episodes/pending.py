@@ -66,7 +66,7 @@ def decode(payload: bytes) -> PendingEpisode:
         if "form" not in entry and values["protocol"] == "sticky":
             values["protocol"] = "sticky_decisions"
     except (ValueError, KeyError, TypeError) as error:
-        raise RowError(f"a record of the spool is no episode ({type(error).__name__}: {error})") from None
+        raise RowError(f"a record of the outbox is no episode ({type(error).__name__}: {error})") from None
     return PendingEpisode(boundary.row_values(EPISODES, values), start, actions, delays)
 
 

@@ -258,19 +258,19 @@ class EpisodeStore:
 
     def writer(
         self,
-        spool: Path,
+        outbox: Path,
         owner: str,
         *,
         batch: int = 64,
         interval_seconds: float = 1.0,
         store_actions: bool = True,
-        remedy: str = "The next writer of this spool writes them.",
+        remedy: str = "The next writer of this outbox writes them.",
     ) -> writer.EpisodeWriter:
-        """A background writer whose rows wait in the file `spool`: see :class:`episodes.writer.EpisodeWriter`."""
+        """A background writer whose rows are stored in the file `outbox` first: see :class:`episodes.writer.EpisodeWriter`."""
         return writer.EpisodeWriter(
             self._engine,
             self._url,
-            spool,
+            outbox,
             owner,
             batch=batch,
             interval_seconds=interval_seconds,

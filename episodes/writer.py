@@ -1,8 +1,8 @@
 """Writes episodes while training runs, without making it wait and without losing one.
 
-`put` converts the row, which costs some tens of microseconds, and appends it to a queue. From there it goes to a spool on disk,
-and from the spool, in order, into Postgres, in batches: 64 rows a commit are written an order of magnitude faster than one.
-While Postgres is away the rows wait in the spool; what still waits at the end, the next writer of the same spool writes.
+`put` converts the row, which costs some tens of microseconds, and appends it to a queue. From there it goes to an outbox on
+disk, and then to Postgres, in order and in batches: 64 rows in one commit are ten times as fast as 64 commits.
+While Postgres is away the rows stay in the outbox. The next writer of the same outbox writes those that are left at the end.
 """
 
 import atexit
@@ -21,7 +21,7 @@ from episodes.address import describe, is_transient, masked, may_pass
 from episodes.errors import StoreError, StoreUnavailableError
 from episodes.pending import PendingEpisode
 from episodes.schema import EPISODE_ACTIONS, EPISODE_KEY, EPISODES, EpisodeRow
-from spool import Courier, Outage, Spool, waiting
+from spool import Courier, Outage, Outbox, count_pending
 
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_SECONDS: Final = (0.1, 5.0)
@@ -56,45 +56,45 @@ def _key(episode: PendingEpisode) -> tuple[Any, ...]:
     return tuple(episode.values[name] for name in EPISODE_KEY)
 
 
-def refused_file(spool: Path) -> Path:
-    """Where the rows are kept that Postgres refuses: a spool too, beside the one they came from."""
-    return spool.with_name(f"{spool.stem}-refused{spool.suffix}")
+def refused_outbox(outbox: Path) -> Path:
+    """The outbox beside `outbox` that keeps the rows Postgres refuses."""
+    return outbox.with_name(f"{outbox.stem}-refused{outbox.suffix}")
 
 
 class EpisodeWriter:
     """Takes episodes from one or more threads and writes them in the background; a context manager that closes at its end.
 
-    Rows that wait in the spool from an earlier process are written first, and after them those that Postgres refused then: the
+    Rows that an earlier process left in the outbox are written first, and after them those that Postgres refused then: the
     cause may be gone.
 
     Args:
         engine: the database.
         url: its URL, for messages.
-        spool: the file where rows wait; one writer has it open at a time.
-        owner: whom the rows belong to; see :class:`spool.Spool`.
-        batch: rows a commit at most.
+        outbox: the file where rows are stored first; one writer has it open at a time.
+        owner: whom the rows belong to; see :class:`spool.Outbox`.
+        batch: the most rows for one commit.
         interval_seconds: how long a row waits for others to share its commit.
         store_actions: whether starts and actions are kept too.
         revive: called after the connection was lost, before the next attempt; it may start an embedded server again.
-        remedy: what the person can do about rows that wait, a sentence.
+        remedy: what the person can do about rows that are left, a sentence.
 
     Raises:
-        SpoolLockedError: another process writes from this spool.
-        OSError: the spool cannot be written.
+        OutboxLockedError: another process writes from this outbox.
+        OutboxError, OSError: the outbox cannot be opened.
     """
 
     def __init__(
         self,
         engine: Engine,
         url: URL,
-        spool: Path,
+        outbox: Path,
         owner: str,
         *,
         batch: int = 64,
         interval_seconds: float = 1.0,
         store_actions: bool = True,
         revive: Callable[[], None] = lambda: None,
-        remedy: str = "The next writer of this spool writes them.",
+        remedy: str = "The next writer of this outbox writes them.",
     ) -> None:
         self._engine = engine
         self._url = url
@@ -104,17 +104,17 @@ class EpisodeWriter:
         self._owner = owner
         self._away = False
         self._failure: type[StoreError] = StoreUnavailableError
-        self._refused: Spool | None = None
+        self._refused: Outbox | None = None
         self._refused_number = 0
         self._refused_reason = ""
         self._closed = False
-        self.spool = spool
+        self.outbox = outbox
         self._courier: Courier[PendingEpisode] = Courier(
             "episode-writer",
             pending.encode,
             self._deliver,
-            Outage(_LOG, f"Postgres at {masked(url)}", "episodes", str(spool)),
-            spool=self._open_spool(),
+            Outage(_LOG, f"Postgres at {masked(url)}", "episodes", str(outbox)),
+            outbox=self._open_outbox(),
             batch=batch,
             interval_seconds=interval_seconds,
             retry_seconds=_RETRY_SECONDS,
@@ -160,28 +160,28 @@ class EpisodeWriter:
             raise StoreError("the episode writer is closed; open another with EpisodeStore.writer()")
 
     @property
-    def waiting(self) -> int:
+    def pending(self) -> int:
         """How many episodes are not in the database yet."""
-        return self._courier.waiting + self._refused_number
+        return self._courier.pending + self._refused_number
 
     def flush(self, timeout: float = 30.0) -> None:
-        """Wait until every episode handed over so far, or found in the spool, is in the database.
+        """Wait until every episode handed over so far, or found in the outbox, is in the database.
 
         Raises:
-            StoreUnavailableError: some are not within `timeout` seconds; they wait in the spool.
+            StoreUnavailableError: some are not within `timeout` seconds; they wait in the outbox.
             StoreError: the database refuses some.
         """
         self._courier.flush(timeout, patient=True)
         self._raise_for_the_rest()
 
-    def secure(self, timeout: float = 5.0) -> None:
-        """Wait until neither a kill nor a power cut loses an episode handed over so far; Postgres need not be there.
+    def sync(self, timeout: float = 5.0) -> None:
+        """Wait until every episode handed over so far is on the disk or in the database. Does not wait for Postgres.
 
         Raises:
-            StoreError: the disk has not taken some within `timeout` seconds.
+            StoreError: some are not within `timeout` seconds.
         """
-        if not self._courier.secure(timeout):
-            raise StoreError(f"{_episodes(self._courier.unfiled)} could not be written to {self.spool}")
+        if not self._courier.sync(timeout):
+            raise StoreError(f"{_episodes(self._courier.unstored)} could not be written to {self.outbox}")
 
     def close(self, timeout: float | None = None) -> None:
         """Write what is left and end the threads. Closing twice is no error.
@@ -190,7 +190,7 @@ class EpisodeWriter:
             timeout: seconds to wait for a database that is away; None: 30.
 
         Raises:
-            StoreUnavailableError: some episodes could not be written within `timeout` seconds. They wait in the spool; the
+            StoreUnavailableError: some episodes could not be written within `timeout` seconds. They wait in the outbox; the
                 message names its file.
             StoreError: the database refuses some; the message names the file that keeps them.
         """
@@ -210,16 +210,16 @@ class EpisodeWriter:
             _LOG.error("%s", failure)
 
     def _raise_for_the_rest(self) -> None:
-        left, refused = self._courier.waiting, self._refused_number
-        lost = self._courier.unfiled if self._closed else 0
+        left, refused = self._courier.pending, self._refused_number
+        lost = self._courier.unstored if self._closed else 0
         said = []
         if refused:
-            kept = refused_file(self.spool)
+            kept = refused_outbox(self.outbox)
             said.append(f"{masked(self._url)} refuses {_episodes(refused)}: {self._refused_reason}. Kept in {kept}.")
         if left:
             reason = self._courier.reason or "the database has not taken them in time"
             wait = "waits" if left == 1 else "wait"
-            said.append(f"{_episodes(left)} {wait} in {self.spool}, because {masked(self._url)} has not taken them: {reason}")
+            said.append(f"{_episodes(left)} {wait} in {self.outbox}, because {masked(self._url)} has not taken them: {reason}")
         if lost:
             said.append(f"{_episodes(lost)} of these could not be written to the disk either, and are lost")
         if said:
@@ -269,27 +269,25 @@ class EpisodeWriter:
         return self._failure(words)
 
     def _set_aside(self, payload: bytes, reason: str) -> None:
-        self._refused = self._refused or Spool(refused_file(self.spool), self._owner)
+        self._refused = self._refused or Outbox(refused_outbox(self.outbox), self._owner)
         self._refused.append([payload])
-        self._refused.sync()
         self._refused_number += 1
         self._refused_reason = reason
         _LOG.error("the database refuses an episode, it is kept in %s: %s", self._refused.path, reason)
 
-    def _open_spool(self) -> Spool:
-        """The spool, with the rows at its end that were refused before."""
-        opened = Spool(self.spool, self._owner)
-        kept = refused_file(self.spool)
-        if waiting(kept):
-            refused = Spool(kept, self._owner)
-            # Copied before they are dropped: a crash in between leaves them twice, and the second time nothing is added.
-            opened.append(list(refused.records()))
-            opened.sync()
-            refused.drop(refused.count)
+    def _open_outbox(self) -> Outbox:
+        """The outbox, with the rows at its end that were refused before."""
+        outbox = Outbox(self.outbox, self._owner)
+        kept = refused_outbox(self.outbox)
+        if count_pending(kept):
+            refused = Outbox(kept, self._owner)
+            # Copied before they are removed: a crash in between leaves them twice, and the second time nothing is added.
+            outbox.append(refused.peek())
+            refused.remove(refused.count)
             refused.close()
-        if opened.count:
-            _LOG.info("%d episodes wait in %s and are written now", opened.count, self.spool)
-        return opened
+        if outbox.count:
+            _LOG.info("%d episodes wait in %s and are written now", outbox.count, self.outbox)
+        return outbox
 
 
 def _episodes(number: int) -> str:

@@ -96,14 +96,14 @@ def evaluate(
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         console.print(f"figures: {json_file}", soft_wrap=True)
-    if changed:
-        console.print(
-            f"played with {' '.join(changed)}: not compared with any figures the model was shipped with", soft_wrap=True
-        )
     if (found := figures.get("confirmation")) is not None:
         console.print(_confirmed(found), soft_wrap=True)
         if found["contradicted"]:
             raise typer.Exit(1)
+    elif changed:
+        console.print(
+            f"played with {' '.join(changed)}: not compared with any figures the model was shipped with", soft_wrap=True
+        )
 
 
 def _confirmed(found: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from configs import Config, ConfigError, Settings, override
+from configs import Config, ConfigError, Settings, config_hash, override
 from flows.models import Trust, load
 from tasks.evaluate import evaluation_json, metrics_of, play_protocols, table_of
 from tasks.experiment import checked_name, open_run, open_store
@@ -40,8 +40,8 @@ def evaluate_model(
         overrides: `section.key=value`: what is to be played otherwise than the model was trained and judged for.
 
     Returns:
-        A table for people, and the figures as JSON types; with `confirmation` if the model was shipped with figures and there
-        are no overrides: figures of another level, or of another number of games, are not the ones it was shipped with.
+        A table for people, and the figures as JSON types; with `confirmation` if the model was shipped with figures and the
+        overrides change nothing that is computed: figures of another level are not compared with those it was shipped with.
 
     Raises:
         ConfigError: an override is refused, or the model cannot play what it asks for.
@@ -50,6 +50,7 @@ def evaluate_model(
     """
     agent = load(reference, settings, trust)
     config = _changed(agent, reference, overrides)
+    comparable = config_hash(config) == config_hash(agent.config)
     if episodes is not None:
         config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"episodes": episodes})})
     name = checked_name(experiment_name or f"{config.name}-evaluation-{datetime.now(UTC):%Y%m%d-%H%M%S}")
@@ -73,7 +74,7 @@ def evaluate_model(
         "environment": config.environment.model_dump(mode="json"),
         "protocols": evaluation_json(summaries),
     }
-    if agent.evaluation is not None and not overrides:
+    if agent.evaluation is not None and comparable:
         figures["confirmation"] = confirmation(agent.evaluation, figures["protocols"])
     return table_of(summaries), figures
 

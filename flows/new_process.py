@@ -1,7 +1,7 @@
-"""Begin the command again in a new process, where this one cannot go on: a GPU that failed is lost to it.
+"""Restart the command in a new process, where this one cannot continue: a GPU that has failed is lost to its process.
 
-The program is replaced when everything else has ended in order: records are written, locks given back, Prefect's temporary
-server stopped. Whoever started the command waits for the same process as before.
+The program is replaced after everything else has ended in order: records are written, locks released, Prefect's temporary
+server stopped. The process keeps its id, so whoever started the command keeps waiting for it.
 """
 
 import atexit
@@ -10,38 +10,41 @@ import sys
 import time
 from collections.abc import Sequence
 
-_COUNT = "MARIO_NEW_PROCESSES"
-_MOST_FILES = 65_536
+_RESTARTS = "MARIO_NEW_PROCESSES"  # variable that counts the restarts
+_MAX_FILES = 65_536
 
-_next: list[tuple[Sequence[str], float]] = []
+_environment: dict[str, str] = {}
+_scheduled: list[tuple[Sequence[str], float]] = []
 
 
-def so_far() -> int:
-    """How many processes this one has come after in this way."""
-    return int(os.environ.get(_COUNT, "0"))
+def restarts() -> int:
+    """How often this command has been restarted so far."""
+    return int(os.environ.get(_RESTARTS, "0"))
 
 
 def prepare() -> None:
-    """To be called first of all: what was registered first is done last when a process ends."""
-    atexit.register(_begin_anew)
+    """Remember the environment, and make a restart possible. Call this first: exit handlers run in reverse order."""
+    _environment.update(os.environ)
+    atexit.register(_restart)
 
 
-def at_exit(arguments: Sequence[str], delay_seconds: float) -> None:
-    """Have `mario` begin again with `arguments` when this process has ended, after a while.
+def restart_at_exit(arguments: Sequence[str], delay_seconds: float) -> None:
+    """Restart `mario` with `arguments` when this process has ended, after `delay_seconds`.
 
-    Works only where `prepare` has been called.
+    Works only after `prepare` has been called.
     """
-    _next[:] = [(arguments, delay_seconds)]
+    _scheduled[:] = [(arguments, delay_seconds)]
 
 
-def _begin_anew() -> None:
-    if not _next:
+def _restart() -> None:
+    if not _scheduled:
         return
-    arguments, delay_seconds = _next[0]
+    arguments, delay_seconds = _scheduled[0]
     time.sleep(delay_seconds)
     sys.stdout.flush()
     sys.stderr.flush()
-    # A driver's files would keep what it has on the GPU.
-    os.closerange(3, _MOST_FILES)
-    environment = os.environ | {_COUNT: str(so_far() + 1)}
+    # Open files of the GPU's driver would keep this process's memory on the GPU.
+    os.closerange(3, _MAX_FILES)
+    # The environment of the start: since then Prefect's plugin may have set the URL and secret of a server that has ended.
+    environment = _environment | {_RESTARTS: str(restarts() + 1)}
     os.execve(sys.executable, [sys.executable, sys.argv[0], *arguments], environment)

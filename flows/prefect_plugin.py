@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from configs import Settings, reach_loopback_directly
+from configs import Settings, bypass_proxy_for_loopback
 from flows import prefect_access
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Plugin:
     def setup_environment(self, *, ctx: "HookContext") -> "SetupResult | None":
         """Prepare Prefect's client, and point it to the local server where nothing else is configured."""
         _accept_short_names()
-        reach_loopback_directly(os.environ)
+        bypass_proxy_for_loopback(os.environ)
         if _TEMPORARY_SERVER in os.environ:
             _end_with_parent()
             return None

@@ -1,5 +1,6 @@
 """`mario run`: the flow in this process, with or without a server."""
 
+import asyncio
 import logging
 import signal
 import ssl
@@ -77,7 +78,7 @@ def run_pipeline(
 
 
 def _go_on_in_a_new_process(config: Config, error: DeviceLostError, arguments: list[str]) -> None:
-    number = new_process.so_far() + 1
+    number = new_process.restarts() + 1
     if number > config.retry.attempts:
         raise error
     wait = config.retry.delay_seconds * 2 ** (number - 1)
@@ -85,7 +86,7 @@ def _go_on_in_a_new_process(config: Config, error: DeviceLostError, arguments: l
     logger.warning(
         "a new process goes on in %.0f s, the %d. of at most %d (retry.attempts)", wait, number, config.retry.attempts
     )
-    new_process.at_exit(arguments, wait)
+    new_process.restart_at_exit(arguments, wait)
 
 
 def _require_server() -> None:
@@ -99,14 +100,26 @@ def _require_server() -> None:
     if trusted and api.ssl_cert_file:
         trusted = ssl.create_default_context(cafile=api.ssl_cert_file)
     try:
-        answer = httpx.get(f"{api.url.rstrip('/')}/health", timeout=_ANSWER_SECONDS, verify=trusted)
-    except httpx.HTTPError as error:
+        status = asyncio.run(_status(f"{api.url.rstrip('/')}/health", trusted))
+    except (httpx.HTTPError, TimeoutError) as error:
         raise NoPrefectServerError(
             f"the Prefect server {mask_url(api.url)} does not answer ({type(error).__name__}): {advice}"
         ) from None
     # What another server says to a path it does not know; a server with a login of its own may refuse, and is asked again.
-    if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.NOT_IMPLEMENTED):
+    if status in (httpx.codes.NOT_FOUND, httpx.codes.NOT_IMPLEMENTED):
         raise NoPrefectServerError(f"what answers at {mask_url(api.url)} is not a Prefect server: {advice}")
+
+
+async def _status(url: str, trusted: "ssl.SSLContext | bool") -> int:
+    """The status code that GET `url` returns.
+
+    httpx's own timeouts start again with each byte. Here the whole request has `_ANSWER_SECONDS`.
+
+    Raises:
+        httpx.HTTPError, TimeoutError: there was no answer.
+    """
+    async with asyncio.timeout(_ANSWER_SECONDS), httpx.AsyncClient(timeout=None, verify=trusted) as client:
+        return (await client.get(url)).status_code
 
 
 def _show_our_lines() -> None:

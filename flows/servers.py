@@ -1,5 +1,6 @@
 """`mario ui`: Prefect's server with a worker, and MLflow's, on this machine only, until Ctrl-C."""
 
+import fcntl
 import logging
 import os
 import shlex
@@ -55,6 +56,34 @@ def serve(settings: Settings, ports: Ports) -> None:
     uri = resolve_tracking_uri(settings.tracking_uri, home)
     own_mlflow = not uri.startswith("http")
     _refuse_in_vain(home, ports, own_mlflow)
+    with server_lock(home):
+        _serve(home, uri, ports, own_mlflow)
+
+
+@contextmanager
+def server_lock(home: Path) -> Iterator[None]:
+    """Hold the right to start the servers of `home`, from before they start until they have stopped.
+
+    Raises:
+        ServerError: another process holds it.
+    """
+    path = prefect_access.secret_file(home).with_name("lock")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The file stays: if it were deleted, two processes could each lock a file of this name.
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ServerError(
+                f"another `mario ui` is starting or stopping the servers of {home}: wait for it, or end it"
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _serve(home: Path, uri: str, ports: Ports, own_mlflow: bool) -> None:
     logs = home / "logs"
     logs.mkdir(exist_ok=True)
     auth = prefect_access.server_secret(home)

@@ -1,6 +1,8 @@
-"""The game: console, transforms, environment, vectorised environment.
+"""The game: console, wrappers, environment, vectorised environment.
 
-:func:`make` is the only constructor of an environment, :func:`make_vec` of several at once.
+Importing this package registers the game with Gymnasium (`gymnasium.make("mario_env/SuperMarioBros-1-1-v0")`, see
+:mod:`mario_env.registration`). The pipeline makes one environment with :func:`make` and several with
+:func:`make_vec`.
 """
 
 from typing import TYPE_CHECKING
@@ -9,6 +11,7 @@ from mario_env.errors import PlaybackError, RomUnavailableError, SnapshotError, 
 from mario_env.factory import make
 from mario_env.observations import observation_of, observation_space
 from mario_env.playback import PlaybackFrame, play_back
+from mario_env.registration import register_environments
 from mario_env.summary import EpisodeStart, EpisodeSummary
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ __all__ = [
     "observation_space",
     "play_back",
 ]
+
+
+register_environments()
 
 
 def make_vec(

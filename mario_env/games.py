@@ -32,7 +32,7 @@ from mario_env.summary import EpisodeStart, summarise
 from mario_env.wrappers.actions import button_combinations, draw_delay, pressed_buttons
 from mario_env.wrappers.reward import REWARD_COMPONENTS
 
-__all__ = ["Games", "Seat"]
+__all__ = ["EnvSlot", "Games"]
 
 _STATUS, _FLAG, _FRAMES, _REASON = (OUTCOME_FIELDS.index(name) for name in ("status", "flag_get", "frames", "end_reason"))
 _TERMINATED, _TRUNCATED = OUTCOME_FIELDS.index("terminated"), OUTCOME_FIELDS.index("truncated")
@@ -40,12 +40,8 @@ _TERMINATED, _TRUNCATED = OUTCOME_FIELDS.index("terminated"), OUTCOME_FIELDS.ind
 Observations = npt.NDArray[Any]
 
 
-class Seat(gymnasium.Env[Any, Any]):
-    """One of the games, as far as it is an environment of its own: its random numbers, its state, its screen.
-
-    Attributes:
-        memory: the RAM.
-    """
+class EnvSlot(gymnasium.Env[Any, Any]):
+    """One game of several, with its own random numbers, state and screen. Only a single game can be stepped by itself."""
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 60}  # noqa: RUF012
 
@@ -69,8 +65,17 @@ class Seat(gymnasium.Env[Any, Any]):
         return self._games.fleet.observations[self._index].copy(), info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Games are stepped together."""
-        raise NotImplementedError("a game of several is stepped with all of them")
+        """Play one decision, if this is the only game.
+
+        Raises:
+            ValueError: the action is not between 0 and the number of actions.
+            ResetNeeded: the game has not been reset yet.
+            NotImplementedError: there are other games, which are stepped together: use `Games.step`.
+        """
+        if len(self._games.slots) > 1:
+            raise NotImplementedError("several games are stepped together: use Games.step")
+        observations, rewards, terminated, truncated, infos = self._games.step([int(action)])
+        return observations[0].copy(), rewards[0], terminated[0], truncated[0], infos[0]
 
     def render(self) -> Any:
         """The current screen, RGB, uint8 of shape (240, 256, 3)."""
@@ -139,7 +144,7 @@ class Games:
         self.fleet.begin(0)
         self._beginning = self.fleet.episode(0)
         self._most_noops = config.noop_frames
-        self.seats = [Seat(self, i, own) for i, own in enumerate(game_seeds(seed, count))]
+        self.slots = [EnvSlot(self, i, own) for i, own in enumerate(game_seeds(seed, count))]
         self._records: list[_Record | None] = [None] * count  # None: not reset yet
         self._last: list[int | None] = [None] * count  # with sticky decisions: the last action executed
         self._ahead = ahead
@@ -153,7 +158,7 @@ class Games:
 
     def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """Start a new episode of one game; the observation is in `fleet.observations`."""
-        return self.seats[index].reset(seed=seed, options=options)[1]
+        return self.slots[index].reset(seed=seed, options=options)[1]
 
     def start(self, index: int, generator: np.random.Generator, options: dict[str, Any]) -> dict[str, Any]:
         """Restore the start of the game and idle; as NoopStart does it."""
@@ -171,9 +176,9 @@ class Games:
     def _idle(self, index: int, count: int) -> int:
         """Idle for so many frames, or, where idling kills, half as long as it takes to die; returns the frames."""
         self.fleet.restore(index, self._start)
-        alive = lives(self.seats[index].memory)
+        alive = lives(self.slots[index].memory)
         for frame in range(count):
-            if self.fleet.step(index, 0) or lives(self.seats[index].memory) < alive:
+            if self.fleet.step(index, 0) or lives(self.slots[index].memory) < alive:
                 return self._idle(index, frame // 2)
         return count
 
@@ -208,7 +213,7 @@ class Games:
             raise ValueError(f"there is no action {error}: the actions are 0 to {self.actions - 1}") from None
         if self._config.sticky_actions:
             probability, frames = self._config.sticky_actions, self._config.frame_skip
-            self._delays = [draw_delay(seat.np_random, probability, frames) for seat in self.seats]
+            self._delays = [draw_delay(slot.np_random, probability, frames) for slot in self.slots]
         self._taken, self._pressed_now = taken, pressed
         if self._ahead and self._threads is not None:
             self._playing = self._threads.submit(self._play)
@@ -219,8 +224,8 @@ class Games:
         if not probability:
             return asked
         taken = [
-            last if last is not None and seat.np_random.uniform() < probability else action
-            for action, last, seat in zip(asked, self._last, self.seats, strict=True)
+            last if last is not None and slot.np_random.uniform() < probability else action
+            for action, last, slot in zip(asked, self._last, self.slots, strict=True)
         ]
         self._last = list(taken)
         return taken
@@ -269,8 +274,8 @@ class Games:
         records = [record or _Record(0) for record in self._records]
         actions = np.frombuffer(b"".join(bytes(record.actions) for record in records), np.uint8)
         delays = np.frombuffer(b"".join(bytes(record.delays) for record in records), np.uint8)
-        seats = [self._seat_to_json(index, record) for index, record in enumerate(records)]
-        values = {"of": self._identity(), "seats": seats}
+        slots = [self._slot_to_json(index, record) for index, record in enumerate(records)]
+        values = {"of": self._identity(), "seats": slots}
         return GamesSnapshot(values, {"actions": actions, "delays": delays, **self.fleet.state()})
 
     def restore(self, snapshot: GamesSnapshot) -> None:
@@ -282,26 +287,26 @@ class Games:
         require_same(snapshot.values["of"], self._identity())
         self.fleet.set_state(snapshot.arrays)
         actions, delays, first = snapshot.arrays["actions"].tobytes(), snapshot.arrays["delays"].tobytes(), 0
-        for index, seat in enumerate(snapshot.values["seats"]):
-            last = first + seat["record"]["decisions"]
-            self._records[index] = _Record.from_json(seat["record"], actions[first:last], delays[first:last])
-            self._set_seat(index, seat)
+        for index, slot in enumerate(snapshot.values["seats"]):
+            last = first + slot["record"]["decisions"]
+            self._records[index] = _Record.from_json(slot["record"], actions[first:last], delays[first:last])
+            self._set_slot(index, slot)
             first = last
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a snapshot to mean the same."""
         environment = self._config.model_dump(mode="json")
-        return {"format": 2, "emulator": STAMP, "game": self._game, "games": len(self.seats), "environment": environment}
+        return {"format": 2, "emulator": STAMP, "game": self._game, "games": len(self.slots), "environment": environment}
 
-    def _seat_to_json(self, index: int, record: _Record) -> dict[str, Any]:
-        seat = self.seats[index]
-        random = {"generator": generator_state(seat.np_random), "action_space": generator_state(seat.action_space.np_random)}
+    def _slot_to_json(self, index: int, record: _Record) -> dict[str, Any]:
+        slot = self.slots[index]
+        random = {"generator": generator_state(slot.np_random), "action_space": generator_state(slot.action_space.np_random)}
         return {"record": record.to_json(), "last": self._last[index], **random}
 
-    def _set_seat(self, index: int, state: dict[str, Any]) -> None:
-        seat = self.seats[index]
-        set_generator_state(seat.np_random, state["generator"])
-        set_generator_state(seat.action_space.np_random, state["action_space"])
+    def _set_slot(self, index: int, state: dict[str, Any]) -> None:
+        slot = self.slots[index]
+        set_generator_state(slot.np_random, state["generator"])
+        set_generator_state(slot.action_space.np_random, state["action_space"])
         self._last[index] = state["last"]
 
     def close(self) -> None:

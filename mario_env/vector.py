@@ -61,7 +61,7 @@ def make_vec(
         raise ValueError(f"n_envs: at least 1 environment is needed, not {n_envs}")
     check_rom(config)
     if config.emulator == "fast":
-        from mario_env.fast_vector import FastVecEnv
+        from mario_env.stable_baselines import FastVecEnv
 
         games = FastVecEnv(config, n_envs, seed=seed, threads=threads, ahead=ahead)
         games.seed(seed)

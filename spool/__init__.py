@@ -1,7 +1,8 @@
-"""What waits on disk for a server that is away: framed records in a file, and the threads that file and deliver them."""
+"""An outbox on disk for a server that may be away: a SQLite database, and the threads that fill and empty it."""
 
 from spool.courier import Courier
-from spool.file import Spool, SpoolError, SpoolLockedError, waiting
+from spool.lock import OutboxError, OutboxLockedError
 from spool.outage import Outage
+from spool.outbox import Outbox, count_pending
 
-__all__ = ["Courier", "Outage", "Spool", "SpoolError", "SpoolLockedError", "waiting"]
+__all__ = ["Courier", "Outage", "Outbox", "OutboxError", "OutboxLockedError", "count_pending"]

@@ -69,23 +69,18 @@ def _run(name: str, check: Callable[[Config, Settings], str], config: Config, se
 
 def _device(config: Config, settings: Settings) -> str:
     from agents import resolve_device
-    from agents.compilation import require_compiler
 
-    device = resolve_device(config.train.device)
-    if not config.train.compile:
-        return device
-    require_compiler(device)
-    return f"{device}, and torch can compile for it"
+    return resolve_device(config.train.device)
 
 
 def _space(config: Config, settings: Settings) -> str:
     """Disk for checkpoints, replay and what waits for servers, memory for the replay buffer or a rollout."""
     import psutil
 
-    from agents import replay_bytes, rollout_bytes
+    from agents import memory_needs
 
     space = observation_space(config.environment)
-    replay, rollout = replay_bytes(config, space), rollout_bytes(config, space)
+    replay, rollout = memory_needs(config, space)
     on_disk = _MODEL_BYTES * (config.train.keep_checkpoints + len(config.train.milestones) + 2) + _SPARE_BYTES
     on_disk += _SPOOL_BYTES_PER_STEP * config.train.total_steps  # should Postgres and MLflow be away all the time
     if config.train.checkpoint_replay_buffer:

@@ -14,6 +14,7 @@ from configs import EvaluateConfig
 from episodes.statistics import Interval, ProtocolSummary, summarise
 from tasks import phases
 from tasks.artifacts import show_table
+from tasks.earlier_evaluation import archive_evaluation, numbered_differently
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer
 from tasks.phases import PhaseRecord
 from tasks.rows import EpisodeSink, evaluation_protocol
@@ -68,18 +69,15 @@ def play_protocols(
     Raises:
         StoreUnavailableError: Postgres is away at the end; the rows wait on disk.
     """
-    from agents import episodes_to_play, play_episodes
+    from agents import play_episodes
 
     config = experiment.config
     evaluate = evaluate or config.evaluate
-    counts: dict[str, tuple[int, float]] = {}
     with open_writer(experiment, store) as writer:
-        # Looked at before any is played: Postgres may be away after that.
-        for protocol in evaluate.protocols:
-            found = store.totals(experiment.id, "evaluate", protocol)
-            if found.episodes == episodes_to_play(protocol, evaluate):
-                counts[protocol] = (found.episodes, found.reward_sum)
-                logger.info("%-11s %d episodes were played before", protocol, found.episodes)
+        # Read before any episode is played: Postgres may be away after that.
+        counts = _complete(experiment, store, evaluate)
+        for protocol, (played, _) in counts.items():
+            logger.info("%-11s %d episodes were played before", protocol, played)
         for protocol in evaluate.protocols:
             if protocol in counts:
                 continue
@@ -103,6 +101,28 @@ def play_protocols(
         summaries[protocol] = summarise(store.episodes(experiment.id, phase="evaluate", protocol=protocol))
         logger.info("%-11s %s", protocol, sentence(summaries[protocol]))
     return summaries, counts
+
+
+def _complete(experiment: Experiment, store: "EpisodeStore", evaluate: EvaluateConfig) -> dict[str, tuple[int, float]]:
+    """For each protocol whose episodes are all recorded: their number, and the sum of their rewards.
+
+    An evaluation that an earlier version left incomplete cannot be completed, because the same indices are other episodes now.
+    Its rows move to another experiment, and it starts again.
+    """
+    from agents import episodes_to_play
+
+    counts: dict[str, tuple[int, float]] = {}
+    for protocol in evaluate.protocols:
+        found, wanted = store.totals(experiment.id, "evaluate", protocol), episodes_to_play(protocol, evaluate)
+        if found.episodes == wanted:
+            counts[protocol] = (found.episodes, found.reward_sum)
+        elif numbered_differently(store.next_episode_indices(experiment.id, "evaluate", protocol), wanted):
+            moved = archive_evaluation(store, experiment, experiment.config.train.total_steps)
+            logger.warning(
+                "an earlier version left the evaluation of %s incomplete; it starts again. %s", experiment.name, moved
+            )
+            return {}
+    return counts
 
 
 def evaluation_json(summaries: Mapping[str, ProtocolSummary]) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from configs import Config, Settings, from_dict
 from configs.errors import ConfigError
 from episodes import EpisodeStore, EpisodeWriter, StoreUnavailableError
-from episodes.writer import refused_file
-from spool import waiting
+from episodes.writer import refused_outbox
+from spool import count_pending
 from tracking import TrackedRun, resolve_tracking_uri
 
 if TYPE_CHECKING:
-    from agents import Recorded
+    from agents import EpisodeTotals
 
 logger = logging.getLogger(__name__)
 
@@ -49,18 +49,18 @@ class Experiment:
         return replace(self, config=config)
 
     @property
-    def episode_spool(self) -> Path:
+    def episode_outbox(self) -> Path:
         """The file where its rows wait for Postgres."""
-        return self.directory / "spool" / "episodes.spool"
+        return self.directory / "spool" / "episodes.sqlite"
 
     @property
-    def metric_spool(self) -> Path:
+    def metric_outbox(self) -> Path:
         """The file where metrics wait for MLflow; those of the other kinds are beside it."""
-        return self.directory / "spool" / "metrics.spool"
+        return self.directory / "spool" / "metrics.sqlite"
 
     @property
     def owner(self) -> str:
-        """Whom the rows in the spool belong to: another database may give the same id to another experiment."""
+        """Whom the rows in the outbox belong to: another database may give the same id to another experiment."""
         return f"experiment {self.id}, MLflow run {self.run_id}"
 
 
@@ -97,7 +97,7 @@ def open_run(experiment: Experiment, *, system_metrics: bool = False) -> Iterato
         system_metrics=system_metrics and experiment.config.tracking.system_metrics,
         leave_running=True,
         home=settings.home,
-        spool=experiment.metric_spool,
+        outbox=experiment.metric_outbox,
     ) as run:
         yield run
 
@@ -108,10 +108,10 @@ def open_writer(experiment: Experiment, store: EpisodeStore) -> Iterator[Episode
 
     Raises:
         StoreUnavailableError: at the end rows still wait, because Postgres is away; the message says where, and what to do.
-        SpoolLockedError: another process runs this experiment.
+        OutboxLockedError: another process runs this experiment.
     """
     with store.writer(
-        experiment.episode_spool,
+        experiment.episode_outbox,
         experiment.owner,
         store_actions=experiment.config.episodes.store_actions,
         remedy=_remedy(experiment),
@@ -141,8 +141,8 @@ def _remedy(experiment: Experiment) -> str:
 
 def rows_waiting(experiment: Experiment) -> dict[Path, int]:
     """The files that hold rows of the experiment that are not in Postgres, and how many each holds."""
-    files = (experiment.episode_spool, refused_file(experiment.episode_spool))
-    return {file: number for file in files if (number := waiting(file))}
+    files = (experiment.episode_outbox, refused_outbox(experiment.episode_outbox))
+    return {file: number for file in files if (number := count_pending(file))}
 
 
 def files_in_words(found: Mapping[Path, int]) -> str:
@@ -177,9 +177,9 @@ def load_experiment(name: str, settings: Settings) -> Experiment:
     )
 
 
-def recorded(store: EpisodeStore, experiment_id: int, phase: str, protocol: str = "training") -> "Recorded":
+def recorded(store: EpisodeStore, experiment_id: int, phase: str, protocol: str = "training") -> "EpisodeTotals":
     """What Postgres holds of a phase before it is (again) begun: episodes and the sum of their rewards."""
-    from agents import Recorded
+    from agents import EpisodeTotals
 
     totals = store.totals(experiment_id, phase, protocol)
-    return Recorded(totals.episodes, totals.reward_sum)
+    return EpisodeTotals(totals.episodes, totals.reward_sum)

@@ -6,21 +6,16 @@ The experiment stays the same one: its rows, its run and its checkpoints. Its co
 
 import json
 import logging
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
-from itertools import count
 
 from configs import Config, ConfigError, Settings, from_dict, to_dict
-from episodes import EpisodeStore
 from tasks import phases
+from tasks.earlier_evaluation import archive_evaluation
 from tasks.experiment import Experiment, open_run, open_store
 from tasks.phases import Phase
 
 logger = logging.getLogger(__name__)
 
 _DONE_AGAIN: tuple[Phase, ...] = ("train", "evaluate", "alias", "report")
-_LONGEST = 80  # characters of a name that are kept: the new one must be a name too
 
 
 def require_extensible(name: str | None, steps: int, settings: Settings, *, restart: bool = False) -> None:
@@ -65,7 +60,9 @@ def extended(experiment: Experiment, steps: int | None) -> Experiment:
         if goal.train.total_steps > stored.train.total_steps:
             # The configuration last: if this process is killed before, the same command does the rest.
             phases.forget(experiment.directory, _DONE_AGAIN, kept_as=f"{stored.train.total_steps}-steps")
-            kept = _keep_evaluation(store, experiment, stored)
+            moved = archive_evaluation(store, experiment, stored.train.total_steps)
+            figures = experiment.directory / "phases" / f"{stored.train.total_steps}-steps"
+            kept = f" The earlier evaluation's {moved}; its figures are in {figures}" if moved else ""
             text = json.dumps(to_dict(goal), indent=2)
             (experiment.directory / "config.json").write_text(text, encoding="utf-8")
             store.update_experiment(experiment.id, config=to_dict(goal))
@@ -80,34 +77,6 @@ def extended(experiment: Experiment, steps: int | None) -> Experiment:
     with open_run(experiment) as run:
         run.set_tags({"total_steps": str(goal.train.total_steps), "planned_steps": str(goal.train.planned_steps)})
     return experiment.with_config(_with_steps(experiment.config, goal))
-
-
-def _keep_evaluation(store: EpisodeStore, experiment: Experiment, stored: Config) -> str:
-    """Let the evaluation's rows, if there are any, be those of an experiment of their own; says what became of them.
-
-    A kill in between leaves that experiment without rows, and the next start gives them to it. Another experiment that has the
-    name already is left alone.
-    """
-    if store.count(experiment.id, "evaluate") == 0:
-        return ""
-    record = store.experiment(experiment.id).record
-    for name in _names(experiment.name, stored.train.total_steps):
-        known = store.find_experiment(name)
-        if known is None:
-            target = store.create_experiment(replace(record, name=name, status="completed", ended=datetime.now(UTC)))
-            break
-        if store.experiment(known).record.mlflow_run_id == record.mlflow_run_id and store.count(known) == 0:
-            target = known
-            break
-    moved = store.move_episodes(experiment.id, "evaluate", target)
-    figures = experiment.directory / "phases" / f"{stored.train.total_steps}-steps"
-    return f" The earlier evaluation's {moved} episodes are those of {name} now, its figures are in {figures}"
-
-
-def _names(name: str, steps: int) -> Iterator[str]:
-    yield f"{name[:_LONGEST]}-at-{steps}"
-    for number in count(2):
-        yield f"{name[:_LONGEST]}-at-{steps}-{number}"
 
 
 def _raised(stored: Config, steps: int, name: str) -> Config:

@@ -51,7 +51,6 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
             config.environment,
             config.train.n_envs,
             seed=config.seed,
-            ahead=config.train.overlap,
             threads=config.train.game_threads,
             retry=config.retry,
         )

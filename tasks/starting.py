@@ -189,7 +189,7 @@ def _attempt(
         tags=_tags(config, experiment, origin, len(before) + 1),
         leave_running=True,
         home=settings.home,
-        spool=experiment.metric_spool,
+        outbox=experiment.metric_outbox,
     ) as run:
         if record.mlflow_run_id is None:
             store.update_experiment(experiment_id, mlflow_run_id=run.run_id)

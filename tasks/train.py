@@ -67,7 +67,6 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
         config.environment,
         config.train.n_envs,
         seed=config.seed,
-        ahead=config.train.overlap,
         threads=config.train.game_threads,
         retry=config.retry,
     )
@@ -92,7 +91,7 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
                 validation=_validation(experiment, store, writer),
                 episode_indices=store.next_episode_indices(experiment.id, "train", "training"),
                 recorded=recorded(store, experiment.id, "train"),
-                before_checkpoint=lambda: secure(writer, run),
+                before_checkpoint=lambda: sync(writer, run),
                 on_checkpoint=lambda checkpoint: run.log_dict(
                     checkpoint.manifest.to_json(), f"checkpoints/{checkpoint.path.name}.json"
                 ),
@@ -157,17 +156,17 @@ def _chosen(experiment: Experiment, result: "TrainingResult") -> tuple[Path, int
     return keep_best(experiment.directory, result.best), result.best.steps
 
 
-def secure(writer: EpisodeWriter, run: TrackedRun) -> None:
+def sync(writer: EpisodeWriter, run: TrackedRun) -> None:
     """Have every episode and metric so far on disk before a checkpoint: a training that goes on from there makes none again.
 
     Neither Postgres nor MLflow is waited for. A disk that takes no rows will hardly take the checkpoint; training goes on all
     the same.
     """
     try:
-        writer.secure()
+        writer.sync()
     except StoreError as error:
         logger.warning("a checkpoint is written before the episodes it counts: %s", error)
-    if not run.secure():
+    if not run.sync():
         logger.warning("a checkpoint is written before the metrics it counts: the disk has not taken them")
 
 

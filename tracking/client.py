@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.masking import mask_url, without_secrets_of
+from configs.masking import mask_secrets_of, mask_url
 from tracking.delivery import THREAD_NAME
 from tracking.errors import TrackingError
 from tracking.location import artifact_root, normalise, sqlite_path
@@ -87,7 +87,7 @@ def speaking_errors(uri: str, what: str) -> Iterator[None]:
 
 def without_password(message: str, uri: str) -> str:
     """The first lines of `message`, with the secrets of `uri` masked wherever they stand."""
-    return " ".join(without_secrets_of(message, uri).split())[:500]
+    return " ".join(mask_secrets_of(message, uri).split())[:500]
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str, home: Path | None = None) -> str:

@@ -6,7 +6,7 @@ them (an expired token) while the tracking server takes everything else: they ho
 MLflow has asynchronous logging of its own (`log_batch(synchronous=False)`). It is not used here for three reasons: it sends
 with ten threads, so that values arrive out of order and SQLite refuses writers that come at once; a failed batch is dropped
 after one error line; and it takes one request, and several transactions, for each call. This one keeps what could not be sent,
-in a spool on disk if it is given one, tries again, sends what has gathered in one request, and counts what was lost.
+in an outbox on disk if it is given one, tries again, sends what has gathered in one request, and counts what was lost.
 """
 
 import json
@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from spool import Courier, Outage, Spool
+from spool import Courier, Outage, Outbox
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +66,13 @@ class DeliveryReport:
         sent: entries MLflow has.
         lost: entries MLflow does not have and will not get.
         reason: why the last one was lost or had to wait; empty if nothing went wrong.
-        waiting: entries that wait in the spool, for the next to open it.
+        pending: entries that are left in the outboxes; the next process to open them sends them.
     """
 
     sent: int
     lost: int
     reason: str
-    waiting: int = 0
+    pending: int = 0
 
 
 def lane_file(path: Path, lane: Lane) -> Path:
@@ -80,19 +80,24 @@ def lane_file(path: Path, lane: Lane) -> Path:
     return path if lane == "metrics" else path.with_name(f"{lane}{path.suffix}")
 
 
-def open_spools(path: Path, owner: str) -> dict[Lane, Spool]:
-    """The files of all lanes, opened.
+def open_outboxes(path: Path, owner: str) -> dict[Lane, Outbox]:
+    """Open the outboxes of all lanes.
+
+    Args:
+        path: the file of the metrics; the others are beside it.
+        owner: whom the entries belong to; see :class:`spool.Outbox`.
 
     Raises:
-        SpoolLockedError: another process has one of them; none is open then.
+        OutboxLockedError: another process has one of them open.
+        OutboxError, OSError: one cannot be opened. Whatever is raised, none stays open.
     """
-    opened: dict[Lane, Spool] = {}
+    opened: dict[Lane, Outbox] = {}
     try:
         for lane in LANES:
-            opened[lane] = Spool(lane_file(path, lane), owner)
+            opened[lane] = Outbox(lane_file(path, lane), owner)
     except BaseException:
-        for spool in opened.values():
-            spool.close()
+        for outbox in opened.values():
+            outbox.close()
         raise
     return opened
 
@@ -104,7 +109,7 @@ class Delivery:
         send: delivers one entry or raises; :class:`RefusedError` means that trying again is useless. Must be safe to
             repeat: an attempt that failed may have arrived (MLflow ignores a metric it has already). It is called from a thread
             of each lane.
-        spools: where entries wait while MLflow is away; closed by :meth:`close`. None: in memory.
+        outboxes: where entries are stored until MLflow has them; :meth:`close` closes them. None: in memory.
         server: MLflow and its place, without a password, for what the person is told.
         interval_seconds: how long entries gather before they are sent together.
         retry_seconds: wait after a failure; doubles up to 30 s.
@@ -115,7 +120,7 @@ class Delivery:
         self,
         send: Callable[[Entry], None],
         *,
-        spools: Mapping[Lane, Spool] | None = None,
+        outboxes: Mapping[Lane, Outbox] | None = None,
         server: str = "MLflow",
         interval_seconds: float = 5.0,
         retry_seconds: float = 1.0,
@@ -133,8 +138,8 @@ class Delivery:
         outages: list[Outage] = []
         self._couriers: dict[Lane, Courier[Entry]] = {}
         for lane in LANES:
-            spool = None if spools is None else spools[lane]
-            place = "memory" if spool is None else str(spool.path)
+            outbox = None if outboxes is None else outboxes[lane]
+            place = "memory" if outbox is None else str(outbox.path)
             # The artifact store may be another server than MLflow's own.
             name = f"the artifact store of {server}" if lane == "documents" else server
             self._couriers[lane] = Courier(
@@ -142,7 +147,7 @@ class Delivery:
                 self._encode,
                 partial(self._deliver, lane),
                 Outage(logger, name, lane, place, lanes=outages),
-                spool=spool,
+                outbox=outbox,
                 batch=MAX_METRICS,
                 interval_seconds=interval_seconds,
                 retry_seconds=(retry_seconds, _LONGEST_RETRY_SECONDS),
@@ -162,28 +167,28 @@ class Delivery:
         """
         return all(self._together(lambda courier: courier.flush(timeout, patient=False), lanes))
 
-    def secure(self, timeout: float = 5.0) -> bool:
-        """Waits until the disk has everything queued that MLflow has not; False if it does not take it, or there is no file."""
+    def sync(self, timeout: float = 5.0) -> bool:
+        """Waits until every entry is on the disk or sent; False if some are not within `timeout` seconds, or have no outbox."""
         deadline = time.monotonic() + timeout
-        secured = [courier.secure(max(0.0, deadline - time.monotonic())) for courier in self._couriers.values()]
-        return all(secured)
+        synced = [courier.sync(max(0.0, deadline - time.monotonic())) for courier in self._couriers.values()]
+        return all(synced)
 
     def close(self, timeout: float = 30.0) -> DeliveryReport:
         """Flushes, ends the threads, and says what became of all entries.
 
-        What could not be sent waits in the spools; without one it is lost and counted.
+        Entries that could not be sent stay in the outboxes; without outboxes they are lost and counted.
         """
         self._together(lambda courier: courier.close(timeout, patient=False))
         couriers = self._couriers.values()
-        unfiled = sum(courier.unfiled for courier in couriers)
-        lost = sum(self._refused.values()) + self._late + sum(courier.lost for courier in couriers) + unfiled
+        unstored = sum(courier.unstored for courier in couriers)
+        lost = sum(self._refused.values()) + self._late + sum(courier.lost for courier in couriers) + unstored
         reason = self._reason or next((courier.reason for courier in couriers if courier.reason), "")
-        return DeliveryReport(sum(self._sent.values()), lost, reason, sum(courier.waiting for courier in couriers) - unfiled)
+        return DeliveryReport(sum(self._sent.values()), lost, reason, sum(courier.pending for courier in couriers) - unstored)
 
     def _together(self, action: Callable[[Courier[Entry]], Any], lanes: Sequence[Lane] = LANES) -> list[Any]:
         """Do it with several lanes at once: while MLflow is away each waits for an attempt of its own."""
         couriers = [self._couriers[lane] for lane in lanes]
-        if all(courier.waiting == 0 for courier in couriers[1:]):
+        if all(courier.pending == 0 for courier in couriers[1:]):
             return [action(courier) for courier in couriers]
         with ThreadPoolExecutor(len(couriers)) as pool:
             return list(pool.map(action, couriers))
@@ -211,9 +216,9 @@ class Delivery:
         return count
 
 
-def waiting_entries(spool: Spool) -> Iterator[Entry]:
-    """What an earlier process left in the spool, but for its end."""
-    return (entry for entry in _decoded(spool.records(), "") if entry is not None)
+def pending_entries(outbox: Outbox) -> Iterator[Entry]:
+    """The entries that an earlier process left in the outbox, except for the end of its run."""
+    return (entry for entry in _decoded(outbox.peek(), "") if entry is not None)
 
 
 def _decoded(payloads: Iterable[bytes], session: str) -> Iterator[Entry | None]:
@@ -224,7 +229,7 @@ def _decoded(payloads: Iterable[bytes], session: str) -> Iterator[Entry | None]:
             ended = found["kind"] == "status" and found["session"] != session
             yield None if ended else Entry(found["kind"], tuple(tuple(value) for value in found["values"]))
         except (ValueError, KeyError, TypeError) as error:
-            logger.warning("a record of the spool is nothing MLflow could take and is left out: %s", error)
+            logger.warning("a record of the outbox is no entry for MLflow and is left out: %s", error)
             yield None
 
 

@@ -12,7 +12,7 @@ import yaml
 from configs.masking import mask_url
 from tracking import models
 from tracking.client import connect, experiment_id, find_run, speaking_errors, without_password
-from tracking.delivery import Delivery, DeliveryReport, Entry, Lane, RefusedError, open_spools, waiting_entries
+from tracking.delivery import Delivery, DeliveryReport, Entry, Lane, RefusedError, open_outboxes, pending_entries
 from tracking.errors import RunNotFoundError, TrackingError
 from tracking.location import normalise, run_url
 from tracking.models import ModelVersion
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from stable_baselines3.common.logger import KVWriter
 
-    from spool import Spool
+    from spool import Outbox
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +46,10 @@ class TrackedRun:
     :meth:`end`.
 
     `log_params`, `log_metrics`, `log_dict` and `set_tags` return at once: threads deliver, each kind in order. When MLflow is
-    away they neither raise nor wait; what they logged is kept in the spool (in memory without one) and sent when it is back,
-    one warning is given, and :meth:`close` reports what was lost. What still waits in the spool at the end is sent by the next
-    process that opens the run with it, before anything else. `open`, `metric`, `register_model` and `log_evaluation` need an
-    answer: they wait for MLflow and raise :class:`TrackingError`. Credentials are masked in everything that is logged.
+    away they neither raise nor wait: what they logged is kept in the outbox (in memory without one) and sent when it is back,
+    one warning is given, and :meth:`close` reports what was lost. The next process that opens the run with this outbox sends
+    what is left in it, before anything else. `open`, `metric`, `register_model` and `log_evaluation` need an answer: they wait
+    for MLflow and raise :class:`TrackingError`. Credentials are masked in everything that is logged.
 
     Attributes:
         run_id: MLflow's id, with which the run can be continued.
@@ -67,7 +67,7 @@ class TrackedRun:
         resumed: bool,
         system_metrics: bool,
         leave_running: bool = False,
-        spools: "Mapping[Lane, Spool] | None" = None,
+        outboxes: "Mapping[Lane, Outbox] | None" = None,
     ) -> None:
         self._client = client
         self._uri = uri
@@ -76,14 +76,14 @@ class TrackedRun:
         # The newest value of each metric is part of the run that was fetched; the public attribute leaves its step out.
         newest = getattr(run.data, "_metric_objs", None) or []
         self._last_steps: dict[str, int] = {metric.key: int(metric.step) for metric in newest}
-        for spool in (spools or {}).values():
-            self._adopt(spool)
+        for outbox in (outboxes or {}).values():
+            self._adopt(outbox)
         self._report: DeliveryReport | None = None
         self.run_id: str = run.info.run_id
         self.experiment_id: str = run.info.experiment_id
         self.url = run_url(uri, self.experiment_id, self.run_id)
         self.resumed = resumed
-        self._delivery = Delivery(self._send, spools=spools, server=f"MLflow at {mask_url(uri)}")
+        self._delivery = Delivery(self._send, outboxes=outboxes, server=f"MLflow at {mask_url(uri)}")
         self._system = SystemMetrics(self.log_metrics, self._last_steps) if system_metrics else None
 
     @classmethod
@@ -99,7 +99,7 @@ class TrackedRun:
         system_metrics: bool = False,
         leave_running: bool = False,
         home: Path | None = None,
-        spool: Path | None = None,
+        outbox: Path | None = None,
     ) -> Self:
         """Starts a run, or continues one.
 
@@ -114,11 +114,12 @@ class TrackedRun:
             system_metrics: log processor, memory, disk, network and GPU every ten seconds.
             leave_running: closing the run says nothing of how it ended; :meth:`end` does.
             home: the project's folder; needed where `uri` is a database other than SQLite.
-            spool: the file where metrics wait while MLflow is away, with files for the other kinds beside it; one process at a
-                time has them open.
+            outbox: the file where metrics are stored until MLflow has them, with files for the other kinds beside it; one
+                process at a time has them open.
 
         Raises:
-            SpoolLockedError: another process has the spool.
+            OutboxLockedError: another process has the outbox open.
+            OutboxError, OSError: the outbox cannot be opened.
             RunNotFoundError: `run_id` is not in this store.
             TrackingError: MLflow cannot be reached or refuses.
         """
@@ -133,10 +134,10 @@ class TrackedRun:
                 run = client.create_run(number, run_name=run_name, tags=clean if key is None else {**clean, _KEY: key})
             else:
                 run = _continue(client, uri, run_id)
-        spools = None if spool is None else open_spools(spool, run.info.run_id)
+        outboxes = None if outbox is None else open_outboxes(outbox, run.info.run_id)
         resumed = run_id is not None
         opened = cls(
-            client, uri, run, resumed=resumed, system_metrics=system_metrics, leave_running=leave_running, spools=spools
+            client, uri, run, resumed=resumed, system_metrics=system_metrics, leave_running=leave_running, outboxes=outboxes
         )
         if resumed:
             opened.set_tags(clean)
@@ -267,9 +268,9 @@ class TrackedRun:
         """Waits until MLflow has everything logged so far; False if it does not take it (now)."""
         return self._delivery.flush(timeout)
 
-    def secure(self) -> bool:
-        """Waits until neither a kill nor a power cut loses what was logged so far, wherever MLflow is; False if one would."""
-        return self._delivery.secure()
+    def sync(self) -> bool:
+        """Waits until everything logged so far is on the disk or in MLflow; False if some is not. Does not wait for MLflow."""
+        return self._delivery.sync()
 
     def end(self, status: Status, **tags: str) -> None:
         """Sets the run's state, and tags with it, behind all tags that wait.
@@ -299,12 +300,12 @@ class TrackedRun:
         if status is not None:
             self._delivery.put(Entry("status", ((status, str(int(time.time() * 1000))),)))
         self._report = self._delivery.close(timeout)
-        if self._report.waiting:
+        if self._report.pending:
             logger.warning(
                 "MLflow at %s has not got all of run %s: %d entries wait on disk until the experiment is next started: %s",
                 mask_url(self._uri),
                 self.run_id,
-                self._report.waiting,
+                self._report.pending,
                 self._report.reason,
             )
         if self._report.lost:
@@ -312,14 +313,14 @@ class TrackedRun:
                 "MLflow has not got everything of run %s: %d of %d entries are lost; the last reason: %s",
                 self.run_id,
                 self._report.lost,
-                self._report.lost + self._report.sent + self._report.waiting,
+                self._report.lost + self._report.sent + self._report.pending,
                 self._report.reason,
             )
         return self._report
 
-    def _adopt(self, spool: "Spool") -> None:
-        """Count what an earlier process left in the spool as logged: steps go on behind it, parameters are not logged twice."""
-        for entry in waiting_entries(spool):
+    def _adopt(self, outbox: "Outbox") -> None:
+        """Treat what is left in the outbox as logged: steps go on behind it, parameters are not logged twice."""
+        for entry in pending_entries(outbox):
             for name, value, *rest in entry.values:
                 if entry.kind == "metrics":
                     self._last_steps[name] = max(int(rest[-1]), self._last_steps.get(name, -1))

@@ -1,13 +1,16 @@
 """Trainings on the real game whose every bit is compared: tiny networks, short episodes, all randomness there is."""
 
 import hashlib
+import os
+import signal
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from toy_game import AGENTS
 
-from agents import PlayedEpisode, TrainingResult, latest_checkpoint, load_agent, train
+from agents import PlayedEpisode, Progress, TrainingResult, latest_checkpoint, load_agent, train
 from configs import Config, from_dict
 from mario_env import make_vec
 
@@ -28,7 +31,6 @@ _VALUES |= {"exploration_fraction": 0.9, "exploration_final_eps": 0.2}
 VARIANTS: dict[str, dict[str, Any]] = {
     "dqn": {"learning_rate": {"start": 1e-3, "end": 1e-4}},
     "dqn, every switch": {"double": True, "dueling": True, "prioritised": {}, "n_steps": 3},
-    "dqn, overlapping": {"prioritised": {}, "n_steps": 2, "train_freq": 1},
     "qrdqn, every switch": {
         "double": True,
         "dueling": True,
@@ -51,7 +53,6 @@ def twin_config(variant: str, **training: Any) -> Config:
         "agent": {**agent, "network": {"features": "small", "features_dim": 16}},
         "train": {
             "n_envs": 3,
-            "overlap": variant.endswith("overlapping"),
             "progress_bar": False,
             "keep_awake": False,
             "device": "cpu",
@@ -65,6 +66,24 @@ def twin_config(variant: str, **training: Any) -> Config:
 
 class Killed(BaseException):
     """Ends a training at once, as SIGKILL does: nothing on the way takes notice."""
+
+
+def kill_at(steps: int) -> Callable[[Progress], bool]:
+    def look(progress: Progress) -> bool:
+        if progress.steps >= steps:
+            raise Killed
+        return False
+
+    return look
+
+
+def signal_at(steps: int) -> Callable[[Progress], bool]:
+    def look(progress: Progress) -> bool:
+        if progress.steps == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    return look
 
 
 class Record:
@@ -90,7 +109,7 @@ def to_row(episode: PlayedEpisode) -> dict[str, Any]:
 
 
 def run(config: Config, directory: Path, on_episode: Any, *, total: int = TOTAL, **more: Any) -> TrainingResult:
-    env = make_vec(config.environment, config.train.n_envs, seed=config.seed, ahead=config.train.overlap)
+    env = make_vec(config.environment, config.train.n_envs, seed=config.seed)
     try:
         return train(config, env=env, directory=directory, on_episode=on_episode, total_steps=total, **more)
     finally:

@@ -1,4 +1,4 @@
-"""What is part of an experiment, and what may change while it goes on."""
+"""The configuration hash: it covers the keys that determine results, and no others."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from configs import config_hash, from_dict, load, to_dict
-from configs.computed import computed
+from configs.hashing import hashed_values
 from configs.schema import Config
 
 FREE = [
@@ -33,7 +33,7 @@ FREE = [
 
 
 @pytest.mark.parametrize("override", FREE)
-def test_a_key_that_changes_nothing_computed_may_change(override: str) -> None:
+def test_a_key_that_does_not_affect_results_does_not_change_the_hash(override: str) -> None:
     assert to_dict(load("ppo", [override])) != to_dict(load("ppo"))
     assert config_hash(load("ppo", [override])) == config_hash(load("ppo"))
 
@@ -49,58 +49,56 @@ def test_a_key_that_changes_nothing_computed_may_change(override: str) -> None:
         "agent.learning_rate=1e-4",
         "train.total_steps=3_000_000",
         "train.n_envs=8",
-        "train.precision=bfloat16",
         "train.checkpoint_every=50_000",
         "train.validation.episodes=3",
         "evaluate.episodes=3",
     ],
 )
-def test_a_key_that_changes_results_may_not(override: str) -> None:
+def test_a_key_that_affects_results_changes_the_hash(override: str) -> None:
     assert config_hash(load("ppo", [override])) != config_hash(load("ppo"))
 
 
-def test_an_extended_experiment_is_still_the_one_that_was_begun() -> None:
+def test_an_extension_does_not_change_the_hash() -> None:
     extended = load("ppo", ["train.total_steps=3_000_000", "train.planned_steps=2_000_000"])
     assert config_hash(extended) == config_hash(load("ppo"))
 
 
-def test_every_key_is_either_computed_with_or_aside() -> None:
-    """A new key counts, unless the schema says otherwise: forgetting to say so only refuses a continuation."""
-    aside = _paths(to_dict(load("ppo"))) - _paths(computed(load("ppo")))
-    sections = {path.split(".")[0] for path in aside}
-    # In `environment` there are keys that were added, and have their defaults.
+def test_every_key_is_hashed_unless_it_is_runtime_only() -> None:
+    """A new key is hashed by default. If its author forgets `runtime_only`, the worst result is a refused continuation."""
+    left_out = _paths(to_dict(load("ppo"))) - _paths(hashed_values(load("ppo")))
+    sections = {path.split(".")[0] for path in left_out}
+    # In `environment` there are fields that were added, and have their defaults.
     assert sections - {"environment"} == {"name", "description", "train", "evaluate", "episodes", "tracking", "report", "retry"}
-    assert {path for path in aside if path.startswith("evaluate.")} == {"evaluate.n_envs"}
-    assert _paths(computed(load("ppo"))) >= {f"agent.{name}" for name in to_dict(load("ppo"))["agent"] if name != "network"} - {
-        "agent.learning_rate",
-        "agent.ent_coef",
-    }
+    assert {path for path in left_out if path.startswith("evaluate.")} == {"evaluate.n_envs"}
+    sections_of_agent = {"network", "learning_rate", "ent_coef"}
+    agent = {f"agent.{name}" for name in to_dict(load("ppo"))["agent"] if name not in sections_of_agent}
+    assert _paths(hashed_values(load("ppo"))) >= agent
 
 
-def test_an_added_key_counts_unless_it_has_its_default() -> None:
-    """Experiments that were begun before the key came are the same experiments."""
+def test_an_added_key_is_hashed_unless_it_has_its_default() -> None:
+    """The hash of an experiment that is older than the key stays the same."""
     environment = load("ppo").environment
-    assert "observation" not in computed(load("ppo"))["environment"]
+    assert "observation" not in hashed_values(load("ppo"))["environment"]
     other = load("ppo").model_copy(update={"environment": environment.model_copy(update={"observation": "other"})})
-    assert computed(other)["environment"]["observation"] == "other"
+    assert hashed_values(other)["environment"]["observation"] == "other"
     assert config_hash(other) != config_hash(load("ppo"))
 
 
-def test_what_was_stored_without_an_added_key_means_its_default() -> None:
+def test_a_stored_configuration_without_an_added_key_has_its_default() -> None:
     values = to_dict(load("ppo"))
     del values["environment"]["observation"]
     assert from_dict(values, "experiment old") == load("ppo")
 
 
-def by_the_old_rule(config: Config) -> str:
-    """As earlier versions hashed: all keys but names and when workers restart."""
+def old_hash(config: Config) -> str:
+    """The hash of earlier versions, which covered all keys except names and the restarts of workers."""
     values = to_dict(config)
     del values["name"], values["description"], values["retry"]["worker_timeout"], values["retry"]["worker_restarts"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def test_the_old_rule_gave_another_hash() -> None:
-    assert by_the_old_rule(load("ppo")) != config_hash(load("ppo"))
+def test_earlier_versions_computed_another_hash() -> None:
+    assert old_hash(load("ppo")) != config_hash(load("ppo"))
 
 
 def _paths(values: Any, prefix: str = "") -> set[str]:

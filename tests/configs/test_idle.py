@@ -1,4 +1,4 @@
-"""Settings that would silently do nothing are refused with the reason, before any work."""
+"""Settings that would silently have no effect are refused with the reason, before any work."""
 
 import pytest
 
@@ -6,17 +6,17 @@ from configs import ConfigError, from_dict, load, override, preset_names, to_dic
 from configs.schema import RewardConfig
 
 IDLE = [
-    ("dqn", ["agent.gradient_steps=0"], "agent.gradient_steps 0 trains nothing"),
-    ("qrdqn", ["agent.gradient_steps=0"], "agent.gradient_steps 0 trains nothing"),
-    ("dqn", ["agent.tau=0.005"], "would follow 1600000 steps behind, in a training of 2000000"),
-    ("dqn", ["agent.tau=0.5", "agent.target_update_interval=150_000"], "would follow 300000 steps behind"),
-    ("dqn", ["agent.target_update_interval=2_000_000"], "the target network would stay what it was at first"),
+    ("dqn", ["agent.gradient_steps=0"], "agent.gradient_steps is 0, so nothing is trained"),
+    ("qrdqn", ["agent.gradient_steps=0"], "agent.gradient_steps is 0, so nothing is trained"),
+    ("dqn", ["agent.tau=0.005"], "would lag 1600000 steps behind in a training of 2000000 steps"),
+    ("dqn", ["agent.tau=0.5", "agent.target_update_interval=150_000"], "would lag 300000 steps behind"),
+    ("dqn", ["agent.target_update_interval=2_000_000"], "the target network would keep its initial weights"),
     ("dqn", ["agent.learning_starts=60_000", "train.total_steps=60_000"], "is not below train.total_steps"),
     ("dqn", ["agent.buffer_size=31"], "agent.buffer_size (31) is below agent.batch_size (32)"),
-    ("dqn", ["agent.buffer_size=64", "train.n_envs=16"], "fewer than agent.n_steps (5) transitions"),
+    ("dqn", ["agent.buffer_size=64", "train.n_envs=16"], "divided by train.n_envs (16) is below agent.n_steps (5)"),
     ("dqn", ["agent.exploration_highest_eps=0.4", "train.n_envs=1"], "train.n_envs is 1"),
-    ("ppo", ["agent.clip_range={start: 0, end: 0}"], "agent.clip_range: it is 0 from start to end"),
-    ("ppo", ["agent.learning_rate={start: 0, end: 0}"], "agent.learning_rate: it is 0 from start to end"),
+    ("ppo", ["agent.clip_range={start: 0, end: 0}"], "agent.clip_range: it is 0 throughout"),
+    ("ppo", ["agent.learning_rate={start: 0, end: 0}"], "agent.learning_rate: it is 0 throughout"),
     ("ppo", ["train.milestones=[1_000, 2_000_001, 3_000_000]"], "2000001, 3000000 will not be reached"),
     ("ppo", [f"environment.reward.{name}=0.0" for name in RewardConfig().weights], "every weight is 0"),
 ]
@@ -49,12 +49,12 @@ def test_a_range_that_clips_everything_is_refused(key: str, value: str) -> None:
         *((preset, []) for preset in preset_names()),
     ],
 )
-def test_settings_with_an_effect_are_taken(preset: str, overrides: list[str]) -> None:
+def test_settings_with_an_effect_are_accepted(preset: str, overrides: list[str]) -> None:
     load(preset, overrides)
 
 
-def test_what_was_stored_before_is_read_all_the_same() -> None:
-    """An experiment of an earlier version can still be reported on."""
+def test_a_stored_configuration_is_read_even_with_such_a_setting() -> None:
+    """A report on an experiment of an earlier version is still possible."""
     values = to_dict(load("dqn"))
     values["agent"]["gradient_steps"] = 0
     old = from_dict(values, "experiment old")

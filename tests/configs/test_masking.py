@@ -1,4 +1,4 @@
-"""No secret of a URL passes the mask, whatever characters it has and whoever reads the URL."""
+"""No secret in a URL passes the mask, whatever characters it contains and however the URL is parsed."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import URL
 
 from configs import Settings
-from configs.masking import mask_url, mask_urls, without_secrets_of
+from configs.masking import mask_secrets_of, mask_url, mask_urls
 from episodes import StoreError
 from episodes.address import describe, masked, parse
 from tracking.client import without_password
@@ -36,7 +36,7 @@ from tracking.values import parameters
         ("", ""),
     ],
 )
-def test_a_url_keeps_all_but_its_secrets(url: str, shown: str) -> None:
+def test_only_the_secrets_of_a_url_are_masked(url: str, shown: str) -> None:
     assert mask_url(url) == shown
 
 
@@ -46,7 +46,7 @@ def test_every_url_in_a_text_is_masked() -> None:
     )
 
 
-# A secret is known by these letters, which stand nowhere else; around them is anything.
+# Every secret contains these letters, which occur nowhere else, with arbitrary text around them.
 CORE = "zqxj"
 secrets = st.builds(lambda before, after: f"{before}{CORE}{after}", st.text(max_size=8), st.text(max_size=8))
 odd = st.text("@:/?#%&=+ '\"\\[]{}.,;\nü0x", max_size=8)
@@ -57,17 +57,17 @@ schemes = st.sampled_from(["postgresql", "postgres", "postgresql+psycopg2", "htt
 @given(schemes, secrets | odd_secrets)
 @example("postgresql", f"p@s/{CORE}?x=y@z")
 @example("postgresql", f"1/{CORE}")
-def test_no_password_passes_however_it_is_written(scheme: str, secret: str) -> None:
+def test_no_password_passes_in_any_encoding(scheme: str, secret: str) -> None:
     for written in (secret, quote(secret, safe="")):
         for url in (f"{scheme}://u:{written}@host:5432/db?sslmode=require", f"{scheme}://:{written}@host"):
             assert CORE not in mask_url(url)
             assert CORE not in repr(Settings(Path("/home"), url, url))
-            assert CORE not in without_secrets_of(f"cannot read {url}", url)
+            assert CORE not in mask_secrets_of(f"cannot read {url}", url)
 
 
 @given(schemes, secrets | odd_secrets, st.sampled_from(["password", "sslpassword", "passfile", "access_token", "PassWord"]))
-def test_no_secret_option_passes(scheme: str, secret: str, name: str) -> None:
-    # Without an ampersand, a character that no reader takes for a part of the option.
+def test_no_secret_parameter_passes(scheme: str, secret: str, name: str) -> None:
+    # Without an ampersand: no parser takes it for a part of the parameter.
     for written in (secret.replace("&", ""), quote(secret, safe="")):
         for url in (f"{scheme}://host:5432/db?user=u&{name}={written}&sslmode=require", f"{scheme}:///db?{name}={written}"):
             assert CORE not in mask_url(url)
@@ -75,7 +75,7 @@ def test_no_secret_option_passes(scheme: str, secret: str, name: str) -> None:
 
 
 @given(secrets | odd_secrets)
-def test_the_databases_own_reading_is_masked_and_so_is_what_it_says_of_it(secret: str) -> None:
+def test_sqlalchemys_url_and_its_error_messages_are_masked(secret: str) -> None:
     written = f"postgresql://u:{secret}@host/db"
     try:
         urls = [parse(written)]
@@ -88,18 +88,18 @@ def test_the_databases_own_reading_is_masked_and_so_is_what_it_says_of_it(secret
             assert CORE not in describe(ValueError(f"cannot log in with {url.password}"), url)
 
 
-def test_a_library_that_quotes_a_part_of_the_password_does_not_tell_it() -> None:
+def test_a_quoted_part_of_a_password_is_masked() -> None:
     uri = "http://u:5000/hunter2@host"
     assert "hunter2" not in without_password("invalid port or path: '5000', '/hunter2'", uri)
 
 
-def test_what_mlflow_gets_of_a_configuration_has_no_secrets() -> None:
+def test_mlflow_parameters_contain_no_secrets() -> None:
     assert parameters({"uri": "postgresql://u:pa/ss@h/db", "other": "x?password=1"}) == {
         "uri": "postgresql://u:***@h/db",
         "other": "x?password=1",
     }
 
 
-def test_settings_are_shown_without_secrets() -> None:
+def test_the_repr_of_settings_contains_no_secrets() -> None:
     shown = repr(Settings(Path("/home"), "postgresql://u:pa/ss@h/db", None))
     assert shown == "Settings(home=PosixPath('/home'), database_url='postgresql://u:***@h/db', tracking_uri=None)"

@@ -1,4 +1,4 @@
-"""Streams of random numbers: each user of randomness has one of its own, and no two seeds share any."""
+"""Random number streams: each consumer has its own, and different seeds share none."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ SEEDS = [*range(50), 2**31 - 1]
 
 
 def parts(stream: Stream) -> list[tuple[int | str, ...]]:
-    """What follows the key in use; for some keys nothing."""
+    """The key parts that are used with `stream`; empty for some."""
     match stream:
         case Stream.GAME:
             return [(game,) for game in range(16)] + [(game, again) for game in range(4) for again in range(1, 4)]
@@ -28,12 +28,12 @@ def test_no_two_streams_coincide() -> None:
     streams = [(seed, stream, *each) for seed in SEEDS for stream in Stream for each in parts(stream)]
     states = {tuple(sequence(*stream).generate_state(4)) for stream in streams}
     assert len(states) == len(streams)
-    # Nor with a plain generator of the seed, which is what an environment that is given one has.
+    # They also differ from a plain generator of the seed, which an environment with a given seed uses.
     assert not states & {tuple(np.random.SeedSequence(seed).generate_state(4)) for seed in SEEDS}
 
 
 def test_streams_of_derived_seeds_do_not_coincide_either() -> None:
-    """A validation and an evaluation have games and choices of their own, below seeds of their own."""
+    """Validations and evaluations derive the streams of their games and choices from derived seeds."""
     roots = [*SEEDS]
     for seed in SEEDS:
         roots += [seed_of(seed, Stream.EVALUATION, protocol) for protocol in PROTOCOLS]
@@ -44,19 +44,19 @@ def test_streams_of_derived_seeds_do_not_coincide_either() -> None:
     assert len({seed_of(root, Stream.CHOICES) for root in roots} | set(games)) == len(games) + len(roots)
 
 
-def test_a_stream_is_what_it_was() -> None:
-    """Numbers, once given, keep their meaning: results that were kept could else not be made again."""
+def test_a_stream_never_changes() -> None:
+    """Otherwise published results could not be reproduced."""
     assert seed_of(0, Stream.GAME, 0) == 0x76DEC394C2BFF7FF2491A895F3B20E04
     assert [stream.value for stream in Stream] == list(range(11))
     assert generator(3, Stream.EXPLORATION).random() == generator(3, Stream.EXPLORATION).random()
 
 
 @pytest.mark.parametrize("bits", [31, 63, 128])
-def test_a_seed_has_the_bits_asked_for(bits: int) -> None:
+def test_a_seed_has_the_requested_number_of_bits(bits: int) -> None:
     seeds = [seed_of(seed, Stream.TORCH, bits=bits) for seed in range(200)]
     assert all(0 <= seed < 2**bits for seed in seeds)
     assert max(seeds) > 2 ** (bits - 1)
 
 
-def test_no_seed_stays_none() -> None:
+def test_game_seeds_without_a_seed_are_none() -> None:
     assert game_seeds(None, 2) == [None, None]

@@ -1,4 +1,4 @@
-"""Places and servers come from the environment, and nothing reports home."""
+"""The settings come from environment variables, and telemetry is off."""
 
 import stat
 import tomllib
@@ -13,12 +13,12 @@ from configs import LOGGERS, PROJECT, Settings
 from tests.flows.listeners import file_server
 
 
-def test_defaults_lie_in_the_projects_folder() -> None:
+def test_the_default_home_is_in_the_projects_folder() -> None:
     settings = Settings.from_environment({"DATABASE_URL": ""})
     assert settings == Settings(home=PROJECT / ".mario", database_url=None, tracking_uri=None)
 
 
-def test_the_environment_decides(tmp_path: Path) -> None:
+def test_environment_variables_override_the_defaults(tmp_path: Path) -> None:
     environment = {
         "MARIO_HOME": str(tmp_path),
         "DATABASE_URL": "postgresql://db/x",
@@ -28,12 +28,12 @@ def test_the_environment_decides(tmp_path: Path) -> None:
     assert settings == Settings(tmp_path, "postgresql://db/x", "http://127.0.0.1:5000")
 
 
-def test_the_home_is_for_its_user_alone(tmp_path: Path) -> None:
+def test_only_its_user_can_access_the_home(tmp_path: Path) -> None:
     home = Settings(tmp_path / "deep" / "home", None, None).create_home()
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
-def test_telemetry_is_off_unless_a_person_says_otherwise(tmp_path: Path) -> None:
+def test_telemetry_is_off_and_variables_that_are_set_are_kept(tmp_path: Path) -> None:
     settings = Settings(tmp_path, None, None)
     target: dict[str, str] = {"PREFECT_HOME": "/elsewhere"}
     settings.apply(target)
@@ -52,16 +52,16 @@ def test_telemetry_is_off_unless_a_person_says_otherwise(tmp_path: Path) -> None
         ({"no_proxy": "*"}, "*"),
     ],
 )
-def test_loopback_is_added_to_what_goes_past_proxies(tmp_path: Path, given: dict[str, str], expected: str) -> None:
+def test_loopback_is_added_to_no_proxy(tmp_path: Path, given: dict[str, str], expected: str) -> None:
     target = dict(given)
     for _ in range(2):
         Settings(tmp_path, None, None).apply(target)
         assert target["no_proxy"] == target["NO_PROXY"] == expected
 
 
-def test_every_http_library_reaches_loopback_past_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_http_library_reaches_loopback_without_the_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody is there
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nothing listens there
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     with file_server() as port:
@@ -78,6 +78,6 @@ def test_every_http_library_reaches_loopback_past_a_proxy(tmp_path: Path, monkey
             assert answer.status == 200
 
 
-def test_prefects_own_commands_take_log_lines_of_the_same_packages() -> None:
+def test_prefect_toml_lists_the_same_loggers() -> None:
     settings = tomllib.loads((PROJECT / "prefect.toml").read_text())
     assert tuple(settings["logging"]["extra_loggers"].split(",")) == LOGGERS

@@ -184,9 +184,9 @@ def row() -> Callable[..., EpisodeRow]:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Path:
+def outbox(tmp_path: Path) -> Path:
     """The file where a writer's rows wait."""
-    return tmp_path / "rows.spool"
+    return tmp_path / "rows.sqlite"
 
 
 @pytest.fixture

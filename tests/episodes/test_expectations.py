@@ -24,7 +24,7 @@ MakeRecord = Callable[..., ExperimentRecord]
 
 
 def put(store: EpisodeStore, *rows: EpisodeRow) -> None:
-    with TemporaryDirectory() as folder, store.writer(Path(folder) / "rows.spool", "run 1") as writer:
+    with TemporaryDirectory() as folder, store.writer(Path(folder) / "rows.sqlite", "run 1") as writer:
         for each in rows:
             writer.put(each)
 

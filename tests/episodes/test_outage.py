@@ -26,7 +26,7 @@ from episodes import (
     pending,
 )
 from episodes.address import make_engine, parse
-from spool import Spool, waiting
+from spool import Outbox, count_pending
 from tests.conftest import PASSWORD, Postgres
 
 MakeRow = Callable[..., EpisodeRow]
@@ -50,7 +50,7 @@ def test_thousands_of_rows_over_restarts_are_there_once_and_in_order(
     postgres: Postgres,
     row: MakeRow,
     record: MakeRecord,
-    spool: Path,
+    outbox: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     experiment = away.create_experiment(record())
@@ -66,7 +66,7 @@ def test_thousands_of_rows_over_restarts_are_there_once_and_in_order(
 
     restarting = threading.Thread(target=restart)
     number = 0
-    with caplog.at_level(logging.WARNING), away.writer(spool, "run 1", interval_seconds=0.05) as writer:
+    with caplog.at_level(logging.WARNING), away.writer(outbox, "run 1", interval_seconds=0.05) as writer:
         restarting.start()
         while not done.is_set() or number < 5000:
             writer.put(row(experiment, number), {"noop_frames": number}, bytes([number % 256]) * 50)
@@ -75,11 +75,11 @@ def test_thousands_of_rows_over_restarts_are_there_once_and_in_order(
                 time.sleep(0.01)
         restarting.join()
         writer.flush(60)
-        assert writer.waiting == 0
+        assert writer.pending == 0
     found = away.episodes(experiment)
     assert list(found.episode_index) == list(range(number))
     assert away.episode(int(found.id.iloc[-1])).actions == bytes([(number - 1) % 256]) * 50
-    assert waiting(spool) == 0
+    assert count_pending(outbox) == 0
     told = [each.message for each in caplog.records if each.name == "episodes.writer"]
     assert any("cannot be reached" in message for message in told)
     assert any("is back after" in message for message in told)
@@ -87,20 +87,20 @@ def test_thousands_of_rows_over_restarts_are_there_once_and_in_order(
 
 
 def test_putting_returns_while_postgres_is_stopped(
-    away: EpisodeStore, postgres: Postgres, row: MakeRow, record: MakeRecord, spool: Path
+    away: EpisodeStore, postgres: Postgres, row: MakeRow, record: MakeRecord, outbox: Path
 ) -> None:
     experiment = away.create_experiment(record())
-    writer = away.writer(spool, "run 1", interval_seconds=0.05)
+    writer = away.writer(outbox, "run 1", interval_seconds=0.05)
     postgres.stop()
     # Were one of these calls to wait for the server, the test would never come to where it is started again.
     for number in range(3000):
         writer.put(row(experiment, number), {}, b"\x01\x02")
-    with pytest.raises(StoreUnavailableError, match=r"3000 episodes wait in .*rows\.spool, because .*:\*\*\*@.*refused"):
+    with pytest.raises(StoreUnavailableError, match=r"3000 episodes wait in .*rows\.sqlite, because .*:\*\*\*@.*refused"):
         writer.flush(timeout=1)
-    assert waiting(spool) == 3000
+    assert count_pending(outbox) == 3000
     writer.put(row(experiment, 3000))
-    writer.secure()
-    assert waiting(spool) == 3001, "on disk, whatever the server does"
+    writer.sync()
+    assert count_pending(outbox) == 3001, "on disk, whatever the server does"
     postgres.start()
     writer.close()
     assert list(away.episodes(experiment).episode_index) == list(range(3001))
@@ -111,13 +111,13 @@ def test_rows_wait_for_the_next_start_when_postgres_stays_away(
     postgres: Postgres,
     row: MakeRow,
     record: MakeRecord,
-    spool: Path,
+    outbox: Path,
     caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
 ) -> None:
     experiment = away.create_experiment(record())
     moment = datetime(2026, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
-    writer = away.writer(spool, "run 1", interval_seconds=0.05, remedy="Do this.")
+    writer = away.writer(outbox, "run 1", interval_seconds=0.05, remedy="Do this.")
     writer.put(row(experiment, 0))
     writer.flush()
     postgres.stop()
@@ -126,13 +126,13 @@ def test_rows_wait_for_the_next_start_when_postgres_stays_away(
     with caplog.at_level(logging.WARNING), pytest.raises(StoreUnavailableError) as caught:
         writer.close(timeout=0.5)
     said = str(caught.value)
-    assert said.startswith(f"3 episodes wait in {spool}, because postgresql+psycopg2://tester:***@127.0.0.1")
+    assert said.startswith(f"3 episodes wait in {outbox}, because postgresql+psycopg2://tester:***@127.0.0.1")
     assert said.endswith("Do this.")
     assert len([each for each in caplog.records if each.name == "episodes.writer"]) <= 1, "told once"
     for written in (said, repr(caught.value), caplog.text, everything_in(tmp_path).decode(errors="replace")):
         assert PASSWORD not in written
     postgres.start()
-    with away.writer(spool, "run 1") as again:
+    with away.writer(outbox, "run 1") as again:
         again.put(row(experiment, 4))
     found = away.episodes(experiment)
     assert list(found.episode_index) == [0, 1, 2, 3, 4]
@@ -142,41 +142,41 @@ def test_rows_wait_for_the_next_start_when_postgres_stays_away(
 
 
 def test_rows_that_were_written_before_a_crash_are_not_written_twice(
-    away: EpisodeStore, row: MakeRow, record: MakeRecord, spool: Path
+    away: EpisodeStore, row: MakeRow, record: MakeRecord, outbox: Path
 ) -> None:
     experiment = away.create_experiment(record())
     rows = [pending.encode(pending.convert(row(experiment, number), {}, b"\x01")) for number in range(10)]
-    with away.writer(spool, "run 1") as writer:
+    with away.writer(outbox, "run 1") as writer:
         for number in range(6):
             writer.put(row(experiment, number), {}, b"\x01")
     # What is left if the process dies between the commit and cutting the file back.
-    left = Spool(spool, "run 1")
+    left = Outbox(outbox, "run 1")
     left.append(rows)
     left.close()
-    away.writer(spool, "run 1").close()
+    away.writer(outbox, "run 1").close()
     assert list(away.episodes(experiment).episode_index) == list(range(10))
 
 
 def test_a_killed_process_leaves_its_rows_to_the_next(
-    away: EpisodeStore, postgres: Postgres, row: MakeRow, record: MakeRecord, spool: Path, tmp_path: Path
+    away: EpisodeStore, postgres: Postgres, row: MakeRow, record: MakeRecord, outbox: Path, tmp_path: Path
 ) -> None:
     experiment = away.create_experiment(record())
     code = """
 import pickle, sys, time
 from pathlib import Path
 from episodes import EpisodeStore
-from spool import waiting
+from spool import count_pending
 store = EpisodeStore.open(sys.argv[1], Path(sys.argv[2]))
-spool = Path(sys.argv[3])
-writer = store.writer(spool, "run 1", interval_seconds=600)
+outbox = Path(sys.argv[3])
+writer = store.writer(outbox, "run 1", interval_seconds=600)
 for row in pickle.load(sys.stdin.buffer):
     writer.put(row)
-while waiting(spool) < 20:
+while count_pending(outbox) < 20:
     time.sleep(0.01)
 print("filed", flush=True)
 time.sleep(600)
 """
-    command = [sys.executable, "-c", code, postgres.url, str(tmp_path), str(spool)]
+    command = [sys.executable, "-c", code, postgres.url, str(tmp_path), str(outbox)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdin is not None
@@ -187,16 +187,16 @@ time.sleep(600)
         finally:
             process.kill()
     assert away.count(experiment) == 0
-    away.writer(spool, "run 1").close()
+    away.writer(outbox, "run 1").close()
     assert list(away.episodes(experiment).episode_index) == list(range(20))
 
 
 def test_a_wrong_password_meanwhile_is_no_outage_that_passes(
-    away: EpisodeStore, row: MakeRow, record: MakeRecord, spool: Path
+    away: EpisodeStore, row: MakeRow, record: MakeRecord, outbox: Path
 ) -> None:
     experiment = away.create_experiment(record())
     wrong = make_url(away.url).set(password="another").render_as_string(hide_password=False)
-    writer = EpisodeWriter(make_engine(parse(wrong)), parse(wrong), spool, "run 1")
+    writer = EpisodeWriter(make_engine(parse(wrong)), parse(wrong), outbox, "run 1")
     writer.put(row(experiment))
     with pytest.raises(StoreError, match=r"1 episode waits in .*password authentication failed") as caught:
         writer.close(timeout=1)

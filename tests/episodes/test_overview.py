@@ -24,10 +24,10 @@ def begun(lone_store: EpisodeStore, record: MakeRecord) -> Callable[..., int]:
 
 
 def test_the_newest_come_first_with_what_they_have_played(
-    lone_store: EpisodeStore, begun: Callable[..., int], row: MakeRow, spool: Path
+    lone_store: EpisodeStore, begun: Callable[..., int], row: MakeRow, outbox: Path
 ) -> None:
     first, second = begun("first", "ppo", status="completed"), begun("second", "dqn")
-    with lone_store.writer(spool, "run 1") as writer:
+    with lone_store.writer(outbox, "run 1") as writer:
         for index in range(3):
             writer.put(row(first, index, global_step=100 * index))
             writer.put(row(first, index, phase="evaluate", protocol="stochastic", global_step=900, level_completed=index > 0))

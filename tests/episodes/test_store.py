@@ -77,12 +77,12 @@ def test_updates_of_what_is_not_there_are_errors(store: EpisodeStore, experiment
 
 
 def test_an_episode_comes_back_with_all_it_takes_to_play_it_again(
-    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
+    store: EpisodeStore, experiment: int, row: MakeRow, outbox: Path
 ) -> None:
     actions = np.random.default_rng(0).integers(0, 7, 30_000, dtype=np.uint8).tobytes()
     delays = np.random.default_rng(1).integers(0, 5, 30_000, dtype=np.uint8).tobytes()
     given = row(experiment, reward=np.float64(0.1) + 0.2, level_completed=np.True_)
-    with store.writer(spool, "run 1") as writer:
+    with store.writer(outbox, "run 1") as writer:
         writer.put(given, {"noop_frames": np.int64(3)}, actions, delays)
         writer.put(row(experiment, 1), {"noop_frames": 0}, actions, b"")
     first, second = (int(number) for number in store.episodes(experiment).id)
@@ -95,7 +95,7 @@ def test_an_episode_comes_back_with_all_it_takes_to_play_it_again(
 
 
 def test_episodes_are_the_same_trajectory_when_start_actions_and_delays_are(
-    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
+    store: EpisodeStore, experiment: int, row: MakeRow, outbox: Path
 ) -> None:
     played = [
         ({"noop_frames": 0}, b"\x01\x02", b""),
@@ -104,7 +104,7 @@ def test_episodes_are_the_same_trajectory_when_start_actions_and_delays_are(
         ({"noop_frames": 0}, b"\x01\x03", b""),
         ({"noop_frames": 0}, b"\x01\x02", b"\x00\x04"),
     ]
-    with store.writer(spool, "run 1") as writer:
+    with store.writer(outbox, "run 1") as writer:
         for index, (start, actions, delays) in enumerate(played):
             writer.put(row(experiment, index), start, actions, delays)
         writer.put(row(experiment, len(played)))
@@ -114,26 +114,26 @@ def test_episodes_are_the_same_trajectory_when_start_actions_and_delays_are(
     assert found[-1] is None
 
 
-def test_without_actions_the_row_alone_is_kept(store: EpisodeStore, experiment: int, row: MakeRow, spool: Path) -> None:
-    with store.writer(spool, "run 1", store_actions=False) as writer:
+def test_without_actions_the_row_alone_is_kept(store: EpisodeStore, experiment: int, row: MakeRow, outbox: Path) -> None:
+    with store.writer(outbox, "run 1", store_actions=False) as writer:
         writer.put(row(experiment), {"noop_frames": 3}, b"\x01")
     found = store.episode(int(store.episodes(experiment).id.iloc[0]))
     assert (found.start, found.actions) == (None, None)
 
 
 def test_the_same_episode_twice_is_one_row_with_its_first_actions(
-    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
+    store: EpisodeStore, experiment: int, row: MakeRow, outbox: Path
 ) -> None:
     for actions in (b"\x01", b"\x02"):
-        with store.writer(spool, "run 1") as writer:
+        with store.writer(outbox, "run 1") as writer:
             writer.put(row(experiment), {}, actions)
             writer.put(row(experiment), {}, actions * 2)
     assert store.count(experiment) == 1
     assert store.episode(int(store.episodes(experiment).id.iloc[0])).actions == b"\x01"
 
 
-def test_episodes_are_selected_by_phase_and_protocol(store: EpisodeStore, experiment: int, row: MakeRow, spool: Path) -> None:
-    with store.writer(spool, "run 1") as writer:
+def test_episodes_are_selected_by_phase_and_protocol(store: EpisodeStore, experiment: int, row: MakeRow, outbox: Path) -> None:
+    with store.writer(outbox, "run 1") as writer:
         for index in range(3):
             writer.put(row(experiment, index))
             writer.put(row(experiment, index, env_index=2, timestamp=datetime(2026, 1, 1, tzinfo=UTC)))
@@ -150,9 +150,9 @@ def test_episodes_are_selected_by_phase_and_protocol(store: EpisodeStore, experi
 
 
 def test_episodes_are_counted_and_added_up_by_the_database(
-    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
+    store: EpisodeStore, experiment: int, row: MakeRow, outbox: Path
 ) -> None:
-    with store.writer(spool, "run 1") as writer:
+    with store.writer(outbox, "run 1") as writer:
         for index in range(50):
             writer.put(row(experiment, index, reward=0.1 * index))
         writer.put(row(experiment, 0, phase="evaluate", protocol="noop", reward=1000.0))
@@ -176,8 +176,10 @@ def test_episodes_are_counted_and_added_up_by_the_database(
     assert (totals.seconds, store.totals(experiment, "smoke").seconds) == (490.0, 0.0)
 
 
-def test_frames_have_every_column_and_pandas_own_types(store: EpisodeStore, experiment: int, row: MakeRow, spool: Path) -> None:
-    with store.writer(spool, "run 1") as writer:
+def test_frames_have_every_column_and_pandas_own_types(
+    store: EpisodeStore, experiment: int, row: MakeRow, outbox: Path
+) -> None:
+    with store.writer(outbox, "run 1") as writer:
         writer.put(row(experiment))
     frame = store.episodes(experiment)
     assert list(frame.columns) == [*EPISODES.columns.keys(), "trajectory"]
@@ -189,9 +191,9 @@ def test_frames_have_every_column_and_pandas_own_types(store: EpisodeStore, expe
 
 
 def test_the_latest_episodes_come_newest_first_with_their_experiment(
-    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
+    store: EpisodeStore, experiment: int, row: MakeRow, outbox: Path
 ) -> None:
-    with store.writer(spool, "run 1") as writer:
+    with store.writer(outbox, "run 1") as writer:
         for index in range(5):
             writer.put(row(experiment, index))
     latest = store.latest(2)
@@ -279,9 +281,9 @@ def test_the_nearest_experiment_is_named(store: EpisodeStore, record: Callable[.
 
 
 def test_an_experiment_with_episodes_is_not_deleted_by_accident(
-    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path
+    store: EpisodeStore, experiment: int, row: MakeRow, outbox: Path
 ) -> None:
-    with store.writer(spool, "run 1") as writer:
+    with store.writer(outbox, "run 1") as writer:
         writer.put(row(experiment))
     with pytest.raises(StoreError, match="fk_episodes_experiment_id"), store.transaction("deleting") as connection:
         connection.execute(EXPERIMENTS.delete().where(EXPERIMENTS.c.id == experiment))
@@ -289,9 +291,9 @@ def test_an_experiment_with_episodes_is_not_deleted_by_accident(
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
 def test_the_database_itself_refuses_what_is_no_finite_number(
-    store: EpisodeStore, experiment: int, row: MakeRow, spool: Path, value: str
+    store: EpisodeStore, experiment: int, row: MakeRow, outbox: Path, value: str
 ) -> None:
-    with store.writer(spool, "run 1") as writer:
+    with store.writer(outbox, "run 1") as writer:
         writer.put(row(experiment))
     with pytest.raises(StoreError, match="ck_episodes_reward_finite"), store.transaction("spoiling") as connection:
         connection.execute(EPISODES.update().where(EPISODES.c.experiment_id == experiment).values(reward=float(value)))

@@ -13,7 +13,7 @@ import yaml
 from agents import latest_checkpoint
 from configs import PROJECT, Settings
 from episodes import EpisodeStore
-from spool import waiting
+from spool import count_pending
 from tasks.phases import finished
 from tests.conftest import MARIO, PASSWORD, Postgres
 
@@ -55,7 +55,7 @@ class Run:
     @property
     def spooled(self) -> int:
         """How many rows wait."""
-        return waiting(self.directory / "spool" / "episodes.spool")
+        return count_pending(self.directory / "spool" / "episodes.sqlite")
 
     @property
     def checkpoint(self) -> int:
@@ -115,7 +115,7 @@ def test_training_goes_on_while_postgres_is_away_for_a_while(start: Callable[[st
     code, output = run.end()
 
     assert code == 0, output
-    assert len(re.findall(r"cannot be reached; the run goes on and its episodes wait in \S+/episodes\.spool", output)) == 1
+    assert len(re.findall(r"cannot be reached; the run goes on and its episodes wait in \S+/episodes\.sqlite", output)) == 1
     assert re.search(r"is back after .*: \d+ episodes that waited are being sent", output)
     assert PASSWORD not in output
     require_all_rows(run, "away-for-a-while", postgres)
@@ -135,7 +135,7 @@ def test_what_waits_when_postgres_stays_away_is_written_by_the_next_start(
     assert (run.directory / "model" / "manifest.json").exists()
     error = output[output.rindex("error: ") :]
     assert run.spooled > 3
-    assert f"{run.spooled} episodes in {run.directory}/spool/episodes.spool wait for Postgres" in error
+    assert f"{run.spooled} episodes in {run.directory}/spool/episodes.sqlite wait for Postgres" in error
     assert f"--experiment {name}" in error
     assert "Traceback" not in error
     assert PASSWORD not in output

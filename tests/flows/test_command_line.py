@@ -116,7 +116,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_home_that_cannot_be_written_is_one_message(mario: Any, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for home, reason in (
-        ("/proc/x", "cannot be made"),
+        ("/proc/x", "cannot be created"),
         (tmp_path / "file", "File exists"),
         ("~no-such-user/x", "names no folder"),
     ):

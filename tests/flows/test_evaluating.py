@@ -4,15 +4,17 @@ import logging
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, update
 
 from agents import build, ship
-from agents.models import save_model
+from agents.policies import save_model
 from configs import PROJECT, ConfigError, Settings, load
 from episodes import EpisodeStore, StoreUnavailableError
+from episodes.schema import EPISODES
 from flows.evaluating import evaluate_model
 from flows.models import Trust
 from mario_env import make_vec
-from spool import waiting
+from spool import count_pending
 from tests.conftest import PASSWORD, Postgres
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
@@ -34,7 +36,7 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_away(
     monkeypatch.setattr("episodes.writer._CLOSING_SECONDS", 1.0)  # how long it waits at the end
     settings = Settings(home, postgres.url, None)
     name, count = "judged", 12
-    spool = settings.experiment_directory(name) / "spool" / "episodes.spool"
+    outbox = settings.experiment_directory(name) / "spool" / "episodes.sqlite"
 
     class StopPostgres(logging.Handler):
         """Stops it when the first protocol has been played."""
@@ -45,11 +47,11 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_away(
 
     stop = StopPostgres()
     logging.getLogger("tasks.evaluate").addHandler(stop)
-    pattern = r"episodes wait in .*episodes\.spool.*--experiment judged"
+    pattern = r"episodes wait in .*episodes\.sqlite.*--experiment judged"
     with caplog.at_level("INFO"), pytest.raises(StoreUnavailableError, match=pattern) as caught:
         evaluate_model(str(model), count, settings, Trust(anyway=True), name)
     logging.getLogger("tasks.evaluate").removeHandler(stop)
-    left = waiting(spool)
+    left = count_pending(outbox)
     assert left >= count, "all of the second protocol, played while Postgres was away"
     assert PASSWORD not in str(caught.value) + caplog.text
 
@@ -63,7 +65,32 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_away(
         rows = store.episodes(stored.id, phase="evaluate")
     assert stored.record.status == "completed"
     assert len(rows) == 2 * count
-    assert waiting(spool) == 0
+    assert count_pending(outbox) == 0
+
+
+def test_an_evaluation_that_an_earlier_version_left_incomplete_starts_again(
+    model: Path, postgres: Postgres, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its rows have other indices: with them the evaluation would have more episodes than were asked for."""
+    settings = Settings(home, postgres.url, None)
+    name, count = "earlier", 3
+    evaluate_model(str(model), count, settings, Trust(anyway=True), name)
+    with EpisodeStore.open(postgres.url, home) as store:
+        stored = store.experiment(name)
+        steps = stored.record.config["train"]["total_steps"]
+        with store.transaction("pretending") as connection:
+            sticky = (EPISODES.c.experiment_id == stored.id) & (EPISODES.c.protocol == "sticky")
+            connection.execute(delete(EPISODES).where(sticky & (EPISODES.c.env_index == 2)))
+            connection.execute(
+                update(EPISODES).where(sticky & (EPISODES.c.env_index == 1)).values(env_index=0, episode_index=1)
+            )
+    with caplog.at_level("INFO"):
+        _, figures = evaluate_model(str(model), count, settings, Trust(anyway=True), name)
+    assert {protocol: each["episodes"] for protocol, each in figures["protocols"].items()} == {"sticky": count, "random": count}
+    assert f"left the evaluation of {name} incomplete; it starts again" in caplog.text
+    with EpisodeStore.open(postgres.url, home) as store:
+        assert store.count(stored.id, "evaluate") == 2 * count
+        assert store.count(store.experiment(f"{name}-at-{steps}").id, "evaluate") == 2 * count - 1
 
 
 def test_a_model_plays_another_level(model: Path, postgres: Postgres, home: Path) -> None:
@@ -88,6 +115,19 @@ def test_figures_of_other_settings_are_not_compared_with_those_a_model_was_shipp
     short = ["evaluate.protocols=[greedy]", "environment.stage=2"]
     _, changed = evaluate_model(str(description), None, settings, Trust(anyway=True), "changed", short)
     assert "confirmation" not in changed
+
+
+def test_figures_of_another_number_of_games_at_a_time_are_compared(
+    model: Path, postgres: Postgres, home: Path, tmp_path: Path
+) -> None:
+    """`evaluate.n_envs` changes how fast the same episodes are played."""
+    settings = Settings(home, postgres.url, None)
+    told = {"greedy": {"episodes": 1, "completed": 0, "completion": None}}
+    description = ship(model, tmp_path / "shipped", evaluation=told, origin={})
+    overrides = ["evaluate.n_envs=1", "environment.stage=1"]
+    _, figures = evaluate_model(str(description), 1, settings, Trust(anyway=True), "faster", overrides)
+    assert figures["overrides"] == overrides
+    assert figures["confirmation"]["told"] == told
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_server_with_a_certificate_of_its_own_is_asked_with_that(tmp_path: Pat
                 running._require_server()
 
 
-@pytest.mark.parametrize("listener", [file_server, silent])
+@pytest.mark.parametrize("listener", [file_server, silent, dripping])
 def test_a_configured_address_that_is_no_prefect_server_is_refused_in_time(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

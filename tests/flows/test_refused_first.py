@@ -14,8 +14,11 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--set", "tracking.registered_model=team/mario"], "tracking.registered_model: 'team/mario' can name no model"),
-        (["--set", "name=latest"], "name: 'latest' can be no preset's name"),
+        (
+            ["--set", "tracking.registered_model=team/mario"],
+            "tracking.registered_model: 'team/mario' cannot name a registered model",
+        ),
+        (["--set", "name=latest"], "name: 'latest' cannot name a preset"),
         (["--experiment", "a/b"], "an experiment cannot be named 'a/b'"),
         pytest.param(
             ["--set", "environment.rom=rectangle"],

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flows.servers import server_lock
 from tests.flows.listeners import file_server, silent
 
 
@@ -28,3 +29,16 @@ def test_one_port_cannot_serve_both(mario: Any, tmp_path: Path, free_port: int) 
     done = mario("ui", *ports, MARIO_HOME=str(tmp_path / "home"))
     assert done.returncode == 1
     assert f"port {free_port} is wanted for both servers" in done.stderr
+
+
+def test_servers_that_are_still_starting_are_not_started_a_second_time(mario: Any, tmp_path: Path, free_port: int) -> None:
+    """The first start holds the lock before it announces its server, and until everything has stopped."""
+    home = tmp_path / "home"
+    variables = {"MARIO_HOME": str(home), "MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
+    with server_lock(home):
+        done = mario("ui", "--prefect-port", str(free_port), **variables)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr == f"error: another `mario ui` is starting or stopping the servers of {home}: wait for it, or end it\n"
+    assert [path.name for path in home.iterdir()] == ["prefect-server"], "something was started"
+    with server_lock(home):
+        pass  # it was given back

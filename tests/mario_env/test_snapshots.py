@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from configs.schema import EnvironmentConfig
 from mario_env import SnapshotError, make_vec
-from mario_env.fast_vector import FastVecEnv
 from mario_env.snapshots import GamesSnapshot, Snapshots
+from mario_env.stable_baselines import FastVecEnv
 
 CONFIGS = {
     "sticky actions, random starts": EnvironmentConfig(stall_after=10, max_steps=25, noop_frames=20, sticky_actions=0.25),

@@ -11,7 +11,7 @@ from gymnasium.utils.seeding import np_random
 from configs.schema import EnvironmentConfig
 from configs.seeds import game_seeds
 from mario_env import EpisodeSummary, PlaybackError, make, play_back
-from mario_env.fast_vector import FastVecEnv
+from mario_env.stable_baselines import FastVecEnv
 from mario_env.wrappers.actions import button_combinations, draw_delay, pressed_buttons
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spool import Courier, Outage, Spool, waiting
+from spool import Courier, Outage, Outbox, OutboxError, count_pending
 
 LOG = logging.getLogger("tests.spool")
 
@@ -36,7 +36,7 @@ def courier(
         lambda number: str(number).encode(),
         deliver,
         Outage(LOG, "the server", "numbers", str(path or "memory"), remind_seconds=remind),
-        spool=None if path is None else Spool(path, "run 1"),
+        outbox=None if path is None else Outbox(path, "run 1"),
         batch=10,
         interval_seconds=0.01,
         retry_seconds=(0.01, 0.05),
@@ -54,7 +54,7 @@ def until(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("on_disk", [True, False])
 def test_numbers_arrive_in_order_over_several_outages(on_disk: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     server = Server()
-    queue = courier(server, tmp_path / "numbers.spool" if on_disk else None)
+    queue = courier(server, tmp_path / "numbers.sqlite" if on_disk else None)
     with caplog.at_level(logging.WARNING, "tests.spool"):
         for number in range(1000):
             if number in (200, 700):
@@ -68,7 +68,7 @@ def test_numbers_arrive_in_order_over_several_outages(on_disk: bool, tmp_path: P
                 time.sleep(0.02)
         queue.close(30, patient=True)
     assert server.got == list(range(1000))
-    assert (queue.waiting, queue.unfiled, queue.lost) == (0, 0, 0)
+    assert (queue.pending, queue.unstored, queue.lost) == (0, 0, 0)
     told = [record.message for record in caplog.records]
     assert len(told) == 4, "once when it goes, once when it is back"
     assert all("nobody there" in message for message in told[::2])
@@ -77,26 +77,26 @@ def test_numbers_arrive_in_order_over_several_outages(on_disk: bool, tmp_path: P
 
 
 def test_what_waits_is_delivered_by_the_next_to_open_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "numbers.spool"
+    path = tmp_path / "numbers.sqlite"
     server = Server()
     server.there.clear()
     first = courier(server, path)
     for number in range(25):
         first.put(number)
     first.close(0.1, patient=True)
-    assert (first.waiting, first.unfiled) == (25, 0)
-    assert waiting(path) == 25
+    assert (first.pending, first.unstored) == (25, 0)
+    assert count_pending(path) == 25
     server.there.set()
     second = courier(server, path)
     second.put(25)
     assert second.flush(30, patient=True)
     assert server.got == list(range(26))
     second.close(30, patient=True)
-    assert waiting(path) == 0
+    assert count_pending(path) == 0
 
 
 def test_a_server_that_hangs_keeps_nothing_off_the_disk(tmp_path: Path) -> None:
-    path = tmp_path / "numbers.spool"
+    path = tmp_path / "numbers.sqlite"
     release, entered = threading.Event(), threading.Event()
 
     def hang(payloads: Sequence[bytes]) -> int:
@@ -109,16 +109,18 @@ def test_a_server_that_hangs_keeps_nothing_off_the_disk(tmp_path: Path) -> None:
     assert entered.wait(30)
     for number in range(1, 100):
         queue.put(number)  # returns although the only call of the server does not
-    until(lambda: waiting(path) == 100)
+    until(lambda: count_pending(path) == 100)
     assert not release.is_set()
     assert not queue.flush(0.1, patient=True)
     queue.close(0.1, patient=True)
     release.set()
-    assert [int(each) for each in Spool(path, "run 1").records()] == list(range(100))
+    left = Outbox(path, "run 1")
+    assert [int(each) for each in left.peek()] == list(range(100))
+    left.close()
 
 
-def test_what_is_secured_is_on_disk_though_the_server_hangs(tmp_path: Path) -> None:
-    path = tmp_path / "numbers.spool"
+def test_what_is_synced_is_on_disk_though_the_server_hangs(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.sqlite"
     release = threading.Event()
 
     def hang(payloads: Sequence[bytes]) -> int:
@@ -126,26 +128,10 @@ def test_what_is_secured_is_on_disk_though_the_server_hangs(tmp_path: Path) -> N
         raise ConnectionError
 
     queue = courier(hang, path)
-    assert queue._spool is not None
-    synced: list[int] = []
-    sync = queue._spool.sync
-
-    def watched() -> None:
-        sync()
-        synced.append(waiting(path))
-
-    queue._spool.sync = watched  # type: ignore[method-assign]
     for number in range(1000):
         queue.put(number)
-    assert queue.secure(30)
-    assert synced[-1] == 1000
-
-    def failing() -> None:
-        raise OSError(5, "Input/output error")
-
-    queue._spool.sync = failing  # type: ignore[method-assign]
-    assert not queue.secure(30)
-    queue._spool.sync = sync  # type: ignore[method-assign]
+    assert queue.sync(30)
+    assert count_pending(path) == 1000
     queue.close(0.1, patient=True)
     release.set()
 
@@ -153,23 +139,23 @@ def test_what_is_secured_is_on_disk_though_the_server_hangs(tmp_path: Path) -> N
 def test_what_the_disk_does_not_take_waits_in_memory_in_order(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     server = Server()
     server.there.clear()
-    queue = courier(server, tmp_path / "numbers.spool")
+    queue = courier(server, tmp_path / "numbers.sqlite")
     for number in range(10):
         queue.put(number)
-    until(lambda: waiting(tmp_path / "numbers.spool") == 10)
-    assert queue._spool is not None
-    append = queue._spool.append
+    until(lambda: count_pending(tmp_path / "numbers.sqlite") == 10)
+    assert queue._outbox is not None
+    append = queue._outbox.append
 
     def full(payloads: Sequence[bytes]) -> None:
-        raise OSError(28, "No space left on device")
+        raise OutboxError("FILE cannot be written: database or disk is full")
 
-    queue._spool.append = full  # type: ignore[method-assign]
+    queue._outbox.append = full  # type: ignore[method-assign]
     for number in range(10, 20):
         queue.put(number)
-    assert not queue.secure(30)
-    assert queue.unfiled == 10
-    assert "No space left" in caplog.text
-    queue._spool.append = append  # type: ignore[method-assign]
+    assert not queue.sync(30)
+    assert queue.unstored == 10
+    assert "disk is full" in caplog.text
+    queue._outbox.append = append  # type: ignore[method-assign]
     for number in range(20, 30):
         queue.put(number)
     server.there.set()
@@ -192,7 +178,7 @@ def test_memory_has_its_limit_and_what_is_lost_is_counted() -> None:
 def test_flushing_waits_for_one_attempt_unless_it_is_patient(tmp_path: Path) -> None:
     server = Server()
     server.there.clear()
-    queue = courier(server, tmp_path / "numbers.spool")
+    queue = courier(server, tmp_path / "numbers.sqlite")
     queue.put(1)
     assert not queue.flush(600, patient=False)
     server.there.set()
@@ -204,11 +190,11 @@ def test_an_outage_is_told_once_and_reminded_of_ever_more_rarely(caplog: pytest.
     now = 0.0
     outage = Outage(LOG, "Postgres at db", "episodes", "FILE", clock=lambda: now)
     with caplog.at_level(logging.WARNING, "tests.spool"):
-        outage.over(0)
+        outage.ended(0)
         for second in range(600):
             now = float(second)
             outage.failed("refused", second)
-        outage.over(600)
+        outage.ended(600)
     told = [record.message for record in caplog.records]
     assert told == [
         "Postgres at db cannot be reached; the run goes on and its episodes wait in FILE: refused",

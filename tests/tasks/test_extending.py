@@ -114,7 +114,7 @@ def test_an_earlier_evaluation_is_kept_apart_from_other_experiments(
             with pytest.raises(KeyboardInterrupt):
                 extended(experiment, 3_000)
         extended(experiment, 3_000)
-        assert f"1 episodes are those of {name}-at-{STEPS}-2 now" in caplog.text
+        assert f"1 episodes belong to the experiment {name}-at-{STEPS}-2 now" in caplog.text
         assert store.find_experiment(f"{name}-at-{STEPS}-3") is None, "what the killed one left is used"
         kept = store.experiment(f"{name}-at-{STEPS}-2").id
         assert [store.count(each) for each in (other.id, experiment.id, kept)] == [0, 0, 1]

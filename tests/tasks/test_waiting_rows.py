@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from configs import PROJECT, Settings, load
-from spool import Spool
+from spool import Outbox
 from tasks.experiment import Experiment, open_experiment_store, rows_waiting
 from tasks.phases import PhaseRecord
 from tasks.quality import QualityError, check_rows
@@ -25,9 +25,9 @@ def experiment(tmp_path: Path) -> Experiment:
 @pytest.fixture
 def rows(experiment: Experiment) -> int:
     """Rows of the experiment that wait on disk: how many."""
-    spool = Spool(experiment.episode_spool, experiment.owner)
-    spool.append([b"{}"] * 3)
-    spool.close()
+    outbox = Outbox(experiment.episode_outbox, experiment.owner)
+    outbox.append([b"{}"] * 3)
+    outbox.close()
     return 3
 
 
@@ -35,12 +35,12 @@ def test_the_quality_phase_refuses_while_rows_wait(experiment: Experiment, rows:
     check: Any = check_rows.fn
     with pytest.raises(QualityError) as caught:
         check(experiment, "train", PhaseRecord("train", 1.0, {"episodes": 3}))
-    assert f"{rows} episodes in {experiment.episode_spool} wait for Postgres" in str(caught.value)
+    assert f"{rows} episodes in {experiment.episode_outbox} wait for Postgres" in str(caught.value)
     assert "--experiment waits" in str(caught.value)
 
 
 def test_a_phase_that_finds_postgres_away_says_what_waits(experiment: Experiment, rows: int) -> None:
-    with pytest.raises(Exception, match=r"3 episodes in .*episodes\.spool wait for Postgres") as caught:
+    with pytest.raises(Exception, match=r"3 episodes in .*episodes\.sqlite wait for Postgres") as caught:
         open_experiment_store(experiment)
     assert is_transient(caught.value)
     assert "mario:***@127.0.0.1:1" in str(caught.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spool import waiting
+from spool import count_pending
 from tests.proxy import Proxy
 from tracking import TrackedRun, server_command, wait_for_server
 from tracking.client import connect
@@ -51,8 +51,8 @@ def test_answers_that_are_lost_and_a_silent_network_lose_no_metric_and_double_no
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
-    spool = tmp_path / "metrics.spool"
-    run = TrackedRun.open(f"http://127.0.0.1:{proxy.port}", "lossy", "a run", spool=spool)
+    outbox = tmp_path / "metrics.sqlite"
+    run = TrackedRun.open(f"http://127.0.0.1:{proxy.port}", "lossy", "a run", outbox=outbox)
     writer = run.kv_writer()
     # Each of these is sent and done, and its answer lost: it is sent again.
     proxy.cut_share = 1.0
@@ -70,13 +70,13 @@ def test_answers_that_are_lost_and_a_silent_network_lose_no_metric_and_double_no
     begin = time.monotonic()
     for step in range(40, 1000):
         writer.write({"train/loss": step / 2}, {}, step)
-    assert run.secure()
+    assert run.sync()
     assert time.monotonic() - begin < 3, "logging waits for the server"
     assert not run.flush(10)
     proxy.silent = False
     proxy.cut_all()
     assert run.flush(60)
     report = run.close()
-    assert (report.lost, report.waiting) == (0, 0)
-    assert waiting(spool) == 0
+    assert (report.lost, report.pending) == (0, 0)
+    assert count_pending(outbox) == 0
     assert points(uri, run.run_id, "train/loss") == [(step, step / 2) for step in range(1000)]

@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from configs import PROJECT
-from spool import Spool, SpoolLockedError, waiting
+from spool import Outbox, OutboxLockedError, count_pending
+from tests.spool.test_legacy import legacy_file
 from tracking import RunningServer, TrackedRun, TrackingError, resolve_tracking_uri
 from tracking.client import connect
 from tracking.delivery import LANES, lane_file
@@ -28,8 +29,8 @@ def _no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Path:
-    return tmp_path / "experiment" / "spool" / "metrics.spool"
+def outbox(tmp_path: Path) -> Path:
+    return tmp_path / "experiment" / "spool" / "metrics.sqlite"
 
 
 class Servers:
@@ -69,10 +70,10 @@ def steps(uri: str, run_id: str, name: str) -> list[int]:
 
 @pytest.mark.timeout(240)
 def test_a_server_that_is_killed_and_started_again_gets_everything(
-    servers: Servers, uri: str, spool: Path, caplog: pytest.LogCaptureFixture
+    servers: Servers, uri: str, outbox: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        run = TrackedRun.open(servers.url, "outage", "survivor", spool=spool)
+        run = TrackedRun.open(servers.url, "outage", "survivor", outbox=outbox)
         writer = run.kv_writer()
         for step in range(100):
             writer.write({"train/loss": step}, {}, step)
@@ -84,14 +85,14 @@ def test_a_server_that_is_killed_and_started_again_gets_everything(
         run.set_tags({"note": "during the outage"})
         run.log_dict({"a": 1}, "a.json")
         assert run.flush() is False
-        assert waiting(spool) >= 2900
-        assert [waiting(lane_file(spool, lane)) for lane in ("params", "tags", "documents")] == [1, 1, 1]
+        assert count_pending(outbox) >= 2900
+        assert [count_pending(lane_file(outbox, lane)) for lane in ("params", "tags", "documents")] == [1, 1, 1]
         servers.start()
         for step in range(3000, 3100):
             writer.write({"train/loss": step}, {}, step)
         assert run.flush()
         report = run.close()
-    assert (report.lost, report.waiting) == (0, 0)
+    assert (report.lost, report.pending) == (0, 0)
     assert steps(uri, run.run_id, "train/loss") == list(range(3100)), "in order and once"
     stored = connect(uri).get_run(run.run_id)
     assert (stored.data.params["late"], stored.data.tags["note"]) == ("1", "during the outage")
@@ -99,16 +100,18 @@ def test_a_server_that_is_killed_and_started_again_gets_everything(
     told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(told) == 2, told
     assert f"{servers.url.replace(PASSWORD, '***')} cannot be reached; the run goes on" in told[0]
-    assert str(spool.parent) in told[0]
+    assert str(outbox.parent) in told[0]
     assert "is back" in told[1]
     assert PASSWORD not in caplog.text
 
 
 @pytest.mark.timeout(240)
 def test_what_waits_is_sent_by_the_next_process_before_anything_else(
-    servers: Servers, uri: str, spool: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    servers: Servers, uri: str, outbox: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    first = TrackedRun.open(servers.url, "outage", "interrupted", spool=spool, tags={"remote": f"https://me:{PASSWORD}@host/r"})
+    first = TrackedRun.open(
+        servers.url, "outage", "interrupted", outbox=outbox, tags={"remote": f"https://me:{PASSWORD}@host/r"}
+    )
     writer = first.kv_writer()
     first.log_metrics({"train/loss": 1.0}, 100)
     assert first.flush()
@@ -118,15 +121,15 @@ def test_what_waits_is_sent_by_the_next_process_before_anything_else(
     first.log_config({"gamma": 0.9, "database": {"url": f"postgresql://me:{PASSWORD}@h/d", "password": PASSWORD}})
     report = first.close("KILLED")
     assert report.lost == 0
-    waits = {lane: waiting(lane_file(spool, lane)) for lane in LANES}
+    waits = {lane: count_pending(lane_file(outbox, lane)) for lane in LANES}
     assert waits == {"metrics": 3, "params": 1, "tags": 0, "documents": 1}  # two dumps and the end; the configuration
-    assert report.waiting == 5
+    assert report.pending == 5
     assert "5 entries wait on disk" in caplog.text
     written = b"".join(path.read_bytes() for path in (tmp_path / "experiment").rglob("*") if path.is_file())
     assert PASSWORD not in written.decode(errors="replace") + caplog.text
 
     servers.start()
-    with TrackedRun.open(servers.url, "outage", "", run_id=first.run_id, spool=spool) as second:
+    with TrackedRun.open(servers.url, "outage", "", run_id=first.run_id, outbox=outbox) as second:
         again = second.kv_writer()
         for step in (200, 300, 400):  # the last checkpoint was at 150: two of them wait already
             again.write({"train/loss": step}, {}, step)
@@ -137,43 +140,43 @@ def test_what_waits_is_sent_by_the_next_process_before_anything_else(
     stored = connect(uri).get_run(first.run_id)
     assert stored.data.params["gamma"] == "0.9"
     assert stored.info.status == "FINISHED"
-    assert waiting(spool) == 0
+    assert count_pending(outbox) == 0
 
 
-def test_a_killed_process_leaves_what_it_logged_to_the_next(uri: str, spool: Path) -> None:
+def test_a_killed_process_leaves_what_it_logged_to_the_next(uri: str, outbox: Path) -> None:
     with TrackedRun.open(uri, "outage", "killed") as run:
         pass
     code = """
 import sys, time
 from pathlib import Path
-from spool import waiting
+from spool import count_pending
 from tracking import TrackedRun
-spool = Path(sys.argv[3])
-run = TrackedRun.open(sys.argv[1], "outage", "", run_id=sys.argv[2], spool=spool)
+outbox = Path(sys.argv[3])
+run = TrackedRun.open(sys.argv[1], "outage", "", run_id=sys.argv[2], outbox=outbox)
 for step in range(50):
     run.log_metrics({"reward": step}, step)
-while waiting(spool) < 50:
+while count_pending(outbox) < 50:
     time.sleep(0.01)
 print("filed", flush=True)
 time.sleep(600)
 """
-    command = [sys.executable, "-c", code, uri, run.run_id, str(spool)]
+    command = [sys.executable, "-c", code, uri, run.run_id, str(outbox)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=PROJECT) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"filed\n"
-            with pytest.raises(SpoolLockedError):
-                TrackedRun.open(uri, "outage", "", run_id=run.run_id, spool=spool)
+            with pytest.raises(OutboxLockedError):
+                TrackedRun.open(uri, "outage", "", run_id=run.run_id, outbox=outbox)
         finally:
             process.kill()
-    with TrackedRun.open(uri, "outage", "", run_id=run.run_id, spool=spool) as again:
+    with TrackedRun.open(uri, "outage", "", run_id=run.run_id, outbox=outbox) as again:
         again.log_metrics({"reward": 50}, 50)
     assert steps(uri, run.run_id, "reward") == list(range(51))
 
 
-def test_an_artifact_store_that_refuses_holds_back_documents_only(uri: str, spool: Path, home: Path) -> None:
+def test_an_artifact_store_that_refuses_holds_back_documents_only(uri: str, outbox: Path, home: Path) -> None:
     """Its folder is in the way of nothing but documents; they arrive, in order, when it is mended."""
-    with TrackedRun.open(uri, "outage", "no artifacts", spool=spool, leave_running=True) as run:
+    with TrackedRun.open(uri, "outage", "no artifacts", outbox=outbox, leave_running=True) as run:
         artifacts = Path(unquote(urlsplit(connect(uri).get_run(run.run_id).info.artifact_uri).path))
         artifacts.parent.mkdir(parents=True, exist_ok=True)
         artifacts.write_text("not a folder")
@@ -185,49 +188,49 @@ def test_an_artifact_store_that_refuses_holds_back_documents_only(uri: str, spoo
         assert run.metric("reward") == 49
     assert steps(uri, run.run_id, "reward") == list(range(50))
     assert connect(uri).get_run(run.run_id).data.tags["note"] == "arrives"
-    assert waiting(lane_file(spool, "documents")) == 100
+    assert count_pending(lane_file(outbox, "documents")) == 100
 
     artifacts.unlink()
-    with TrackedRun.open(uri, "outage", "", run_id=run.run_id, spool=spool) as again:
+    with TrackedRun.open(uri, "outage", "", run_id=run.run_id, outbox=outbox) as again:
         assert again.flush()
     assert len(list(artifacts.iterdir())) == 51
     assert json.loads((artifacts / "latest.json").read_text()) == {"step": 49}, "the last one came last"
-    assert waiting(lane_file(spool, "documents")) == 0
+    assert count_pending(lane_file(outbox, "documents")) == 0
 
 
-def test_a_file_of_an_older_version_holds_every_kind(uri: str, spool: Path) -> None:
+def test_a_file_of_an_older_version_holds_every_kind(uri: str, outbox: Path) -> None:
     with TrackedRun.open(uri, "outage", "older") as run:
         pass
-    older = Spool(spool, run.run_id)
     kinds = {
         "params": [["gamma", "0.9"]],
         "tags": [["note", "old"]],
         "document": [["a.txt", "text"]],
         "metrics": [["x", 1.0, 1, 1]],
     }
-    older.append([json.dumps({"kind": kind, "values": values, "session": ""}).encode() for kind, values in kinds.items()])
-    older.close()
-    with TrackedRun.open(uri, "outage", "", run_id=run.run_id, spool=spool) as again:
+    records = [json.dumps({"kind": kind, "values": values, "session": ""}).encode() for kind, values in kinds.items()]
+    outbox.parent.mkdir(parents=True)
+    outbox.with_suffix(".spool").write_bytes(legacy_file(records, run.run_id))
+    with TrackedRun.open(uri, "outage", "", run_id=run.run_id, outbox=outbox) as again:
         assert again.flush()
     stored = connect(uri).get_run(run.run_id).data
     assert (stored.params["gamma"], stored.tags["note"], stored.metrics["x"]) == ("0.9", "old", 1.0)
     assert [each.path for each in connect(uri).list_artifacts(run.run_id)] == ["a.txt"]
 
 
-def test_a_record_that_is_nothing_to_log_stops_nothing(uri: str, spool: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_record_that_is_nothing_to_log_stops_nothing(uri: str, outbox: Path, caplog: pytest.LogCaptureFixture) -> None:
     with TrackedRun.open(uri, "outage", "odd") as run:
         pass
-    damaged = Spool(spool, run.run_id)
+    damaged = Outbox(outbox, run.run_id)
     damaged.append([b"no JSON", b'{"kind": "metrics"}'])
     damaged.close()
-    with TrackedRun.open(uri, "outage", "", run_id=run.run_id, spool=spool) as again:
+    with TrackedRun.open(uri, "outage", "", run_id=run.run_id, outbox=outbox) as again:
         again.log_metrics({"reward": 1}, 1)
     assert steps(uri, run.run_id, "reward") == [1]
     assert "left out" in caplog.text
-    assert waiting(spool) == 0
+    assert count_pending(outbox) == 0
 
 
-def test_at_the_start_of_a_run_mlflow_has_to_be_there(spool: Path) -> None:
+def test_at_the_start_of_a_run_mlflow_has_to_be_there(outbox: Path) -> None:
     with pytest.raises(TrackingError, match=r"mario:\*\*\*@127\.0\.0\.1:1.*cannot be opened"):
-        TrackedRun.open(f"http://mario:{PASSWORD}@127.0.0.1:1", "outage", "x", spool=spool)
-    assert not spool.exists()
+        TrackedRun.open(f"http://mario:{PASSWORD}@127.0.0.1:1", "outage", "x", outbox=outbox)
+    assert not outbox.exists()

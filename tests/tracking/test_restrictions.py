@@ -67,7 +67,7 @@ def test_a_model_name_that_is_accepted_is_registered(name: str, run: TrackedRun,
 
 @pytest.mark.parametrize("name", [*REFUSED, *NOT_FOUND_AGAIN])
 def test_a_model_name_that_is_refused_cannot_be_used(name: str, run: TrackedRun, uri: str) -> None:
-    with pytest.raises(ConfigError, match=r"tracking\.registered_model: .* can name no model in the registry: "):
+    with pytest.raises(ConfigError, match=r"tracking\.registered_model: .* cannot name a registered model: "):
         set_to("tracking.registered_model", name)
     assert not registered(run, uri, name)
 
@@ -103,7 +103,7 @@ def test_a_presets_name_is_an_alias(name: str, run: TrackedRun, uri: str) -> Non
         reserved = "is reserved" in str(error)
     assert reserved == (alias_fault(name) is not None)
     if reserved:
-        with pytest.raises(ConfigError, match="can be no preset's name"):
+        with pytest.raises(ConfigError, match="cannot name a preset"):
             set_to("name", name)
     else:
         assert set_to("name", name).name == name

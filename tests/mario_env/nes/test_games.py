@@ -8,9 +8,9 @@ import pytest
 from benchmarks.decisions import SideBySide
 from configs.schema import EnvironmentConfig, RewardConfig
 from mario_env.factory import make
-from mario_env.fast_vector import FastVecEnv, FastVectorEnv
 from mario_env.games import Games
-from mario_env.observations import OBSERVATIONS, Frames
+from mario_env.observations import OBSERVATIONS
+from mario_env.stable_baselines import FastVecEnv
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -48,21 +48,6 @@ def test_threads_change_nothing() -> None:
         runs.append([games.step(generator.integers(0, 7, 5))[0] for _ in range(60)])
         games.close()
     np.testing.assert_array_equal(np.array(runs[0]), np.array(runs[1]))
-
-
-def test_gymnasium_interface_resets_in_the_same_step() -> None:
-    games = FastVectorEnv(EnvironmentConfig(max_steps=3), 2, seed=0)
-    first, infos = games.reset(seed=0)
-    assert first.shape == (2, *Frames.shape)
-    assert infos["x_pos"].tolist() == [40, 40]
-    for _ in range(2):
-        games.step(np.array([3, 0]))
-    observations, _, terminated, truncated, infos = games.step(np.array([3, 0]))
-    assert (terminated.tolist(), truncated.tolist()) == ([False, False], [True, True])
-    np.testing.assert_array_equal(observations, first)
-    assert not np.array_equal(infos["final_obs"][0], first[0])
-    assert infos["final_info"]["frame_count"].tolist() == [12, 12]
-    games.close()
 
 
 def test_an_impossible_action_is_refused() -> None:

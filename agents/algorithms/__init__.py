@@ -1,0 +1,7 @@
+"""What learns: a file an algorithm, and `build`, which chooses one."""
+
+from agents.algorithms.base import AlgorithmBase, MemoryNeeds
+from agents.algorithms.build import ALGORITHMS, build, build_policy, memory_needs
+from agents.algorithms.heads import without_noise
+
+__all__ = ["ALGORITHMS", "AlgorithmBase", "MemoryNeeds", "build", "build_policy", "memory_needs", "without_noise"]

@@ -1,0 +1,83 @@
+"""From a configuration to a learning algorithm.
+
+A new algorithm is a module with the three functions of `AlgorithmModule`, and a line in `ALGORITHMS`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+import gymnasium as gym
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.algorithms import dqn, ppo
+from agents.algorithms.base import AlgorithmBase, MemoryNeeds
+from agents.algorithms.schedules import no_learning
+from agents.device import resolve_device
+from configs import Config
+
+_log = logging.getLogger(__name__)
+
+
+class AlgorithmModule(Protocol):
+    """What a module of this folder offers for each algorithm that `ALGORITHMS` assigns to it."""
+
+    def create(self, config: Config, env: VecEnv, *, device: str, seed: int) -> AlgorithmBase:
+        """The algorithm of `config.agent`, untrained; `device` is "cpu" or "cuda"."""
+
+    def policy_of(self, config: Config) -> tuple[type[BasePolicy], dict[str, Any]]:
+        """The class of its policy and its ``policy_kwargs``: enough to load weights and play."""
+
+    def memory_needs(self, config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:
+        """Bytes of memory that its observations take, for the smoke test."""
+
+
+ALGORITHMS: Final[dict[str, AlgorithmModule]] = {"dqn": dqn, "qrdqn": dqn, "ppo": ppo}
+"""`agent.algorithm` -> module."""
+
+
+def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None = None) -> BaseAlgorithm:
+    """The algorithm of `config.agent`, untrained, on `env`: observations uint8 (n, channels, height, width).
+
+    The algorithm gets raw bytes: stable-baselines3's policies divide by 255 themselves.
+
+    Args:
+        seed: instead of `config.seed`; for a training that goes on from a checkpoint.
+
+    Raises:
+        DeviceError: `device` is "cuda" and there is none.
+    """
+    device = resolve_device(device)
+    with _library_warnings_logged():
+        model = ALGORITHMS[config.agent.algorithm].create(
+            config, env, device=device, seed=config.seed if seed is None else seed
+        )
+    model.planned_steps = config.train.planned_steps
+    return model
+
+
+def build_policy(config: Config, observation_space: gym.spaces.Box, n_actions: int, *, device: str = "cpu") -> BasePolicy:
+    """The policy alone (no replay memory, no environment), to load weights into."""
+    policy, arguments = ALGORITHMS[config.agent.algorithm].policy_of(config)
+    return policy(observation_space, gym.spaces.Discrete(n_actions), no_learning, **arguments).to(resolve_device(device))
+
+
+def memory_needs(config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:
+    """Bytes of memory that the replay buffer, or a rollout, of `config.agent` takes."""
+    return ALGORITHMS[config.agent.algorithm].memory_needs(config, observation_space)
+
+
+@contextmanager
+def _library_warnings_logged() -> Iterator[None]:
+    """Advice of the library at construction (memory, batch sizes) goes to the log instead of being a Python warning."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        _log.warning("%s", warning.message)

@@ -1,0 +1,116 @@
+"""Where a result comes from: code, versions, machine."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import platform
+import socket
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.device.code import code_digests
+from configs import PROJECT
+
+PACKAGES = (
+    "train-mario",
+    "gym-super-mario-bros",
+    "gymnasium",
+    "mlflow",
+    "nes-py",
+    "numpy",
+    "prefect",
+    "sb3-contrib",
+    "stable-baselines3",
+    "torch",
+)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a result was made with. What cannot be found out is None, and never an error.
+
+    Attributes:
+        git_commit: 40 hex digits; None outside a git work tree or without git.
+        git_dirty: whether tracked files differ from the commit or there are untracked ones.
+        code: package of this project -> SHA-256 of its source files, see :mod:`agents.device.code`.
+        packages: installed versions of the packages that matter.
+        device: "cpu", or "cuda" with the GPU's name.
+        host: the machine's name.
+        user: who started it, by the name on this machine.
+    """
+
+    git_commit: str | None
+    git_dirty: bool | None
+    code: dict[str, str]
+    python: str
+    torch: str
+    packages: dict[str, str]
+    device: str
+    host: str
+    platform: str
+    cpu_count: int | None
+    user: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return asdict(self)
+
+
+def provenance(device: str = "auto", project: Path = PROJECT) -> Provenance:
+    """Look at code (in `project`), versions and machine now.
+
+    Raises:
+        DeviceError: `device` is "cuda" and there is none.
+    """
+    import os
+
+    import torch
+
+    from agents.device.selection import resolve_device
+
+    resolved = resolve_device(device)
+    if resolved.startswith("cuda"):
+        resolved = f"{resolved} ({torch.cuda.get_device_name(resolved)})"
+    commit = _git(project, "rev-parse", "HEAD")
+    changes = _git(project, "status", "--porcelain") if commit else None
+    return Provenance(
+        git_commit=commit or None,
+        git_dirty=None if changes is None else bool(changes),
+        code=dict(code_digests()),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        packages=_versions(),
+        device=resolved,
+        host=socket.gethostname(),
+        platform=platform.platform(),
+        cpu_count=os.cpu_count(),
+        user=_user(),
+    )
+
+
+def _git(project: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=project, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have a number and no name
+        return "unknown"
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,117 @@
+"""A policy on its own, to be handed on: `NAME.pth`, its weights, and `NAME.json`, which says all else.
+
+A training's model is a folder that also holds the optimiser's state, three times the size of the weights. What is shipped is
+what it takes to play, and to check that it plays as well as was said.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from agents.checkpoints import Manifest, file_entry, read_named, read_verified
+from agents.errors import CheckpointError
+from agents.policies.models import Agent, load_agent, load_weights
+from configs import ConfigError, from_dict, to_dict
+
+MOST_BYTES: Final = 8_000_000
+"""Of weights that are kept with the project: larger ones do not belong into a repository."""
+
+_OWN = ("config", "evaluation", "origin")
+
+
+def ship(model: Path, target: Path, *, evaluation: Mapping[str, Any], origin: Mapping[str, Any]) -> Path:
+    """Write the policy of the model in the folder `model` as ``target.pth`` and ``target.json``; returns the latter.
+
+    Both replace older ones, the manifest last: a shipped model whose two files do not belong together is refused when loaded.
+
+    Args:
+        target: the files' path without a suffix.
+        evaluation: the figures by protocol, as JSON types; what `mario evaluate` is expected to find.
+        origin: where the model comes from, as JSON types.
+
+    Raises:
+        CheckpointError: the model is damaged, its weights take more than 8 MB, or the files cannot be written.
+    """
+    agent = load_agent(model)
+    buffer = io.BytesIO()
+    torch.save(agent.model.state_dict(), buffer)
+    if buffer.tell() > MOST_BYTES:
+        raise CheckpointError(
+            f"{model}: its weights take {buffer.tell() / 1e6:.1f} MB, and models that are shipped take at most "
+            f"{MOST_BYTES / 1e6:.0f} MB: train a smaller network (agent.network)"
+        )
+    weights, description = (target.parent / f"{target.name}{suffix}" for suffix in (".pth", ".json"))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(weights, buffer.getvalue())
+        manifest = Manifest(**{**agent.manifest.__dict__, "kind": "policy", "files": {weights.name: file_entry(weights)}})
+        own = {"config": to_dict(agent.config), "evaluation": dict(evaluation), "origin": dict(origin)}
+        text = json.dumps({**manifest.to_json(), **own}, indent=1, allow_nan=False) + "\n"
+        _replace(description, text.encode())
+    except OSError as error:
+        raise CheckpointError(f"{target} could not be written: {error.strerror or error}") from error
+    return description
+
+
+def load_shipped(description: Path, device: str = "cpu", *, sha256: str | None = None) -> Agent:
+    """The agent that the manifest `description` describes. Only tensors are read, after their SHA-256 has been confirmed.
+
+    Each file is read once, and what was read is what is compared, figures included.
+
+    Args:
+        sha256: of `description`, which holds configuration, figures and the SHA-256 of the weights: it covers the whole model.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, they do not belong together, or the model is another one than `sha256`
+            names; the message names the file.
+        DeviceError: `device` is "cuda" and there is none.
+    """
+    manifest, values = _read(description, sha256)
+    name, entry = next(iter(manifest.files.items()))
+    weights = description.parent / name
+    data = read_verified(weights, entry)
+    try:
+        config = from_dict(values["config"], str(description))
+    except ConfigError as error:
+        raise CheckpointError(f"{description}: {error}") from None
+    return replace(load_weights(weights, data, manifest, config, device), evaluation=values["evaluation"])
+
+
+def _read(description: Path, sha256: str | None = None) -> tuple[Manifest, dict[str, Any]]:
+    if not description.is_file():
+        raise CheckpointError(f"{description}: there is no such model")
+    data = read_named(description, sha256)
+    try:
+        values = json.loads(data)
+        own = {name: values.pop(name) for name in _OWN}
+        manifest = Manifest.from_json(values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"{description}: damaged, or no model of this project ({type(error).__name__}: {error})"
+        ) from None
+    names = list(manifest.files)
+    if len(names) != 1 or Path(names[0]).name != names[0]:
+        raise CheckpointError(f"{description}: must name one file of weights beside it, not {', '.join(names) or 'none'}")
+    return manifest, own
+
+
+def _replace(path: Path, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".incomplete-{path.name}-", delete=False) as file:
+        aside = Path(file.name)
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            aside.chmod(0o644)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)

@@ -1,0 +1,231 @@
+"""A queue of records in a SQLite database: appended to at its end, removed from at its front, intact after a crash."""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from spool import database, legacy
+from spool.database import DamagedError, Record
+from spool.lock import Counters, LockFile, OutboxError, read_counters
+
+_LOG: Final = logging.getLogger(__name__)
+_LEGACY_SUFFIX: Final = ".spool"
+
+
+class Outbox:
+    """An open outbox; safe to use from several threads.
+
+    A record that was appended survives the end of the process and a power cut, until it is removed. One that was delivered may
+    come a second time after a crash, so whoever receives it must accept that. Only the file's user can read it.
+
+    Damage is never fatal and never silent. A warning says how many records cannot be read, and names the file beside it that
+    keeps the damaged database; the others are delivered. Records of another owner are set aside in the same way. A file of an
+    earlier version (`NAME.spool` beside `NAME.sqlite`) is read first, and deleted.
+
+    Args:
+        path: the database, `NAME.sqlite`; it and its folder are made when they are missing.
+        owner: whom the records belong to: an experiment may begin again under a name whose folder is still there.
+
+    Attributes:
+        path: the database.
+        lost: how many records have become unreadable since it was opened.
+
+    Raises:
+        OutboxLockedError: another process, or another object of this one, has it open.
+        OutboxError: SQLite cannot open it.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, path: Path, owner: str) -> None:
+        self.path = path
+        self.lost = 0
+        self._owner = owner
+        self._mutex = threading.Lock()
+        self._closed = False
+        self._count = 0
+        self._counters = Counters()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = LockFile(_lock_path(path), path)
+        try:
+            self._connection = self._open()
+            self.lost = 0
+            self._import_legacy_file()
+        except BaseException as error:
+            self._lock.close()
+            if isinstance(error, sqlite3.Error):
+                raise OutboxError(f"{path} cannot be opened: {error}") from error
+            raise
+
+    @property
+    def count(self) -> int:
+        """How many records are pending."""
+        return self._count
+
+    def append(self, payloads: Sequence[bytes]) -> None:
+        """Add records at the end. Returns when they are on the disk.
+
+        Raises:
+            OutboxError: the disk is full, or fails, or the outbox is closed; no record was added.
+        """
+        with self._mutex:
+            if self._closed:
+                raise OutboxError(f"the outbox {self.path} is closed")
+            try:
+                self._insert(payloads)
+            except sqlite3.Error as error:
+                raise OutboxError(f"{self.path} cannot be written: {error}") from error
+
+    def peek(self, limit: int | None = None) -> list[bytes]:
+        """The first pending records, at most `limit`; they stay. Nothing once the outbox is closed.
+
+        Raises:
+            OutboxError: the disk fails.
+        """
+        with self._mutex:
+            if self._closed:
+                return []
+            try:
+                return self._select(limit)
+            except sqlite3.Error as error:
+                raise OutboxError(f"{self.path} cannot be read: {error}") from error
+
+    def remove(self, number: int) -> None:
+        """Remove the first `number` records. Does nothing once the outbox is closed.
+
+        Raises:
+            OutboxError, OSError: the disk fails; the records are removed as far as this object is concerned, but may come again
+                when the file is next opened.
+        """
+        with self._mutex:
+            if self._closed or not number:
+                return
+            self._count -= number
+            self._counters = self._counters._replace(removed=self._counters.removed + number)
+            # First, so that records that a crash leaves in the database are not taken for pending ones, nor for missing ones.
+            self._lock.write(self._counters, sync=True)
+            try:
+                with self._connection:
+                    self._connection.execute("DELETE FROM outbox WHERE id <= ?", (self._counters.removed,))
+            except sqlite3.Error as error:
+                raise OutboxError(f"{self.path} cannot be written: {error}") from error
+
+    def close(self) -> None:
+        """Release the file; pending records stay in it. Closing twice is no error."""
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+            self._connection.close()
+            self._lock.close()
+
+    def _open(self) -> sqlite3.Connection:
+        """Check the database, set aside what cannot be used, and open it."""
+        counters = self._lock.read()
+        damage = "" if counters else f"{_lock_path(self.path).name} is damaged, which says how many records there are"
+        removed, appended = counters or Counters()
+        try:
+            records = database.check(self.path)
+        except DamagedError as error:
+            records, damage = error.records, str(error)
+        records = [record for record in records if record.id > removed]
+        if records:
+            removed = removed or records[0].id - 1
+            appended = max(appended, records[-1].id)
+        mine = [record for record in records if record.owner == self._owner]
+        missing = appended - removed - len(records)
+        if missing or damage:
+            aside = _aside(self.path, "damaged")
+            damage = damage or ("records are missing" if self.path.exists() else "the file is gone")
+            message = "%s is damaged (%s): %d records cannot be read, %d can. What is left of the file is kept as %s"
+            _LOG.warning(message, self.path, damage, missing, len(mine), aside)
+            self.lost += missing
+        elif len(mine) < len(records):
+            aside = _aside(self.path, "of-another-run")
+            message = "%s holds %d records of another run. They are kept in %s"
+            _LOG.warning(message, self.path, len(records) - len(mine), aside)
+        else:
+            aside = None
+        if aside or not self.path.exists():
+            mine = [record._replace(id=number) for number, record in enumerate(mine, appended + 1)]
+            database.replace(self.path, mine, aside)
+            removed, appended = appended, appended + len(mine)
+        self._count = len(mine)
+        self._counters = Counters(removed, appended)
+        self._lock.write(self._counters)
+        return database.connect(self.path)
+
+    def _import_legacy_file(self) -> None:
+        path = self.path.with_suffix(_LEGACY_SUFFIX)
+        if not path.exists():
+            return
+        lock = LockFile(path, path)
+        try:
+            found = legacy.read(path)
+            if found.owner == self._owner and found.records:
+                # Inserted before the file goes. After a crash in between, they are inserted and delivered twice.
+                self._insert(found.records)
+                _LOG.info("%d records of an earlier version were moved from %s to %s", len(found.records), path, self.path)
+            if found.damaged_bytes:
+                aside = _aside(path, "damaged")
+                message = "%s is damaged: its last %d bytes cannot be read, %d records before them can. It is kept as %s"
+                _LOG.warning(message, path, found.damaged_bytes, len(found.records), aside)
+            elif found.records and found.owner != self._owner:
+                aside = _aside(path, "of-another-run")
+                _LOG.warning("%s holds %d records of another run. They are kept in %s", path, len(found.records), aside)
+            else:
+                aside = None
+            path.rename(aside) if aside else path.unlink()
+        finally:
+            lock.close()
+
+    def _insert(self, payloads: Sequence[bytes]) -> None:
+        first = self._counters.appended + 1
+        database.insert(self._connection, [Record(number, self._owner, each) for number, each in enumerate(payloads, first)])
+        self._count += len(payloads)
+        self._counters = self._counters._replace(appended=self._counters.appended + len(payloads))
+        with suppress(OSError):  # counters that are behind do no harm
+            self._lock.write(self._counters)
+
+    def _select(self, limit: int | None) -> list[bytes]:
+        number = self._count if limit is None else min(limit, self._count)
+        records: list[Record] = []
+        with suppress(DamagedError):
+            records = database.select(self._connection, self._counters.removed, number)
+        if len(records) < number:
+            self._connection.close()
+            self._connection = self._open()
+            records = database.select(self._connection, self._counters.removed, min(number, self._count))
+        return [record.payload for record in records]
+
+
+def count_pending(path: Path) -> int:
+    """How many records are pending in the outbox at `path`, whoever has it open; 0 if there is none.
+
+    Records that are missing because of damage count, until the next :class:`Outbox` has told of them.
+
+    Raises:
+        OutboxError: SQLite cannot read it.
+        OSError: a file of an earlier version cannot be read.
+    """
+    removed, appended = read_counters(_lock_path(path)) or Counters()
+    try:
+        found = database.count(path, removed)
+    except sqlite3.Error as error:
+        raise OutboxError(f"{path} cannot be read: {error}") from error
+    legacy_path = path.with_suffix(_LEGACY_SUFFIX)
+    older = legacy.read(legacy_path).records if legacy_path.exists() else []
+    return max(found, appended - removed) + len(older)
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _aside(path: Path, why: str) -> Path:
+    """A new name for a file that cannot be used."""
+    return path.with_name(f"{path.name}.{why}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")

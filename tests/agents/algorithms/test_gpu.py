@@ -1,0 +1,67 @@
+"""On a GPU: the samples and updates of a CPU, and a training that learns."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.logger import Logger
+from toy_game import late_wins, toy_config, toy_vec
+
+from agents import build, load_agent
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+SWITCHES: list[dict[str, Any]] = [{}, {"double": True, "dueling": True, "n_steps": 3}, {"prioritised": {}}]
+
+
+def filled(device: str, algorithm: str = "dqn", **agent: Any) -> Any:
+    """A model that has played, always the same, and not learned: its learning has yet to start."""
+    config = toy_config(algorithm, agent={"learning_starts": 10_000, "gamma": 0.9, **agent})
+    model: Any = build(config, toy_vec(), device=device)
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    model.learn(300, log_interval=None)
+    return model
+
+
+@pytest.mark.parametrize("agent", SWITCHES)
+def test_samples_are_those_of_a_cpu(agent: dict[str, Any]) -> None:
+    drawn = []
+    for device in ("cpu", "cuda"):
+        memory = filled(device, **agent).replay_buffer
+        np.random.seed(1)
+        drawn.append(memory.sample(64))
+
+    for name, one, other in zip(drawn[0]._fields, *drawn, strict=True):
+        assert (one is None) == (other is None), name
+        if one is not None:
+            assert other.device.type == "cuda", name
+            assert torch.equal(one, other.cpu()), name
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
+@pytest.mark.parametrize("agent", SWITCHES)
+def test_an_update_is_a_cpus_but_for_rounding(algorithm: str, agent: dict[str, Any]) -> None:
+    models = [filled(device, algorithm, learning_rate=1e-4, **agent) for device in ("cpu", "cuda")]
+    models[1].policy.load_state_dict(models[0].policy.state_dict())
+    for model in models:
+        np.random.seed(2)
+        model.train(gradient_steps=1, batch_size=64)
+
+    losses = [model.logger.name_to_value["train/loss"] for model in models]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    for name, weights in models[0].policy.state_dict().items():
+        # Adam's first step is the gradient's sign, almost: near 0 a rounding turns it.
+        close = torch.isclose(weights, models[1].policy.state_dict()[name].cpu(), rtol=1e-3, atol=1e-5)
+        assert float(close.float().mean()) > 0.99, name
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
+def test_a_toy_game_is_learned_and_the_model_played_on_a_cpu(algorithm: str, tmp_path: Path) -> None:
+    wins = late_wins(toy_config(algorithm), tmp_path, device="cuda")
+    observations = np.asarray(toy_vec(8).reset())
+
+    assert wins >= 17
+    actions = load_agent(tmp_path / "model", device="cpu").act(observations)
+    assert (actions == (observations[:, -1, 0, -1] == 255)).all()

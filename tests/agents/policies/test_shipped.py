@@ -1,0 +1,81 @@
+"""A policy on its own plays as the model it comes from, and is refused when a byte of it is another."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_game import toy_config, toy_vec
+
+from agents import CheckpointError, load_agent, load_shipped, ship, train
+from agents.policies import shipped
+
+FIGURES = {"greedy": {"episodes": 1, "completed": 1, "completion": {"low": 0.2, "high": 1.0}}}
+
+
+@pytest.fixture(scope="module", params=["dqn", "ppo"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained model's folder."""
+    directory = tmp_path_factory.mktemp(request.param)
+    config = toy_config(request.param)
+    train(config, env=toy_vec(), directory=directory, on_episode=lambda _: None, total_steps=200, device="cpu")
+    return directory / "model"
+
+
+def test_what_is_shipped_acts_as_the_model_does(model: Path, tmp_path: Path) -> None:
+    description = ship(model, tmp_path / "models" / "world-9.1", evaluation=FIGURES, origin={"commit": "abc", "seed": 3})
+    ours, theirs = load_shipped(description), load_agent(model)
+    pictures = np.random.default_rng(0).integers(256, size=(50, 4, 36, 36), dtype=np.uint8)
+
+    assert sorted(path.name for path in description.parent.iterdir()) == ["world-9.1.json", "world-9.1.pth"]
+    assert (ours.act(pictures) == theirs.act(pictures)).all()
+    assert len(set(ours.act(pictures).tolist())) > 1
+    assert ours.config == theirs.config
+    assert ours.exploration_rate == theirs.exploration_rate
+    assert ours.manifest.steps == 200
+    assert (ours.evaluation, theirs.evaluation) == (FIGURES, None)
+    assert json.loads(description.read_text())["origin"] == {"commit": "abc", "seed": 3}
+    # Without the optimiser's state.
+    assert (tmp_path / "models" / "world-9.1.pth").stat().st_size < (model / "model.zip").stat().st_size
+
+
+def test_what_was_changed_is_refused(model: Path, tmp_path: Path) -> None:
+    description = ship(model, tmp_path / "one", evaluation=FIGURES, origin={})
+    weights = tmp_path / "one.pth"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"one\.pth: SHA-256 is"):
+        load_shipped(description)
+
+    weights.write_bytes(data[:-10])
+    with pytest.raises(CheckpointError, match=r"one\.pth: \d+ bytes instead of \d+"):
+        load_shipped(description)
+
+    weights.unlink()
+    with pytest.raises(CheckpointError, match=r"one\.pth: No such file"):
+        load_shipped(description)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "not JSON", '{"config": 1, "evaluation": 2, "origin": 3}'])
+def test_a_damaged_manifest_is_an_error(tmp_path: Path, text: str) -> None:
+    description = tmp_path / "one.json"
+    description.write_text(text)
+    with pytest.raises(CheckpointError, match=r"one\.json: damaged"):
+        load_shipped(description)
+
+
+def test_a_manifest_names_a_file_beside_it(model: Path, tmp_path: Path) -> None:
+    description = ship(model, tmp_path / "one", evaluation=FIGURES, origin={})
+    values = json.loads(description.read_text())
+    values["files"] = {"../elsewhere.pth": values["files"]["one.pth"]}
+    description.write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=r"must name one file of weights beside it, not \.\./elsewhere\.pth"):
+        load_shipped(description)
+
+
+def test_large_weights_are_refused(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped, "MOST_BYTES", 1_000)
+    with pytest.raises(CheckpointError, match="models that are shipped take at most"):
+        ship(model, tmp_path / "one", evaluation=FIGURES, origin={})
+    assert not list(tmp_path.iterdir())

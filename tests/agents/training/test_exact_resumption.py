@@ -1,0 +1,333 @@
+"""A training that was killed, however often, is the one it would have been: weights, episodes and counts, bit by bit."""
+
+import json
+import logging
+import math
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.logger import KVWriter
+from twins import EVERY, VARIANTS, Killed, Record, digest, kill_at, outcome, run, signal_at, twin_config
+
+from agents import EpisodeTotals, Progress, TrainingInterrupted, build, latest_checkpoint
+from agents.checkpoints import Manifest, RunState, save_checkpoint, write_folder
+from agents.progress import Counters
+from agents.training import reporting
+from mario_env import make_vec
+
+Twins = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def unharmed(tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    """What comes of a variant when nothing happens, with no checkpoint but the last."""
+    known: dict[str, dict[str, Any]] = {}
+
+    def find(variant: str) -> dict[str, Any]:
+        if variant not in known:
+            directory, record = tmp_path_factory.mktemp("unharmed"), Record()
+            result = run(twin_config(variant, checkpoint_every=10_000), directory, record)
+            assert result.episodes == len(record.rows) > 20
+            known[variant] = outcome(directory, result, record)
+        return known[variant]
+
+    return find
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_killed_training_ends_as_its_unharmed_twin(variant: str, unharmed: Twins, tmp_path: Path) -> None:
+    config, record = twin_config(variant), Record()
+    # Before the first checkpoint; soon after one; shortly before another, when the replay memory has come round.
+    for steps in (51, EVERY + 12, 4 * EVERY - 3):
+        # What the process draws in between must not matter.
+        np.random.seed(steps)
+        torch.manual_seed(steps)
+        with pytest.raises(Killed):
+            run(config, tmp_path, record, until=kill_at(steps))
+    # As the pipeline calls it: the record has episodes that the checkpoint does not know of.
+    result = run(config, tmp_path, record, episode_indices={0: 90, 1: 91, 2: 92}, recorded=EpisodeTotals(500, 1e6))
+
+    assert record.again > 2
+    assert outcome(tmp_path, result, record) == unharmed(variant)
+
+
+@pytest.mark.parametrize("variant", ["dqn", "ppo"])
+def test_a_training_that_was_asked_to_stop_ends_as_its_unharmed_twin(variant: str, unharmed: Twins, tmp_path: Path) -> None:
+    config, record, stopped = twin_config(variant, checkpoint_every=10_000), Record(), []
+    for steps in (93, 315):
+        with pytest.raises(TrainingInterrupted) as caught:
+            run(config, tmp_path, record, until=signal_at(steps))
+        result = caught.value.result
+        assert result.checkpoint is not None
+        assert result.checkpoint.steps == result.steps
+        stopped.append(result.steps)
+    result = run(config, tmp_path, record)
+
+    # A rollout of PPO, 48 steps, is given up; DQN ends its own, of two steps of all games.
+    assert stopped == {"dqn": [96, 318], "ppo": [48, 288]}[variant]
+    assert outcome(tmp_path, result, record) == unharmed(variant)
+
+
+class Metrics(KVWriter):
+    """The values of each step, but for those by the clock; what is there already stays, as in MLflow."""
+
+    def __init__(self) -> None:
+        self.at: dict[int, dict[str, float]] = {}
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, Any], step: int = 0) -> None:
+        values = {name: float(value) for name, value in key_values.items() if not name.startswith("time/")}
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        assert self.at.setdefault(step, finite) == finite
+
+    def close(self) -> None:
+        raise AssertionError("it is closed by its owner")
+
+
+@pytest.mark.parametrize(("variant", "signals"), [("dqn", False), ("ppo", True)])
+def test_metrics_of_a_killed_training_are_those_of_its_unharmed_twin(
+    variant: str, signals: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "_MIN_STEPS_BETWEEN_DUMPS", 40)
+    config, unharmed, killed = twin_config(variant), Metrics(), Metrics()
+    run(config, tmp_path / "unharmed", Record(), writers=[unharmed])
+    for steps in (102, 147, 315):
+        with pytest.raises(TrainingInterrupted if signals else Killed):
+            run(config, tmp_path / "killed", Record(), until=(signal_at if signals else kill_at)(steps), writers=[killed])
+    run(config, tmp_path / "killed", Record(), writers=[killed])
+
+    assert len(unharmed.at) >= 5
+    assert any("train/loss" in values for values in unharmed.at.values())
+    assert killed.at == unharmed.at
+
+
+def test_counts_of_a_rollout_that_was_given_up_are_those_of_its_beginning(tmp_path: Path) -> None:
+    config, record, before = twin_config("ppo", checkpoint_every=10_000), Record(), {}
+
+    def look(progress: Progress) -> bool:
+        if progress.steps == 5 * 48:
+            before.update(frames=progress.frames, episodes=progress.episodes, reward_sum=progress.reward_sum)
+        return signal_at(5 * 48 + 45)(progress)
+
+    with pytest.raises(TrainingInterrupted) as caught:
+        run(config, tmp_path, record, until=look)
+
+    result = caught.value.result
+    assert result.steps == 5 * 48
+    assert {name: getattr(result, name) for name in before} == before
+    assert len(record.rows) > before["episodes"]
+
+
+@pytest.mark.parametrize("variant", ["ppo"])
+def test_taking_checkpoints_changes_nothing(variant: str, unharmed: Twins, tmp_path: Path) -> None:
+    record = Record()
+    result = run(twin_config(variant, checkpoint_every=21), tmp_path, record)
+
+    assert outcome(tmp_path, result, record) == unharmed(variant)
+
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from twins import run, to_row, twin_config
+
+def hand_over(episode):
+    print(json.dumps(to_row(episode)), flush=True)
+
+config = twin_config(sys.argv[1])
+result = run(config, Path(sys.argv[2]), hand_over)
+print(json.dumps([result.steps, result.frames, result.episodes, result.reward_sum]), flush=True)
+"""
+
+
+def test_real_kills_at_any_moment(unharmed: Twins, tmp_path: Path, process_environment: dict[str, str]) -> None:
+    variant, draw, kills, output = "dqn, every switch", random.Random(3), 0, ""
+    rows: dict[tuple[int, int], dict[str, Any]] = {}
+    while not output.startswith("["):
+        arguments = [sys.executable, "-c", PROGRAM, variant, str(tmp_path)]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=process_environment, text=True) as process:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            if kills < 2:
+                time.sleep(draw.uniform(0, 0.4))
+                process.kill()
+                kills += 1
+            lines = [first, *process.stdout.readlines()]
+        for line in lines:
+            if not line.endswith("\n") or line.startswith("["):
+                continue
+            row = json.loads(line)
+            assert rows.setdefault((row["env_index"], row["episode_index"]), row) == row
+        output = lines[-1]
+
+    expected = unharmed(variant)
+    assert rows == expected["rows"]
+    assert json.loads(output) == list(expected["counts"])
+    assert digest(tmp_path) == expected["weights"]
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of DQN that was killed after its checkpoint at step 180; to be copied."""
+    directory = tmp_path_factory.mktemp("interrupted")
+    with pytest.raises(Killed):
+        run(twin_config("dqn"), directory, Record(), until=kill_at(200))
+    return directory
+
+
+def change(file: str, *path: str, to: Any) -> Callable[[Path], None]:
+    """Write another value into a JSON file of a checkpoint, and seal it again."""
+
+    def apply(folder: Path) -> None:
+        content = json.loads((folder / file).read_text())
+        inner = content
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = to
+        (folder / file).write_text(json.dumps(content))
+        seal(folder)
+
+    return apply
+
+
+def remove_run_state(folder: Path) -> None:
+    for name in ("run_state.json", "run_state.npz"):
+        (folder / name).unlink()
+    seal(folder)
+
+
+def seal(folder: Path) -> None:
+    """Make the manifest fit the files again."""
+    manifest = Manifest.from_json(json.loads((folder / "manifest.json").read_text()))
+
+    def copy(aside: Path) -> Manifest:
+        for path in folder.iterdir():
+            if path.name != "manifest.json":
+                shutil.copy(path, aside / path.name)
+        return manifest
+
+    write_folder(folder, copy)
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (remove_run_state, "or by an older version: it has no run state"),
+        (change("run_state.json", "conditions", "torch", to="1.0"), "under other conditions (torch: 1.0 then, 2."),
+        (change("run_state.json", "conditions", "torch's threads", to=4), "(torch's threads: 4 then, 1 now)"),
+        (change("run_state.json", "games", "of", "emulator", to="another"), "(emulator: another then, "),
+        (change("run_state.json", "games", "of", "environment", "frame_skip", to=2), "(environment.frame_skip: 2 then, 4 now)"),
+    ],
+)
+def test_an_obstacle_is_named_and_new_games_are_played(
+    harm: Callable[[Path], None], reason: str, interrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    harm(found.path)
+    record = Record()
+
+    with caplog.at_level(logging.INFO):
+        result = run(twin_config("dqn"), tmp_path, record, total=300, episode_indices={0: 50}, recorded=EpisodeTotals(100, 7.0))
+
+    assert reason in caplog.text
+    assert "with new games and other random numbers" in caplog.text
+    # Counts continue the record's.
+    assert min(index for env, index in record.rows if env == 0) == 50
+    assert result.episodes == 100 + len(record.rows)
+
+
+def test_a_damaged_run_state_makes_the_checkpoint_a_damaged_one(interrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
+    newest = tmp_path / "checkpoints" / "step-000000180"
+    data = bytearray((newest / "run_state.npz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (newest / "run_state.npz").write_bytes(data)
+
+    found = latest_checkpoint(tmp_path)
+
+    assert found is not None
+    assert found.steps == 90
+
+
+def test_without_its_replay_memory_nothing_goes_on_exactly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = twin_config("dqn", checkpoint_replay_buffer=False)
+    with pytest.raises(Killed):
+        run(config, tmp_path, Record(), until=kill_at(200))
+
+    with caplog.at_level(logging.INFO):
+        result = run(config, tmp_path, Record(), total=300)
+
+    assert "its replay memory is missing" in caplog.text
+    assert result.steps == 300
+
+
+def test_the_games_of_nes_py_have_no_run_state(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = twin_config("dqn", n_envs=1)
+    config = config.model_copy(update={"environment": config.environment.model_copy(update={"emulator": "nes-py"})})
+    env = make_vec(config.environment, 1, seed=0, processes=False)
+    model = build(config, env, device="cpu")
+    model.learn(20)
+
+    checkpoint = save_checkpoint(tmp_path, config, model, Counters())
+
+    env.close()
+    assert RunState.capture(model) is None
+    assert not set(checkpoint.manifest.files) & {"run_state.json", "run_state.npz"}
+
+
+def test_a_new_beginning_on_request_goes_beside_the_record(tmp_path: Path) -> None:
+    """As the integration run is repeated: its episodes are others to the record."""
+    record = Record()
+    run(twin_config("dqn"), tmp_path, record, total=90, resume=False, episode_indices={0: 4}, recorded=EpisodeTotals(4, 1.0))
+
+    assert min(index for env, index in record.rows if env == 0) == 4
+
+
+def test_every_checkpoint_is_announced_before_it_is_written(tmp_path: Path) -> None:
+    """Episodes that wait for the database must be there before: nobody plays them again."""
+    seen: list[tuple[str, int]] = []
+    record = Record()
+
+    def written() -> int:
+        return len(list((tmp_path / "checkpoints").glob("step-*")))
+
+    run(
+        twin_config("dqn", keep_checkpoints=10),
+        tmp_path,
+        record,
+        total=2 * EVERY + 12,
+        before_checkpoint=lambda: seen.append(("before", written())),
+        on_checkpoint=lambda _: seen.append(("after", written())),
+    )
+
+    assert seen == [("before", 0), ("after", 1), ("before", 1), ("after", 2), ("before", 2), ("after", 3)]
+
+
+def test_numbers_are_drawn_on_from_where_they_were() -> None:
+    """The global generators return to the run state, whoever drew from them since."""
+    config = twin_config("ppo")
+    env = make_vec(config.environment, 3, seed=0)
+    model = build(config, env, device="cpu")
+    model.learn(48)
+    np.random.normal()  # leaves a second one behind
+    state = RunState.capture(model)
+    assert state is not None
+
+    def draw() -> list[Any]:
+        return [np.random.normal(), np.random.randint(1 << 30), torch.rand(3).tolist(), model.action_space.sample()]
+
+    expected = draw()
+    state.restore(model)
+
+    assert draw() == expected
+    env.close()

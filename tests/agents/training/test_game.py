@@ -1,0 +1,290 @@
+"""The real game: training in processes, and evaluation under every protocol."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from toy_game import AGENTS
+
+from agents import (
+    Agent,
+    PlayedEpisode,
+    build,
+    episodes_to_play,
+    evaluation_seed,
+    load_agent,
+    play_episodes,
+    protocol_environment,
+    train,
+)
+from agents.policies import evaluation
+from agents.policies.evaluation import games_at_a_time
+from configs import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol, from_dict
+from configs.game_facts import END_REASONS
+from mario_env import make_vec
+from mario_env.observations import Frames
+from mario_env.processors import usable_processors
+
+
+def game_config(algorithm: str) -> Config:
+    values: dict[str, Any] = {
+        "name": "game",
+        "seed": 5,
+        # Episodes end after 12 decisions without progress: within seconds.
+        "environment": {"stall_after": 12, "max_steps": 24},
+        "agent": {
+            **AGENTS[algorithm],
+            "network": {"features": "small", "features_dim": 64},
+            **({"n_steps": 32} if algorithm == "ppo" else {"train_freq": 8}),
+        },
+        "train": {
+            "n_envs": 2,
+            "progress_bar": True,
+            "device": "cpu",
+            "torch_threads": 1,
+            "statistics_every": 1,
+            "statistics_seconds": 0.0,
+        },
+        "evaluate": {"episodes": 3, "n_envs": 2, "sticky_actions": 0.5, "noop_frames": 5},
+    }
+    return from_dict(values, source="test")
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
+def test_a_short_training_on_the_game(algorithm: str, tmp_path: Path) -> None:
+    config = game_config(algorithm)
+    episodes: list[PlayedEpisode] = []
+    env = make_vec(config.environment, 2, seed=config.seed)
+    try:
+        result = train(config, env=env, directory=tmp_path, on_episode=episodes.append, total_steps=128, device="cpu")
+    finally:
+        env.close()
+
+    assert result.steps == 128
+    assert 0 < result.frames <= 4 * 128
+    assert result.episodes == len(episodes) >= 2
+    assert result.reward_sum == pytest.approx(sum(episode.summary.reward for episode in episodes))
+    for episode in episodes:
+        assert episode.summary.end_reason in END_REASONS
+        assert len(episode.summary.actions) == episode.summary.steps
+    assert load_agent(tmp_path / "model").manifest.observation_shape == Frames.shape
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
+def test_the_first_layer_sees_the_games_pictures_from_0_to_1(algorithm: str) -> None:
+    env = make_vec(game_config(algorithm).environment, 1, seed=0, processes=False)
+    model = build(game_config(algorithm), env, device="cpu")
+    seen: list[tuple[float, float]] = []
+    first = next(module for module in model.policy.modules() if type(module).__name__ == "Conv2d")
+    first.register_forward_pre_hook(lambda _, inputs: seen.append((float(inputs[0].min()), float(inputs[0].max()))))
+
+    observation = env.reset()
+    model.predict(observation)  # type: ignore[arg-type]
+    env.close()
+
+    assert np.asarray(observation).max() > 128
+    assert seen
+    assert all(low >= 0.0 and 0.3 < high <= 1.0 for low, high in seen)
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Agent:
+    """Hardly trained, but trained."""
+    directory = tmp_path_factory.mktemp("agent")
+    config = game_config("dqn")
+    env = make_vec(config.environment, 1, seed=0, processes=False)
+    train(config, env=env, directory=directory, on_episode=lambda _: None, total_steps=80, device="cpu")
+    env.close()
+    return load_agent(directory / "model")
+
+
+def played(agent: Agent | None, protocol: Protocol, **evaluate: Any) -> list[PlayedEpisode]:
+    config = game_config("dqn")
+    episodes: list[PlayedEpisode] = []
+    settings = config.evaluate.model_copy(update=evaluate)
+    count = play_episodes(
+        agent, config.environment, protocol, settings, seed=config.seed, on_episode=episodes.append, processes=False
+    )
+    assert count == len(episodes)
+    return episodes
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_plays_its_quota_in_each_environment(protocol: Protocol, agent: Agent) -> None:
+    episodes = played(None if protocol == "random" else agent, protocol)
+    places = sorted((episode.env_index, episode.episode_index) for episode in episodes)
+    count = {"greedy": 1, "noop": 5}.get(protocol, 3)
+
+    assert places == [(number, 0) for number in range(count)]
+    assert all(episode.global_step == (0 if protocol == "random" else 80) for episode in episodes)
+    starts = sorted(episode.summary.start.noop_frames for episode in episodes)
+    assert starts == ([1, 2, 3, 4, 5] if protocol == "noop" else [0] * count)
+
+
+def test_an_evaluation_can_be_repeated_and_a_random_one_varies() -> None:
+    first, second = ([episode.summary.actions for episode in played(None, "random")] for _ in range(2))
+
+    assert first == second
+    assert len(set(first)) > 1
+
+
+def test_a_greedy_agent_repeats_itself_and_sticky_actions_do_not(agent: Agent) -> None:
+    greedy = played(agent, "greedy")[0].summary.actions
+    sticky = [episode.summary.actions for episode in played(agent, "sticky", episodes=2)]
+    random = [episode.summary.actions for episode in played(None, "random", episodes=2)]
+
+    assert played(agent, "greedy")[0].summary.actions == greedy
+    assert len({greedy, *random}) == 3
+    assert all(len(actions) >= 1 for actions in sticky)
+
+
+def test_evaluation_in_processes_is_the_same(agent: Agent) -> None:
+    config = game_config("dqn")
+    together: list[PlayedEpisode] = []
+    play_episodes(agent, config.environment, "stochastic", config.evaluate, seed=config.seed, on_episode=together.append)
+    apart = played(agent, "stochastic")
+
+    assert [episode.summary.actions for episode in together] == [episode.summary.actions for episode in apart]
+
+
+def plays(child: psutil.Process) -> bool:
+    try:
+        return "mario_env.worker" in " ".join(child.cmdline())
+    except psutil.ZombieProcess:
+        return False
+
+
+def kill_a_worker() -> None:
+    """One of the processes that play. There are others: the tracker of multiprocessing outlives the test that needed it."""
+    next(child for child in psutil.Process().children() if plays(child)).kill()
+
+
+@pytest.fixture
+def another_child() -> Iterator[None]:
+    """A process that does not play, and is older than those that do."""
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield
+    other.communicate()
+    assert other.returncode is not None
+    assert other.returncode >= 0, "it was killed instead of a player"
+
+
+def test_an_episode_whose_process_was_lost_does_not_count(another_child: None, caplog: pytest.LogCaptureFixture) -> None:
+    environment = game_config("dqn").environment.model_copy(update={"emulator": "nes-py"})
+    episodes: list[PlayedEpisode] = []
+
+    def note(episode: PlayedEpisode) -> None:
+        episodes.append(episode)
+        if len(episodes) == 1:
+            kill_a_worker()
+
+    count = play_episodes(None, environment, "random", EvaluateConfig(episodes=4, n_envs=2), seed=5, on_episode=note)
+
+    assert count == len(episodes) == 4
+    assert sorted((each.env_index, each.episode_index) for each in episodes) == [(number, 0) for number in range(4)]
+    assert all(each.summary.end_reason != "worker_lost" for each in episodes)
+    assert len({each.summary.actions for each in episodes}) == 4, "none was played twice"
+    assert "was killed by SIGKILL" in caplog.text
+
+
+def test_a_training_goes_on_when_a_process_was_lost(
+    another_child: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = game_config("dqn")
+    config = config.model_copy(update={"environment": config.environment.model_copy(update={"emulator": "nes-py"})})
+    episodes: list[PlayedEpisode] = []
+
+    def note(episode: PlayedEpisode) -> None:
+        episodes.append(episode)
+        if len(episodes) == 2:
+            kill_a_worker()
+
+    env = make_vec(config.environment, 2, seed=config.seed)
+    try:
+        result = train(config, env=env, directory=tmp_path, on_episode=note, total_steps=192, device="cpu")
+    finally:
+        env.close()
+
+    assert result.steps == 192
+    assert result.episodes == len(episodes) > 4
+    assert result.reward_sum == pytest.approx(sum(each.summary.reward for each in episodes))
+    assert "was killed by SIGKILL" in caplog.text
+
+
+def test_protocols_fix_their_own_randomness() -> None:
+    trained_with = game_config("dqn").environment.model_copy(update={"sticky_actions": 0.1, "noop_frames": 7})
+    evaluate = EvaluateConfig()
+    chosen = {protocol: protocol_environment(trained_with, protocol, evaluate) for protocol in PROTOCOLS}
+
+    assert {protocol: (env.sticky_actions, env.sticky_decisions, env.noop_frames) for protocol, env in chosen.items()} == {
+        "greedy": (0.0, 0.0, 0),
+        "stochastic": (0.0, 0.0, 0),
+        "sticky": (0.25, 0.0, 0),
+        "noop": (0.0, 0.0, 30),
+        "random": (0.0, 0.0, 0),
+        "sticky_decisions": (0.0, 0.25, 0),
+    }
+
+
+def test_seeds_of_evaluations_are_their_own() -> None:
+    seeds = {evaluation_seed(seed, protocol) for seed in range(50) for protocol in PROTOCOLS}
+
+    assert len(seeds) == 50 * len(PROTOCOLS)
+    assert all(1_000 < seed < 2**128 for seed in seeds)
+
+
+def test_only_a_random_player_needs_no_agent() -> None:
+    with pytest.raises(ValueError, match="the protocol greedy needs an agent"):
+        played(None, "greedy")
+    assert episodes_to_play("greedy", EvaluateConfig()) == 1
+    assert episodes_to_play("noop", EvaluateConfig()) == 30
+    assert episodes_to_play("sticky", EvaluateConfig()) == 100
+
+
+@pytest.mark.parametrize("protocol", ["stochastic", "sticky", "sticky_decisions", "noop", "random"])
+def test_how_many_are_played_at_a_time_changes_nothing(protocol: Protocol, agent: Agent) -> None:
+    def told(n_envs: int) -> list[Any]:
+        episodes = played(None if protocol == "random" else agent, protocol, episodes=5, n_envs=n_envs)
+        rows = [(each.env_index, each.episode_index, replace(each.summary, duration_seconds=0.0)) for each in episodes]
+        return sorted(rows, key=lambda row: row[0])
+
+    one = told(1)
+    assert told(2) == told(5) == told(16) == one
+    if protocol in ("stochastic", "random"):
+        assert len({summary.actions for _, _, summary in one}) > 1
+
+
+def test_as_many_games_are_played_at_a_time_as_are_quick() -> None:
+    fast, nes_py = EnvironmentConfig(), EnvironmentConfig(emulator="nes-py")
+    assert games_at_a_time(fast, EvaluateConfig()) == 32
+    assert games_at_a_time(nes_py, EvaluateConfig()) == usable_processors()
+    assert games_at_a_time(nes_py, EvaluateConfig(n_envs=3)) == 3
+
+
+def test_the_threads_of_an_evaluations_games_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+
+    def note(*arguments: Any, **keys: Any) -> Any:
+        envs = make_vec(*arguments, **keys)
+        told.append(envs.games._parts)  # type: ignore[attr-defined]
+        return envs
+
+    monkeypatch.setattr(evaluation, "make_vec", note)
+    for threads in (1, 3):
+        settings = EvaluateConfig(episodes=4)
+        play_episodes(
+            None, game_config("dqn").environment, "random", settings, seed=0, on_episode=lambda _: None, threads=threads
+        )
+    assert told == [1, 3]
+
+
+def test_no_two_episodes_of_an_evaluation_share_their_random_numbers(agent: Agent) -> None:
+    for protocol in ("random", "sticky"):
+        episodes = played(None if protocol == "random" else agent, protocol, episodes=8, n_envs=3)
+        assert len({(each.summary.actions, each.summary.delays) for each in episodes}) == 8
