@@ -27,10 +27,15 @@ _ROLLOUT_BYTES = 32
 
 
 class ChannelsLastRolloutBuffer(RolloutBuffer):
-    """stable-baselines3's `RolloutBuffer`; sampled observations (n, channels, height, width) are torch's `channels_last`."""
+    """stable-baselines3's `RolloutBuffer`; sampled observations (n, channels, height, width) are torch's `channels_last`.
+
+    Observations of another number of dimensions stay as they are.
+    """
 
     def _get_samples(self, batch_inds: NDArray[Any], env: VecNormalize | None = None) -> RolloutBufferSamples:
         samples = super()._get_samples(batch_inds, env)
+        if samples.observations.ndim != 4:
+            return samples
         # Here, where a value is one byte and not four.
         return samples._replace(observations=samples.observations.contiguous(memory_format=torch.channels_last))
 

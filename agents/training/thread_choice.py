@@ -139,8 +139,9 @@ def _loss(policy: BasePolicy, batch: torch.Tensor, actions: torch.Tensor) -> tor
 
 
 def _observations(count: int, space: gym.spaces.Box) -> torch.Tensor:
-    pixels = torch.arange(count * int(torch.tensor(space.shape).prod())) % 256
-    return pixels.to(torch.uint8).reshape(count, *space.shape).contiguous(memory_format=torch.channels_last)
+    numbers = torch.arange(count * int(torch.tensor(space.shape).prod())) % 256
+    batch = numbers.to(torch.as_tensor(space.low).dtype).reshape(count, *space.shape)
+    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
 def _chosen_before(directory: Path) -> int | None:

@@ -42,6 +42,7 @@ def test_facts_are_plain_python_numbers() -> None:
         "x_pos": 0, "y_pos": 511, "score": 0, "coins": 0, "time": 0, "life": 3, "status": "small",
         "world": 1, "stage": 1, "flag_get": False,
     }  # fmt: skip
+    assert tuple(facts) == ram.FACTS
     assert all(type(value) in (int, str, bool) for value in facts.values())
 
 

@@ -3,23 +3,26 @@
 import logging
 import pickle
 import tracemalloc
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
-from stable_baselines3.common.torch_layers import NatureCNN
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
-from toy_game import BrightSide, toy_config, toy_vec
+from toy_game import SHAPE, BrightSide, toy_config, toy_vec
 
 from agents import DeviceError, build, memory_needs, resolve_device
 from agents.algorithms import build_policy, networks
 from agents.algorithms.networks import SmallCNN
 from agents.algorithms.schedules import Linear, schedule
 from agents.replay import FrameReplayBuffer
+from agents.training.thread_choice import measure_update
 from configs import ConfigError
 from configs.schema import LinearSchedule
 from mario_env.observations import OBSERVATIONS
@@ -256,6 +259,39 @@ def test_a_network_that_does_not_fit_the_observation_is_refused(monkeypatch: pyt
     config = toy_config("dqn", agent={"network": {"features": "nature", "features_dim": 64}})
     with pytest.raises(ConfigError, match=r"is nature, which does not fit .* frames: choose one of small$"):
         build_policy(config, BrightSide.observation_space, 3)
+
+
+class Side(BrightSide):
+    """The same game, observed as one number for each half of the newest picture."""
+
+    observation_space = gym.spaces.Box(0, 1, (2,), np.float32)
+
+    def _observe(self) -> NDArray[Any]:
+        return (super()._observe()[-1].reshape(SHAPE[1], 2, -1).mean(axis=(0, 2)) / 255).astype(np.float32)
+
+
+class TwoNumbers(BaseFeaturesExtractor):
+    """A layer over the two numbers."""
+
+    def __init__(self, observation_space: gym.Space[Any], features_dim: int) -> None:
+        super().__init__(observation_space, features_dim)
+        self.layer = nn.Linear(2, features_dim)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.layer(observations)
+        return features
+
+
+def test_ppo_learns_from_observations_that_are_no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(networks.EXTRACTORS, "frames", {"small": TwoNumbers})
+    config = toy_config("ppo")
+    seconds = measure_update(config, Side.observation_space, 3, [1, 2], budget=0.0)
+    model = build(config, DummyVecEnv([Side, Side]), device="cpu")
+    model.learn(2_000)
+
+    assert all(value > 0 for value in seconds.values())
+    sides = np.eye(2, dtype=np.float32)
+    assert model.predict(sides, deterministic=True)[0].tolist() == [0, 1]
 
 
 def test_a_rollout_takes_no_more_memory_than_was_estimated() -> None:
