@@ -30,8 +30,8 @@ class Settings:
     """The home folder and the servers of this machine.
 
     Attributes:
-        home: folder for everything that runs write on this machine: `MARIO_HOME`. The default is `.mario` in the source checkout,
-            or in the working directory if the project is installed from a wheel.
+        home: folder for everything that runs write on this machine: `MARIO_HOME`. The default is `.mario` in the source
+            checkout, or in the working directory if the project is installed from a wheel.
         database_url: `DATABASE_URL`; None: the embedded Postgres below `home`.
         tracking_uri: `MLFLOW_TRACKING_URI`; None: SQLite below `home`.
     """
