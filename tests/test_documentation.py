@@ -114,8 +114,8 @@ def test_a_named_file_or_folder_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PRESENT, ids=name)
 def test_a_named_key_of_the_configuration_exists(page: Path) -> None:
     sections = "|".join(Config.model_fields)
-    named = {found[1] for each in inline(page) if (found := re.match(rf"((?:{sections})\.[a-z_.]+)\b", each))}
-    assert {each for each in named if each.rpartition(".")[2] not in ("py", "md")} <= keys(Config)
+    named = {found[1] for each in inline(page) if (found := re.fullmatch(rf"((?:{sections})\.[a-z_.]+)(?:[:= ].*)?", each))}
+    assert {each for each in named if each.rpartition(".")[2] not in ("py", "md", "sqlite")} <= keys(Config)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
