@@ -34,13 +34,13 @@ class Section(BaseModel):
 class RewardConfig(Section):
     """Weights of the reward, which is `scale` times the sum of the components of one decision."""
 
-    progress: float = Field(1.0, description="for each pixel beyond the furthest x reached in this level")
-    progress_limit: int = Field(30, ge=1, description="most pixels of progress that one decision is paid for")
-    clock: float = Field(0.0, description="for each unit of the game's clock that ran down, counted as -1")
-    score: float = Field(0.0, description="for each point of the game's score")
-    death: float = Field(-25.0, description="for each life lost")
-    completion: float = Field(50.0, description="for each level completed")
-    scale: float = Field(0.1, gt=0, description="multiplies the sum")
+    progress: float = Field(1.0, description="per pixel beyond the furthest x reached in this level")
+    progress_limit: int = Field(30, ge=1, description="most pixels of progress that are rewarded per decision")
+    clock: float = Field(0.0, description="per unit of the game's clock that has run down, which counts as -1")
+    score: float = Field(0.0, description="per point of the game's score")
+    death: float = Field(-25.0, description="per lost life")
+    completion: float = Field(50.0, description="per completed level")
+    scale: float = Field(0.1, gt=0, description="factor of the sum")
 
     @property
     def weights(self) -> dict[str, float]:

@@ -64,31 +64,26 @@ def render_video(
     except OSError as error:
         raise VideoError(f"cannot create the folder {path.parent} for the video: {error.strerror}") from error
     partial = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.part.mp4")
-    command = [
-        *(encoder(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y"),
-        *(
-            "-f",
-            "rawvideo",
-            "-pix_fmt",
-            "rgb24",
-            "-s",
-            "256x240",
-            "-r",
-            str(Fraction(fps).limit_denominator(1_000_000)),
-            "-i",
-            "-",
-        ),
-        *("-an", "-vf", f"scale={width}:{height}:flags=neighbor:out_color_matrix=bt709:out_range=tv"),
-        *("-c:v", "libx264", "-preset", "fast", "-tune", "animation", "-crf", str(quality), "-pix_fmt", "yuv420p"),
-        *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
-        *("-threads", "2", "-movflags", "+faststart", str(partial)),
-    ]
+    command = _encoder_command(partial, width, height, fps, quality)
     try:
         _encode(command, first, rest, path)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def _encoder_command(output: Path, width: int, height: int, fps: float | Fraction, quality: int) -> list[str]:
+    """The command that encodes raw frames from standard input."""
+    rate = str(Fraction(fps).limit_denominator(1_000_000))
+    return [
+        *(encoder(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "256x240", "-r", rate, "-i", "-"),
+        *("-an", "-vf", f"scale={width}:{height}:flags=neighbor:out_color_matrix=bt709:out_range=tv"),
+        *("-c:v", "libx264", "-preset", "fast", "-tune", "animation", "-crf", str(quality), "-pix_fmt", "yuv420p"),
+        *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
+        *("-threads", "2", "-movflags", "+faststart", str(output)),
+    ]
 
 
 def encoder() -> str:
