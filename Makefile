@@ -42,7 +42,7 @@ $(READY): pyproject.toml constraints/find-python.sh $(wildcard constraints/*.txt
 	if $(BIN)/python -m pip show --disable-pip-version-check torch | grep -q '^Requires:.*nvidia-'; then \
 		$$install --require-hashes -r $$pins-cuda.txt; \
 	fi; \
-	$$install --no-build-isolation --editable .; \
+	$$install --no-build-isolation --editable '.[pipeline]'; \
 	said=$$($(BIN)/python -m pip check --disable-pip-version-check) || { echo "$$said" >&2; exit 1; }; \
 	touch $@; \
 	echo "Done: $(VENV)"

@@ -1,3 +1,3 @@
-"""Measurements: each prints its table."""
+"""Benchmarks. Each is a script that prints a table and writes JSON."""
 
-import configs  # noqa: F401 (before torch: it says how torch's threads wait)
+import configs  # noqa: F401 (it sets the wait policy of torch's threads, so it comes before torch)

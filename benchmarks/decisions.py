@@ -1,4 +1,4 @@
-"""Whole decisions of the fast environment and of the one that `make` builds on nes-py, side by side."""
+"""Comparison of whole decisions in the fast environment and in the reference environment on nes-py."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -13,40 +13,43 @@ from mario_env.stable_baselines import FastVecEnv
 
 __all__ = ["SideBySide"]
 
-_APART: Final = ("episode", "terminal_observation", "episode_summary")  # compared by themselves, or they tell the time
+_NOT_COMPARED: Final = ("episode", "terminal_observation", "episode_summary")  # compared separately, or they contain times
 
 
 class SideBySide:
-    """Games in both environments; every observation, reward, end and info is compared.
+    """Games that are played in both environments. Every observation, reward, end and info is compared.
 
     Args:
-        config: what the games are; its emulator is not heeded.
-        count: how many.
-        seed: of no-op starts and sticky actions; each game has its own of `game_seeds`.
+        config: the environment; its `emulator` is ignored.
+        count: number of games.
+        seed: seed of no-op starts and sticky actions. Each game has its own seed from `game_seeds`.
     """
 
     def __init__(self, config: EnvironmentConfig, count: int = 1, *, seed: int = 0) -> None:
         reference = config.model_copy(update={"emulator": "nes-py"})
         seeds = game_seeds(seed, count)
-        self._theirs = [make(reference, seed=own) for own in seeds]
-        self._ours = FastVecEnv(config, count, seed=seed)
-        self.actions = self._ours.games.actions
-        self._ours.seed(seed)
-        observations: Any = self._ours.reset()
-        for i, env in enumerate(self._theirs):
+        self._reference = [make(reference, seed=own) for own in seeds]
+        self._fast = FastVecEnv(config, count, seed=seed)
+        self.actions = self._fast.games.actions
+        self._fast.seed(seed)
+        observations: Any = self._fast.reset()
+        for i, env in enumerate(self._reference):
             expected, info = env.reset(seed=seeds[i])
             np.testing.assert_array_equal(observations[i], expected)
-            assert self._ours.reset_infos[i] == info
+            assert self._fast.reset_infos[i] == info
 
     def step(self, actions: Sequence[int]) -> tuple[list[bool], list[dict[str, Any]]]:
-        """Play one decision in every game, and reset those that it ends; which these are, and the infos.
+        """Play one decision in every game, and reset games that have ended.
+
+        Returns:
+            Whether each game has ended, and its info.
 
         Raises:
             AssertionError: the environments differ.
         """
-        played: tuple[Any, Any, Any, Any] = self._ours.step(np.array(actions))
+        played: tuple[Any, Any, Any, Any] = self._fast.step(np.array(actions))
         observations, rewards, dones, infos = played
-        for i, env in enumerate(self._theirs):
+        for i, env in enumerate(self._reference):
             expected, reward, terminated, truncated, info = env.step(int(actions[i]))
             info["TimeLimit.truncated"] = truncated and not terminated
             done = terminated or truncated
@@ -57,11 +60,11 @@ class SideBySide:
             if done:
                 first, first_info = env.reset()
                 np.testing.assert_array_equal(observations[i], first)
-                assert self._ours.reset_infos[i] == first_info
+                assert self._fast.reset_infos[i] == first_info
         return dones.tolist(), infos
 
     def play(self, actions: Iterable[int]) -> list[dict[str, Any]]:
-        """Play the only game until an end or until there are no more actions; the infos."""
+        """Play the only game until it ends or there are no more actions. Returns the info of each step."""
         infos = []
         for action in actions:
             (done,), (info,) = self.step([action])
@@ -71,21 +74,21 @@ class SideBySide:
         return infos
 
     def write_memory(self, values: dict[int, int]) -> None:
-        """Write bytes into the RAM of every game: values by address."""
+        """Write bytes into the RAM of every game. `values` maps addresses to values."""
         for address, value in values.items():
-            self._ours.games.fleet.machines["ram"][:, address] = value
-            for env in self._theirs:
+            self._fast.games.fleet.machines["ram"][:, address] = value
+            for env in self._reference:
                 env.unwrapped.write_memory(address, value)  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Free the emulators."""
-        for env in self._theirs:
+        for env in self._reference:
             env.close()
-        self._ours.close()
+        self._fast.close()
 
 
 def _without(info: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in info.items() if name not in _APART}
+    return {name: value for name, value in info.items() if name not in _NOT_COMPARED}
 
 
 def _summary(info: dict[str, Any]) -> dict[str, Any] | None:

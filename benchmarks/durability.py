@@ -1,10 +1,11 @@
-"""What it costs that nothing is lost: run as ``python -m benchmarks.durability [--json FILE] [--transitions 100000]``.
+"""The cost of durability: run as ``python -m benchmarks.durability [--json FILE] [--transitions 100000]``.
 
-The replay memory of the preset `dqn`, filled with random play of the real game, goes to the disk as checkpoints keep it, and
-deflated at the fastest and at the usual level, each time synced. Then whole checkpoints are written. Shares are of the time of
-a training that makes `--rate` decisions a second.
+The replay buffer of the preset `dqn`, filled with random play of the real game, is written to disk uncompressed, as in
+checkpoints, and deflated at two levels. Then whole checkpoints are written. All files are synced. Shares refer to a training
+with `--rate` decisions per second.
 
-All ways take turns, and the fastest round of each counts. Files are written below the working folder, whose disk is measured.
+All variants take turns, and the fastest round of each counts. Files are written below the working directory, whose disk is
+measured.
 """
 
 import argparse
@@ -33,12 +34,12 @@ LEVELS: Final = {"deflated, fastest": 1, "deflated": 6}
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Run the benchmark of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE too")
-    parser.add_argument("--transitions", type=int, default=100_000, help="in the replay memory (default 100 000)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument("--transitions", type=int, default=100_000, help="transitions in the replay buffer (default 100 000)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rate", type=float, default=600.0, help="decisions a second of the training assumed (default 600)")
+    parser.add_argument("--rate", type=float, default=600.0, help="assumed decisions per second of the training (default 600)")
     options = parser.parse_args()
     size = f"={options.transitions}"
     config = load("dqn", [f"agent.buffer_size{size}", f"agent.learning_starts{size}", f"train.total_steps{size}"])
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def played(config: Config) -> OffPolicyAlgorithm:
-    """An agent whose replay memory has just been filled."""
+    """An agent with a full replay buffer."""
     model = build(config, make_vec(config.environment, config.train.n_envs, seed=0), device="cpu")
     assert isinstance(model, OffPolicyAlgorithm)
     model.learn(config.train.total_steps)
@@ -61,7 +62,7 @@ def played(config: Config) -> OffPolicyAlgorithm:
 
 
 def replay(model: OffPolicyAlgorithm, folder: Path, rounds: int) -> dict[str, float]:
-    """Seconds to write and to read, and size, of the replay memory in each form."""
+    """The size of the replay buffer in each form, and the seconds to write and to read it."""
     plain, file = folder / "plain.npz", folder / "replay.npz"
     assert isinstance(model.replay_buffer, FrameReplayBuffer)
     save_replay(model.replay_buffer, plain)
@@ -84,7 +85,7 @@ def replay(model: OffPolicyAlgorithm, folder: Path, rounds: int) -> dict[str, fl
 
 
 def checkpoint(model: OffPolicyAlgorithm, config: Config, folder: Path, rounds: int, rate: float) -> dict[str, float]:
-    """Seconds of a whole checkpoint: weights, optimiser, replay memory, games; hashed and synced."""
+    """The seconds of a whole checkpoint with weights, optimiser, replay buffer and games, hashed and synced."""
     seconds = min(_seconds(partial(save_checkpoint, folder, config, model, Counters())) for _ in range(rounds))
     every = config.train.checkpoint_every
     return {"checkpoint: seconds": seconds, f"checkpoint each {every} decisions: share of time": seconds * rate / every}

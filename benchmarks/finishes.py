@@ -1,15 +1,15 @@
-"""Finds play that random play does not: that finishes levels, goes through pipes and comes back, grows and is hit.
+"""A search for episodes that random play does not produce: finishing a level, returning from a pipe, growing and being hit.
 
     python -m benchmarks.finishes [--levels 1-1 2-3] [--goals finish pipe hit] [--full 5] [--seconds 25] [--seed 0] --out FILE
 
-A search with snapshots on the fast emulator, after Go-Explore (Ecoffet et al. 2021, "First return, then explore"): an archive
-keeps, for each small region of a level, the state in which it was reached by the fewest decisions, and how. A region is chosen,
-its state put back, and played on from at random. What is found are the actions of one episode of a level at the default
-settings: frame skip 4, no idling; :func:`holds` plays them again on nes-py. `--full` looks for play that finishes so many
-levels of the full game one after the other: each is searched for from where the one before it was left.
+The search uses snapshots of the fast emulator, like Go-Explore (Ecoffet et al. 2021, "First return, then explore"). For each
+small region of a level, an archive keeps the state that reached it with the fewest decisions, and the actions that led there.
+The search chooses a region, restores its state, and plays on randomly. The result are the actions of one episode of a level at
+the default settings (frame skip 4, no idle frames); :func:`holds` verifies them on nes-py. `--full` searches for play that
+finishes a number of levels of the full game in a row; the search for each level starts at the end of the one before.
 
-The file is JSON: a name ("1-1", "1-1 pipe", "1-1 hit", "full") and its actions, one character each: the index in `complex`'s
-action set in base 12, of which `simple` is the first seven. What the file holds already is kept.
+The file is JSON. It maps names ("1-1", "1-1 pipe", "1-1 hit", "full") to actions, one character each: the index in the action
+set `complex` in base 12. The first seven actions are those of `simple`. Existing entries of the file are kept.
 """
 
 import argparse
@@ -43,19 +43,18 @@ LEVELS: Final = tuple((world, stage) for world in range(1, 9) for stage in range
 DIGITS: Final = "0123456789ab"
 FRAME_SKIP: Final = 4
 _DOWN: Final = 10
-# How likely each action of `complex` is; only what goes down pipes is given more than `simple`. The way is to the right.
+# Probabilities of the actions of `complex`, which favour moving right. Without pipes, only those of `simple` are used.
 _WEIGHTS: Final = np.array([3, 5, 8, 28, 34, 8, 14], float)
 _WEIGHTS_WITH_DOWN: Final = np.array([3, 8, 8, 20, 26, 8, 8, 3, 3, 3, 10, 3], float)
 
 # RAM, see mario_env.memory for the rest
 _ENGINE, _STATE, _PAGE, _X, _Y_HIGH, _Y = 0x000E, 0x001D, 0x006D, 0x0086, 0x00B5, 0x00CE
-_LOOP_RIGHT, _LOOP_PASSED = 0x06D9, 0x06DA  # of mazes: checks passed rightly, checks passed
+_LOOP_RIGHT, _LOOP_PASSED = 0x06D9, 0x06DA  # mazes: checks passed correctly, checks passed
 _AREA, _STATUS, _LIVES, _STAGE, _WORLD = 0x0750, 0x0756, 0x075A, 0x075C, 0x075F
 
 
 def config_of(level: Level | None, **more: Any) -> EnvironmentConfig:
-    """The settings that the actions of a level, or of the full game, were found for: they are indices in `complex`, and nothing
-    ends them early."""
+    """The environment for the actions of a level, or of the full game. It has the actions `complex` and is never truncated."""
     world, stage = level or (1, 1)
     return EnvironmentConfig(
         game="level" if level else "full", world=world, stage=stage, frame_skip=FRAME_SKIP, actions="complex",
@@ -64,18 +63,25 @@ def config_of(level: Level | None, **more: Any) -> EnvironmentConfig:
 
 
 def name_of(level: Level, goal: Goal) -> str:
-    """The name of a play in the file."""
+    """The name of an entry of the file."""
     return f"{level[0]}-{level[1]}" + ("" if goal == "finish" else f" {goal}")
 
 
 def read_plays(file: Path = FINISHES) -> dict[str, bytes]:
-    """The plays of a file: a name and the indices of its actions."""
+    """The entries of a file: action indices by name."""
     return {name: bytes(int(action, 12) for action in actions) for name, actions in json.loads(file.read_text()).items()}
 
 
 @dataclass(slots=True)
 class _Cell:
-    """A region that was reached: the machine, how it came there, what happened on the way, how often it was played on from."""
+    """A region of the archive.
+
+    Attributes:
+        machine: the state of the emulator.
+        actions: the actions that led there.
+        past: the relevant history, see `_Search.past`.
+        chosen: how often the search has continued from it.
+    """
 
     machine: npt.NDArray[np.void]
     actions: bytes
@@ -84,7 +90,7 @@ class _Cell:
 
 
 class _Search:
-    """The archive of one level, or of the level of the full game to which the actions `first` lead."""
+    """The archive of one level, or of the level of the full game that the actions `first` lead to."""
 
     def __init__(self, level: Level | None, goal: Goal, generator: np.random.Generator, first: bytes = b"") -> None:
         self.goal, self.generator = goal, generator
@@ -93,7 +99,7 @@ class _Search:
         self.fleet.begin(0)
         self.ram = self.fleet.machines["ram"][0]
         self.buttons = pressed_buttons(button_combinations(config_of(level)))
-        down = goal == "pipe" or level == (8, 4)  # the way through 8-4 leads down pipes
+        down = goal == "pipe" or level == (8, 4)  # the route through 8-4 leads down pipes
         weights = _WEIGHTS_WITH_DOWN if down else _WEIGHTS
         self.weights = np.cumsum(weights / weights.sum())
         self.cells: dict[Key, _Cell] = {}
@@ -104,11 +110,11 @@ class _Search:
         self.add(first, self.past(()))
 
     def number(self) -> int:
-        """The level that is played, counted from 0."""
+        """The current level, counted from 0."""
         return int(self.ram[_WORLD]) * 4 + int(self.ram[_STAGE])
 
     def past(self, before: Key) -> Key:
-        """What of a play's past counts: for "pipe" the areas seen in order, for "hit" whether he was big."""
+        """The relevant history of an episode: for "pipe" the visited areas in order, for "hit" Mario's largest size."""
         if self.goal == "pipe":
             area = int(self.ram[_AREA])
             return before if before[-1:] == (area,) else (*before, area)
@@ -118,19 +124,23 @@ class _Search:
 
     def is_reached(self, past: Key) -> bool:
         if self.goal == "pipe":
-            return len(past) > len(set(past))  # back in an area that he has left
+            return len(past) > len(set(past))  # he has returned to an area
         if self.goal == "hit":
             return past[0] > 0 and self.ram[_STATUS] == 0
         return bool(self.fleet.outcomes["flag_get"][0]) if self.one_level else self.number() == self.level + 1
 
     def is_over(self, lives: int) -> bool:
-        """Whether there is nothing more to find, where there were so many lives before."""
+        """Whether the search cannot continue from here. `lives` is the number of lives before."""
         if self.one_level:
             return bool(self.fleet.outcomes["terminated"][0])
         return int(self.ram[_LIVES]) != lives or self.number() != self.level  # died, or warped
 
     def add(self, actions: bytes, past: Key) -> bool:
-        """Keep the present state if its region is new, or was reached by more decisions; whether it is new."""
+        """Add the current state to the archive if its region is new, or was reached by more decisions before.
+
+        Returns:
+            Whether the region is new.
+        """
         ram = self.ram
         x, y = int(ram[_PAGE]) * 256 + int(ram[_X]), int(ram[_Y_HIGH]) * 256 + int(ram[_Y])
         key = (
@@ -147,7 +157,7 @@ class _Search:
         return False
 
     def choose(self) -> _Cell:
-        """A region: one of the latest, or one that was rarely played on from."""
+        """Choose a region: one of the latest, or one that was rarely chosen."""
         number = len(self.keys)
         if self.generator.random() < 0.5:
             number = min(number, 40)
@@ -157,12 +167,12 @@ class _Search:
                 return cell
 
     def explore(self) -> bytes | None:
-        """Play on from a region at random; the actions from the level's start, if they reach the goal."""
+        """Play randomly from a region. Returns the actions from the start of the level if they reach the goal, else None."""
         cell = self.choose()
         cell.chosen += 1
         self.fleet.put_back(0, cell.machine)
         actions, past = bytearray(cell.actions), cell.past
-        hold = (1.2, 3.0, 8.0)[int(self.generator.integers(3))]  # swimming is short strokes, a high jump a long press
+        hold = (1.2, 3.0, 8.0)[int(self.generator.integers(3))]  # swimming needs short presses, a high jump a long one
         action, lives = 0, int(self.ram[_LIVES])
         for step in range(48):
             if step == 0 or self.generator.random() * hold < 1:
@@ -181,9 +191,12 @@ class _Search:
 
 
 def search(level: Level | None, goal: Goal, seconds: float, seed: int, first: bytes = b"") -> bytes | None:
-    """Look for play that reaches a goal in a level, for so long; its actions, or None.
+    """Search for at most `seconds` for actions that reach `goal` in `level`.
 
-    Without a level: for play that finishes the level of the full game to which the actions `first` lead.
+    If `level` is None, the search is for actions that finish the level of the full game that the actions `first` lead to.
+
+    Returns:
+        The actions; None if the search failed.
     """
     archive, until = _Search(level, goal, np.random.default_rng(seed), first), time.perf_counter() + seconds
     while time.perf_counter() < until:
@@ -194,7 +207,7 @@ def search(level: Level | None, goal: Goal, seconds: float, seed: int, first: by
 
 
 def holds(level: Level, goal: Goal, actions: bytes) -> bool:
-    """Whether nes-py, too, says that these actions reach the goal, with the last of them."""
+    """Whether the actions reach the goal on nes-py too, with the last action."""
     memories, infos = _replay(config_of(level, emulator="nes-py"), actions)
     if len(infos) < len(actions):
         return False
@@ -209,14 +222,14 @@ def holds(level: Level, goal: Goal, actions: bytes) -> bool:
 
 
 def holds_in_full(actions: bytes, levels: int) -> bool:
-    """Whether nes-py, too, says that these actions finish so many levels of the full game without a death."""
+    """Whether the actions finish `levels` levels of the full game without a death on nes-py too."""
     _, infos = _replay(config_of(None, emulator="nes-py"), actions)
     last = infos[-1]
     return (last["levels_completed"], last["deaths"], 4 * (last["world"] - 1) + last["stage"] - 1) == (levels, 0, levels)
 
 
 def _replay(config: EnvironmentConfig, actions: bytes) -> tuple[list[bytes], list[dict[str, Any]]]:
-    """Play an episode: the RAM from its start on, and the info of each step."""
+    """Play an episode. Returns the RAM at its start and after each step, and the info of each step."""
     env = make(config)
     env.reset()
     memories: list[bytes] = [env.unwrapped.memory]  # type: ignore[attr-defined]
@@ -232,12 +245,12 @@ def _replay(config: EnvironmentConfig, actions: bytes) -> tuple[list[bytes], lis
 
 
 def main() -> int:
-    """Search as the command line says."""
+    """Run the search of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--levels", nargs="*", default=[f"{world}-{stage}" for world, stage in LEVELS], metavar="1-1")
     parser.add_argument("--goals", nargs="+", default=["finish"], choices=GOALS)
-    parser.add_argument("--full", type=int, default=0, metavar="LEVELS", help="of the full game, one after the other")
-    parser.add_argument("--seconds", type=float, default=25, help="for one goal in one level")
+    parser.add_argument("--full", type=int, default=0, metavar="LEVELS", help="levels of the full game in a row")
+    parser.add_argument("--seconds", type=float, default=25, help="time limit per goal and level")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -264,7 +277,11 @@ def _level(name: str) -> Level:
 
 
 def _keep(plays: dict[str, bytes], name: str, found: bytes | None, verified: bool, file: Path) -> bool:
-    """Print what was found and write the file anew, in one step, so that the search may be ended at any time."""
+    """Print the result, and rewrite the file atomically, so that the search may be stopped at any time.
+
+    Returns:
+        Whether the result was added.
+    """
     outcome = "nothing found" if found is None else f"{len(found)} decisions" + ("" if verified else ", but not on nes-py")
     sys.stdout.write(f"{name}: {outcome}\n")
     sys.stdout.flush()

@@ -1,16 +1,16 @@
-"""How fast learning is, without playing: each algorithm's updates by layout, batch and threads, in one run.
+"""The speed of updates without environments, for each algorithm, memory layout, batch size and number of threads, in one run.
 
     python -m benchmarks.learner [--json FILE] [--algorithms dqn,qrdqn,ppo] [--batches 32,64,128,256,512] [--threads 1,2]
                                  [--network nature] [--rounds 3]
 
-Updates are the library's own, of whole algorithms as the project builds them: sampling, networks, gradients, optimiser. Layouts
-are those of the samples: `default` (n, channels, height, width), and `channels_last`, which is used on a CPU. `plain` is the
-default layout with Adam's steps not fused; `memory_kept` is `channels_last` with freed memory kept, as in a training on Linux.
+Updates are whole updates of the project's algorithms: sampling, networks, gradients, optimiser. The layouts of samples are
+`default` (n, channels, height, width) and `channels_last`, which trainings use on a CPU. `plain` is the default layout without
+fused Adam steps. `memory_kept` is `channels_last` with freed memory kept, as in a training on Linux.
 
-They take turns, and the best round of each counts, since whatever else runs on the machine can only slow it down. With one
-thread time is the processor's, with several the clock's: on a busy machine believe the first. GFLOP/s count multiplications and
-additions of convolutions and layers, forwards and backwards; `share_of_peak` is of what a product of two large float32 matrices
-reached in the same run. The first table is of drawing samples from the replay memory, against the library's.
+All variants take turns, and the best round of each counts, because other programs on the machine can only slow it down. With
+one thread, processor time is measured; with several, wall-clock time, which is less reliable on a busy machine. GFLOP/s count
+multiplications and additions of convolutions and linear layers, forwards and backwards. `share_of_peak` is relative to the
+product of two large float32 matrices in the same run. The first table compares sampling with stable-baselines3's replay buffer.
 """
 
 import argparse
@@ -47,18 +47,18 @@ MATRIX: Final = 1_024
 
 
 class Noise(gym.Env[Any, Any]):
-    """An environment whose episodes never end: a new random picture at each step."""
+    """An environment of endless episodes with a new random frame at each step."""
 
     observation_space, action_space = SPACE, ACTIONS
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start with noise."""
+        """Start an episode with random frames."""
         super().reset(seed=seed)
         self._stack = self.np_random.integers(256, size=Frames.shape, dtype=Frames.dtype)
         return self._stack, {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One more picture."""
+        """Append a random frame."""
         picture = self.np_random.integers(256, size=(1, *Frames.shape[1:]), dtype=Frames.dtype)
         self._stack = np.concatenate([self._stack[1:], picture])
         return self._stack, float(self.np_random.normal()), False, False, {}
@@ -66,7 +66,7 @@ class Noise(gym.Env[Any, Any]):
 
 @dataclass
 class Candidate:
-    """An algorithm in one layout: `work` does `updates` updates of `batch` samples each."""
+    """An algorithm in one layout. `work` performs `updates` updates of `batch` samples each; `flops` is for one update."""
 
     algorithm: str
     layout: str
@@ -77,18 +77,18 @@ class Candidate:
     seconds: float = float("inf")
 
     def turn(self, clock: Callable[[], float]) -> None:
-        """Work once and remember the time of an update when it is the shortest."""
+        """Call `work` once, and keep the shortest time per update."""
         with ExitStack() as stack:
             if self.layout == "memory_kept":
                 stack.enter_context(keep_freed_memory())
-                self.work()  # what is kept has to be found first
+                self.work()  # the allocator must allocate the memory first
             started = clock()
             self.work()
             self.seconds = min(self.seconds, (clock() - started) / self.updates)
 
 
 def candidate(algorithm: str, layout: str, batch: int, network: str) -> Candidate:
-    """Build it with its memory filled, and warm."""
+    """Build an algorithm with filled buffers, and perform its first updates."""
     agent: dict[str, Any] = {"algorithm": algorithm, "batch_size": batch, "network": {"features": network}}
     if algorithm == "ppo":
         agent.update(n_steps=2 * batch, n_epochs=1)
@@ -126,7 +126,7 @@ def ppo_work(model: PPO, layout: str) -> Callable[[], None]:
 
 
 def fill(buffer: ReplayBuffer, count: int) -> None:
-    """Play `count` steps of noise."""
+    """Fill `buffer` with `count` steps of random frames."""
     env = Noise()
     observation, _ = env.reset(seed=0)
     for step in range(count):
@@ -137,10 +137,10 @@ def fill(buffer: ReplayBuffer, count: int) -> None:
 
 
 def flops_of_a_sample(model: BaseAlgorithm) -> float:
-    """Multiplications and additions of one sample in an update.
+    """The multiplications and additions of an update per sample.
 
-    Forwards, the gradients of the weights and those of the inputs (but for the first layer) take as many each; the DQN family
-    goes forwards once more, through the target network.
+    The forward pass, the gradients of the weights and those of the inputs (except for the first layer) take the same number
+    each. The DQN family has a second forward pass through the target network.
     """
     layers: list[float] = []
 
@@ -161,7 +161,7 @@ def flops_of_a_sample(model: BaseAlgorithm) -> float:
 
 
 def peak(clock: Callable[[], float]) -> float:
-    """GFLOP/s of a product of two matrices, now."""
+    """The current GFLOP/s of a matrix product."""
     left, right = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
     started = clock()
     for _ in range(8):
@@ -188,7 +188,7 @@ def measure(algorithms: list[str], batches: list[int], threads: int, network: st
 
 
 def row(one: Candidate, threads: int, plain: float) -> dict[str, Any]:
-    """What is reported of a candidate."""
+    """The figures of a candidate."""
     return {
         "algorithm": one.algorithm,
         "threads": threads,
@@ -202,7 +202,7 @@ def row(one: Candidate, threads: int, plain: float) -> dict[str, Any]:
 
 
 def measure_replay(batches: list[int], rounds: int) -> list[dict[str, Any]]:
-    """Sampling, times the library's buffer and times uniform sampling: ours in both layouts, and by priorities."""
+    """The speed of sampling from the project's buffers, relative to stable-baselines3's buffer and to uniform sampling."""
     buffers = {
         "library": ReplayBuffer(STORED, SPACE, ACTIONS, "cpu"),
         "default": FrameReplayBuffer(STORED, SPACE, ACTIONS, "cpu"),
@@ -235,7 +235,7 @@ def measure_replay(batches: list[int], rounds: int) -> list[dict[str, Any]]:
 
 
 def draw(buffer: ReplayBuffer, batch: int) -> None:
-    """What an update asks of its memory: a batch, and, with priorities, new ones."""
+    """Sample a batch as an update does; a prioritised buffer also gets new priorities."""
     if isinstance(buffer, PrioritisedReplayBuffer):
         drawn = buffer.draw(batch, beta=0.5)
         buffer.set_errors(drawn.places, drawn.weights.numpy())
@@ -244,7 +244,7 @@ def draw(buffer: ReplayBuffer, batch: int) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows as text."""
+    """Format rows as text."""
     names = list(rows[0])
     lines = ["  ".join(f"{name:>18}" for name in names)]
     for each in rows:
@@ -254,7 +254,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measure and report as the command line says."""
+    """Run the benchmark of the command line."""
 
     def names(text: str) -> list[str]:
         return text.split(",")

@@ -1,8 +1,8 @@
 """What keeping episodes on disk costs: run as ``python -m benchmarks.outbox [--json FILE] [--rounds 3]``.
 
-Three ways to store a record are compared in one run, taking turns: a file of frames with a SHA-256 each, synced once a second,
-as earlier versions had it; SQLite's write-ahead log with `synchronous=NORMAL`, synced at its checkpoints; and the same with
-`synchronous=FULL`, synced at each commit, as an outbox has it.
+Ways to store a record are compared in one run, taking turns: a file of frames with a SHA-256 each, synced once a second, as
+earlier versions had it; SQLite's write-ahead log with `synchronous=NORMAL`, synced at its checkpoints; the same with
+`synchronous=FULL`, synced at each commit; and SQLite's rollback journal, synced at each commit, as an outbox has it.
 
 First records are appended one by one and in batches of 64. Then a thread that stands for a training hands `--rate` episodes a
 second to a courier, and the time that these calls take is summed: it is what the training is held. The best round of each way
@@ -28,7 +28,7 @@ from spool import Courier, Outage, Outbox
 
 BATCH: Final = 64
 BASELINE: Final = "frames"
-WAYS: Final = (BASELINE, "WAL, NORMAL", "WAL, FULL")
+WAYS: Final = (BASELINE, "WAL, NORMAL", "WAL, FULL", "DELETE, EXTRA")
 
 
 class Frames:
@@ -134,7 +134,9 @@ def opened(way: str, path: Path) -> Any:
     if way == BASELINE:
         return Frames(path)
     outbox = Outbox(path, "benchmark")
-    outbox._connection.execute(f"PRAGMA synchronous={way.split()[-1]}")
+    journal, synchronous = way.split(", ")
+    outbox._connection.execute(f"PRAGMA journal_mode={journal}")
+    outbox._connection.execute(f"PRAGMA synchronous={synchronous}")
     return outbox
 
 

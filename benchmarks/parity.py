@@ -1,11 +1,11 @@
-"""Plays the fast emulator and nes-py in lockstep and compares everything a player or an agent can see.
+"""A comparison of the fast emulator with nes-py, played in lockstep.
 
     python -m benchmarks.parity --frames 5000000 --processes 2 --state parity.jsonl [--json parity.json]
 
-After every frame: all 2 KiB of RAM, at its end and after what is skipped, and whether the game is over; every picture, or one
-of so many. Levels, styles of play and ROM variants take turns. A mismatch ends the run with exit code 1 and prints what is
-needed to see it again: `benchmarks.parity.lockstep` of the stretch of play that it names. With `--state`, a run that was ended
-goes on where it was.
+After every frame it compares the 2 KiB of RAM, at the end of the frame and after skipped frames, and whether the game is over.
+It compares every picture, or one of every `--picture-every`. Levels, styles of play and ROM variants take turns. A mismatch
+ends the run with exit code 1 and prints the `Play` that reproduces it with `benchmarks.parity.lockstep`. With `--state`, an
+interrupted run continues where it stopped.
 """
 
 import argparse
@@ -46,16 +46,16 @@ class MismatchError(AssertionError):
 
 @dataclass(frozen=True)
 class Play:
-    """A stretch of play.
+    """A stretch of play to compare.
 
     Attributes:
         game: one level, or the full game.
         world, stage: the level; 1 and 1 in the full game.
         rom: the variant of the ROM.
         style: see `benchmarks.pilot.STYLES`.
-        seed: of the buttons.
-        frames: how many.
-        picture_every: the pictures of one frame of so many are compared.
+        seed: seed of the buttons.
+        frames: number of frames.
+        picture_every: the picture of every frame with a multiple of this number is compared.
     """
 
     game: Literal["level", "full"]
@@ -70,12 +70,12 @@ class Play:
 
 @dataclass
 class Count:
-    """What was compared, and what happened in it."""
+    """The numbers of compared frames and pictures, and of events in them."""
 
     frames: int = 0
     pictures: int = 0
-    games: int = 0  # that ended
-    deaths_by_enemies: int = 0  # or fire
+    games: int = 0  # ended games
+    deaths_by_enemies: int = 0  # including fire
     falls: int = 0  # into pits or lava
     time_ups: int = 0
     flags: int = 0
@@ -83,15 +83,15 @@ class Count:
     pipes: int = 0
     vines: int = 0
     growths: int = 0
-    hits: int = 0  # that shrank him
+    hits: int = 0  # after which Mario shrinks
 
     def add(self, other: "Count") -> None:
-        """Add what another stretch of play counted."""
+        """Add the counts of another stretch of play."""
         for field in dataclasses.fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
     def observe(self, before: bytes, frame: bytes) -> None:
-        """Count what happened in a frame: the RAM before it, and at its end, before anything is skipped."""
+        """Count the events of a frame from the RAM before it and at its end, before frames are skipped."""
         if ram.is_dying(frame):
             time_up = ram.is_time_up(frame)
             self.time_ups += time_up
@@ -109,56 +109,56 @@ class Count:
 
 
 def lockstep(play: Play) -> Count:
-    """Play both emulators frame by frame.
+    """Play `play` on both emulators frame by frame.
 
     Raises:
-        MismatchError: they differ; the message names where, and how to see it again.
+        MismatchError: they differ; the message says where, and how to reproduce it.
     """
     config = EnvironmentConfig(game=play.game, world=play.world, stage=play.stage, rom=play.rom)
-    ours, theirs = FastConsole(config), NesPyConsole(config)
+    fast, reference = FastConsole(config), NesPyConsole(config)
     pilot = Pilot(play.style, None if play.game == "full" else (play.world, play.stage), play.seed)
     count, over = Count(), False
     try:
-        ours.reset(), theirs.reset()
+        fast.reset(), reference.reset()
         pilot.begin()
         while True:
-            _compare_state(play, count, ours, theirs)
+            _compare_state(play, count, fast, reference)
             if count.frames >= play.frames:
                 return count
             if over:
-                ours.reset(), theirs.reset()
+                fast.reset(), reference.reset()
                 pilot.begin()
                 count.games += 1
             for address, value in pilot.tamper():
-                ours.write_memory(address, value)
-                theirs.write_memory(address, value)
-            before, buttons = ours.memory, pilot.buttons()
-            over, their_over = ours.advance(buttons), theirs.advance(buttons)
+                fast.write_memory(address, value)
+                reference.write_memory(address, value)
+            before, buttons = fast.memory, pilot.buttons()
+            over, reference_over = fast.advance(buttons), reference.advance(buttons)
             count.frames += 1
-            if over != their_over:
-                raise MismatchError(f"{play}: frame {count.frames}: over is {over}, nes-py says {their_over}")
-            count.observe(before, ours.frame_memory)
+            if over != reference_over:
+                raise MismatchError(f"{play}: frame {count.frames}: over is {over}, nes-py says {reference_over}")
+            count.observe(before, fast.frame_memory)
     finally:
-        theirs.close()
+        reference.close()
 
 
-def _compare_state(play: Play, count: Count, ours: Console, theirs: Console) -> None:
-    """Compare what both show after a frame."""
-    compare_bytes("RAM before what is skipped", play, count.frames, ours.frame_memory, theirs.frame_memory)
-    compare_bytes("RAM", play, count.frames, ours.memory, theirs.memory)
+def _compare_state(play: Play, count: Count, fast: Console, reference: Console) -> None:
+    """Compare RAM and picture of both emulators after a frame."""
+    compare_bytes("RAM before skipped frames", play, count.frames, fast.frame_memory, reference.frame_memory)
+    compare_bytes("RAM", play, count.frames, fast.memory, reference.memory)
     if count.frames % play.picture_every == 0:
-        compare_bytes("picture", play, count.frames, ours.render().tobytes(), theirs.render().tobytes())
+        compare_bytes("picture", play, count.frames, fast.render().tobytes(), reference.render().tobytes())
         count.pictures += 1
 
 
-def compare_bytes(what: str, play: Play, frame: int, ours: bytes, theirs: bytes) -> None:
-    """Compare RAM, or a "picture" (RGB).
+def compare_bytes(what: str, play: Play, frame: int, fast: bytes, reference: bytes) -> None:
+    """Compare bytes of the RAM, or of a picture (`what` is "picture", RGB).
 
     Raises:
-        MismatchError: they differ; it says in what, where, and in which play.
+        MismatchError: they differ; the message says where, and in which play.
     """
-    if ours != theirs:
-        differing = [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]
+    if fast != reference:
+        differing = [i for i, (a, b) in enumerate(zip(fast, reference, strict=True)) if a != b]
         first = differing[0]
         where = f"0x{first:04X}"
         if what == "picture":
@@ -166,12 +166,12 @@ def compare_bytes(what: str, play: Play, frame: int, ours: bytes, theirs: bytes)
             where = f"row {pixel // SCREEN_SHAPE[1]}, column {pixel % SCREEN_SHAPE[1]}, {'RGB'[channel]}"
         raise MismatchError(
             f"{play}: frame {frame}: {what} differs in {len(differing)} bytes, first at {where}: "
-            f"{ours[first]}, nes-py has {theirs[first]}"
+            f"{fast[first]}, nes-py has {reference[first]}"
         )
 
 
 def available_roms() -> list[Rom]:
-    """The variants that the installed gym-super-mario-bros has."""
+    """The ROM variants of the installed gym-super-mario-bros."""
     available = []
     for rom in ROMS:
         try:
@@ -183,7 +183,7 @@ def available_roms() -> list[Rom]:
 
 
 def _stretch(number: int, style: str, rom: Rom, seed: int, frames: int, picture_every: int) -> Play:
-    """Play of a level (32: the full game); longer than asked for where the style has to see something to its end."""
+    """A stretch of play in a level (32: the full game). It is longer than `frames` if the style needs more."""
     level = None if number == GAMES - 1 else (number // 4 + 1, number % 4 + 1)
     world, stage = level or (1, 1)
     frames = max(frames, frames_needed(style, level))
@@ -191,9 +191,9 @@ def _stretch(number: int, style: str, rom: Rom, seed: int, frames: int, picture_
 
 
 def plays(frames: int, seed: int, stretch: int, picture_every: int) -> list[Play]:
-    """Stretches of play that sum up to so many frames or a few more: each level in turn, each time in another style.
+    """Stretches of play with at least `frames` frames together. Levels take turns, each time in another style.
 
-    After as many laps as there are styles times variants, each level was played in each style on each variant.
+    After (styles × variants) laps, each level has been played in each style on each variant.
     """
     roms, planned = available_roms(), 0
     result: list[Play] = []
@@ -207,16 +207,16 @@ def plays(frames: int, seed: int, stretch: int, picture_every: int) -> list[Play
 
 
 def plays_of_level(number: int, frames: int, seed: int, picture_every: int) -> list[Play]:
-    """Play of one level (32: the full game) in every style and ROM variant; about so many frames.
+    """Stretches of play in one level (32: the full game) in every style except "wait", with about `frames` frames together.
 
-    Waiting for the clock is left out: it takes ten thousand frames. (In "still" play there is little left of it.)
+    "wait" would take ten thousand frames until the clock has run out. In "still", little time is left on the clock.
     """
     roms = available_roms()
     styles = ["finish", "still", *(style for style in STYLES if style not in ("finish", "still", "wait"))]
     result: list[Play] = []
     for i, style in enumerate(styles):
         rest = max(0, frames - sum(play.frames for play in result))
-        length = rest // (len(styles) - i) if i > 1 else 0  # the first two are as long as they must be
+        length = rest // (len(styles) - i) if i > 1 else 0  # the first two have their minimum length
         # The stored plays were found on vanilla; on the other variants a few of them fail.
         rom = roms[(number + i) % len(roms)] if i > 0 else "vanilla"
         result.append(_stretch(number, style, rom, seed_of(seed, Stream.BUTTONS, i, bits=63), length, picture_every))
@@ -224,9 +224,9 @@ def plays_of_level(number: int, frames: int, seed: int, picture_every: int) -> l
 
 
 class State:
-    """Which stretches of play were found equal: one line of JSON each, so that a run can go on after it was ended.
+    """A file of stretches of play that were equal, by which an interrupted run continues; one line of JSON each.
 
-    A line counts for the same emulator and the same nes-py only.
+    A line is valid only for the same versions of the emulator and of nes-py.
     """
 
     def __init__(self, file: Path | None) -> None:
@@ -243,12 +243,12 @@ class State:
             try:
                 stored = json.loads(line)
             except json.JSONDecodeError:
-                continue  # empty, or the run was ended while it wrote
+                continue  # empty, or the run was interrupted while it wrote
             if stored["versions"] == self.versions:
                 yield Play(**stored["play"]), Count(**stored["count"])
 
     def note(self, play: Play, count: Count) -> None:
-        """Add a stretch that was found equal."""
+        """Add a stretch of play that was equal."""
         if self.file is not None:
             line = {"versions": self.versions, "play": dataclasses.asdict(play), "count": dataclasses.asdict(count)}
             with self.file.open("a") as lines:
@@ -256,23 +256,23 @@ class State:
 
 
 def compare(todo: list[Play], state: State, processes: int) -> Count:
-    """Play them all, those that `state` knows excepted; tells how far it is every 100 000 frames.
+    """Compare all stretches of play that `state` does not contain, and print the progress every 100 000 frames.
 
     Raises:
         MismatchError: see :func:`lockstep`.
     """
-    total, told, frames, started = Count(), 0, sum(play.frames for play in todo), time.perf_counter()
+    total, reported, frames, started = Count(), 0, sum(play.frames for play in todo), time.perf_counter()
     for play in todo:
         total.add(state.known.get(play, Count()))
-    kernel(Frames())  # compiled once, before there are several processes
+    kernel(Frames())  # it is compiled once, before processes are started
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         running = {pool.submit(lockstep, play): play for play in todo if play not in state.known}
         try:
             for done in as_completed(running):
                 state.note(running[done], done.result())
                 total.add(done.result())
-                if total.frames // 100_000 > told:
-                    told = total.frames // 100_000
+                if total.frames // 100_000 > reported:
+                    reported = total.frames // 100_000
                     sys.stdout.write(
                         f"equal so far: {total.frames} of {frames} frames, {time.perf_counter() - started:.0f} s\n"
                     )
@@ -284,15 +284,15 @@ def compare(todo: list[Play], state: State, processes: int) -> Count:
 
 
 def main() -> int:
-    """Compare as the command line says."""
+    """Run the comparison of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=200_000)
     parser.add_argument("--stretch", type=int, default=3_000, help="frames on one level before the next")
     parser.add_argument("--picture-every", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--state", type=Path, help="lists what is done; with the same arguments, a run goes on from there")
-    parser.add_argument("--json", type=Path, help="receives the counts")
+    parser.add_argument("--state", type=Path, help="file of finished stretches, from which an interrupted run continues")
+    parser.add_argument("--json", type=Path, help="file for the counts")
     arguments = parser.parse_args()
     todo = plays(arguments.frames, arguments.seed, arguments.stretch, arguments.picture_every)
     started = time.perf_counter()

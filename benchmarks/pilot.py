@@ -1,4 +1,4 @@
-"""What is pressed in the comparison of the emulators: styles of play, from random buttons to plays that were searched for."""
+"""Button presses for the comparison of the emulators, in several styles of play."""
 
 from functools import cache
 from typing import Final
@@ -10,29 +10,29 @@ from mario_env.wrappers.actions import button_combinations, pressed_buttons
 
 __all__ = ["STYLES", "Pilot", "frames_needed", "stored_plays"]
 
-# "finish" plays what `benchmarks.finishes` found for the level (it is finished, pipes are entered, he is hit); then it runs, as
-# where nothing was found. "still" presses nothing while little is left of the clock, "wait" while it runs out by itself. "hold"
-# holds buttons for seconds. "tampered" runs while the RAM is written to.
+# "finish" plays the episodes that `benchmarks.finishes` found for the level (finishing, pipes, hits), and then "run". "still"
+# presses nothing with little time left on the clock, "wait" with all of it. "hold" holds buttons for seconds. "tampered" is
+# "run" with writes into the RAM.
 STYLES: Final = ("mash", "run", "pipes", "idle", "anything", "tampered", "finish", "hold", "still", "wait")
-# What "tampered" play writes into both machines' RAM now and then: growing, fire, the star, coins, a clock that runs out.
+# RAM writes of "tampered": growing, fire, the star, coins, a clock that runs out.
 _TAMPERING: Final = ((0x0756, 1), (0x0756, 2), (0x079F, 35), (0x07EE, 9), (0x07F8, 0), (0x07F9, 0), (0x07FA, 1), (0x0754, 0))
-_LITTLE_TIME: Final = ((0x07F8, 0), (0x07F9, 1))  # of the clock's three digits the first two
+_LITTLE_TIME: Final = ((0x07F8, 0), (0x07F9, 1))  # the first two of the clock's three digits
 _CLOCK_UNIT: Final = 24  # frames
 A, B, SELECT, START, UP, DOWN, LEFT, RIGHT = (1 << bit for bit in range(8))
 
 
 @cache
 def stored_plays(level: Level | None) -> tuple[bytes, ...]:
-    """The plays of a level, or of the full game, that `benchmarks.finishes` found: actions, each for `FRAME_SKIP` frames."""
+    """The actions that `benchmarks.finishes` found for a level, or for the full game. Each lasts `FRAME_SKIP` frames."""
     plays = read_plays()
     names = ["full"] if level is None else [name_of(level, goal) for goal in GOALS]
     return tuple(plays[name] for name in names if name in plays)
 
 
 def frames_needed(style: str, level: Level | None) -> int:
-    """How many frames a style takes to show what it is for: the stored plays, or the end of the clock."""
+    """The frames that a style needs: for the stored episodes, or until the clock has run out."""
     if style == "finish":
-        # A play that ends before the game does is followed by running, until he dies of it.
+        # If the actions end before the game, the pilot runs until Mario dies.
         return sum(len(actions) * FRAME_SKIP + 600 for actions in stored_plays(level)) - 580
     return {"still": 21, "wait": 410}.get(style, 10) * _CLOCK_UNIT
 
@@ -53,12 +53,12 @@ def _pressed_at_random(style: str, generator: np.random.Generator) -> int:
 
 
 class Pilot:
-    """Presses the buttons of game after game, frame by frame.
+    """Chooses the buttons of consecutive games, frame by frame.
 
     Args:
-        style: one of STYLES.
-        level: that is played; None: the full game.
-        seed: of what is random.
+        style: one of `STYLES`.
+        level: the level; None: the full game.
+        seed: seed of random buttons.
     """
 
     def __init__(self, style: str, level: Level | None, seed: int) -> None:
@@ -70,7 +70,7 @@ class Pilot:
         self._changes = {"idle": 0.02, "hold": 0.008}.get(style, 0.1)  # most buttons are held for a while, as players do
 
     def begin(self) -> None:
-        """Begin the next game."""
+        """Start the next game."""
         self._play = self._plays.pop(0) if self._plays else b""
         self._frame = 0
 
@@ -85,7 +85,7 @@ class Pilot:
         return self._held
 
     def tamper(self) -> tuple[tuple[int, int], ...]:
-        """What is to be written into both machines' RAM before the next frame: addresses and values."""
+        """The addresses and values to write into the RAM of both emulators before the next frame."""
         if self._style == "still" and self._frame == 0:
             return _LITTLE_TIME
         if self._style == "tampered" and self._generator.random() < 0.02:

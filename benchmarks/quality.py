@@ -1,8 +1,8 @@
-"""How long a data-quality check takes: run as ``python -m benchmarks.quality [--json FILE] [--rows N]``.
+"""The duration of a data-quality check: run as ``python -m benchmarks.quality [--json FILE] [--rows N]``.
 
-A hundred thousand rows of one training are put into an embedded Postgres in a temporary folder and checked twice in one run: as
-the project does it, and as it did before, with a rule for each NOT NULL, type and CHECK of the table, all details asked of
-every rule, and the query for the rows computed again in each statement.
+A hundred thousand rows of one training are written to an embedded Postgres in a temporary folder, and checked in two ways in
+one run: with the current checks, and with those of an earlier version. These had a rule for each NOT NULL, type and CHECK of
+the table, read all details for every rule, and repeated the query for the rows in each statement.
 """
 
 import argparse
@@ -32,10 +32,10 @@ _ROWS = text(
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Run the benchmark of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE too")
-    parser.add_argument("--rows", type=int, default=100_000, help="rows that are checked (default 100000)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument("--rows", type=int, default=100_000, help="number of rows (default 100000)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="train-mario-benchmark-") as folder:
         home = Path(folder) / ".mario"
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def measure(store: EpisodeStore, rows: int) -> dict[str, float]:
-    """Seconds and statements of both ways, the better of two runs, and the ratio of the times."""
+    """The seconds and statements of both ways in the better of two runs, and the ratio of the seconds."""
     record = ExperimentRecord(
         name="benchmark", config={}, config_hash="", seed=0, python_version="", device="", host="", started=datetime.now(UTC)
     )
@@ -104,7 +104,7 @@ def _type_rules() -> list[Rule]:
 
 
 def _best(check: Callable[[], None]) -> tuple[float, int]:
-    """Seconds and statements of the better of two runs; the first of them imports."""
+    """The seconds and statements of the better of two runs. The first one includes imports."""
     taken = []
     for _ in range(2):
         with _counted() as statements:
@@ -130,7 +130,7 @@ def _counted() -> Any:
 
 def _require(passed: bool) -> None:
     if not passed:
-        raise RuntimeError("the rows of the benchmark break a rule: its figures mean nothing")
+        raise RuntimeError("the rows of the benchmark break a rule, so its figures are invalid")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How well settings learn: short trainings, their curves, and a judgement of the agents they end with.
+"""A comparison of settings by short trainings: their learning curves, and an evaluation of the final agents.
 
     python -m benchmarks.settings PRESET [--set section.key=value] … [--episodes 50] [--bin 50000] [--json FILE]
 
-The training is the pipeline's own (`agents.train`) without its servers: episodes are counted here instead of stored, nothing is
-kept but the figures. A line for each so many steps: episodes that ended, the mean and the quartiles of how far they came, in
-pixels, and how many completed the level. Then the agent plays under the protocols named. One seed is one sample: what the same
-settings come to with another may differ by much.
+The training is that of the pipeline (`agents.train`) without servers: episodes are counted instead of stored, and only the
+figures are kept. A line is printed every `--bin` steps: the number of episodes, the mean and the quartiles of their distances
+in pixels, and the number of completed levels. Then the agent plays under the given protocols. One seed is one sample: another
+seed may give a very different result.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from mario_env import make_vec
 
 @dataclass(frozen=True)
 class Stretch:
-    """What the episodes came to that ended in a stretch of the training; distances in pixels."""
+    """The figures of the episodes that ended in one part of the training; distances in pixels."""
 
     until: int
     episodes: int
@@ -34,25 +34,25 @@ class Stretch:
     quartiles: tuple[float, float, float]
     furthest: int
     completed: int
-    decisions: float  # of an episode
+    decisions: float  # mean length of an episode
 
 
 @dataclass
 class Curve:
-    """Collects the episodes of a training and prints a line for each stretch of it."""
+    """Collects the episodes of a training, and prints a line for each part of it."""
 
     width: int
     stretches: list[Stretch] = field(default_factory=list)
     _pending: list[PlayedEpisode] = field(default_factory=list)
 
     def add(self, episode: PlayedEpisode) -> None:
-        """Count an episode; to be called in the order of their ends."""
+        """Add an episode. Episodes must be added in the order of their ends."""
         if self._pending and episode.global_step // self.width > self._pending[0].global_step // self.width:
             self.close()
         self._pending.append(episode)
 
     def close(self) -> None:
-        """End the running stretch."""
+        """End the current part."""
         if not self._pending:
             return
         until = (self._pending[0].global_step // self.width + 1) * self.width
@@ -78,7 +78,7 @@ def summary(until: int, episodes: list[PlayedEpisode]) -> Stretch:
 
 
 def line(stretch: Stretch) -> str:
-    """A stretch as a line."""
+    """Format a stretch as a line."""
     lower, middle, upper = stretch.quartiles
     return (
         f"  until {stretch.until:>9,}: {stretch.episodes:5d} episodes of {stretch.decisions:4.0f} decisions, "
@@ -88,7 +88,7 @@ def line(stretch: Stretch) -> str:
 
 
 def learn(config: Config, directory: Path, curve: Curve) -> TrainingResult:
-    """Train as `config` says."""
+    """Run the training of `config`."""
     training = config.train
     env = make_vec(config.environment, training.n_envs, seed=config.seed)
     try:
@@ -100,7 +100,7 @@ def learn(config: Config, directory: Path, curve: Curve) -> TrainingResult:
 
 
 def judge(config: Config, model: Path, episodes: int) -> dict[str, Stretch]:
-    """What the model comes to under the configuration's protocols, by name."""
+    """Evaluate the model under the protocols of the configuration. Returns the figures by protocol."""
     agent = load_agent(model)
     evaluate = config.evaluate.model_copy(update={"episodes": episodes, "n_envs": min(episodes, 10)})
     judged: dict[str, Stretch] = {}
@@ -113,7 +113,7 @@ def judge(config: Config, model: Path, episodes: int) -> dict[str, Stretch]:
 
 
 def main() -> None:
-    """Train, judge and report as the command line says."""
+    """Run the training and the evaluation of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
@@ -123,8 +123,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if unknown := set(arguments.protocols) - set(PROTOCOLS):
-        parser.error(f"--protocols: {', '.join(sorted(unknown))}: there are {', '.join(PROTOCOLS)}")
-    # Another length or another way of judging is not another setting: a schedule's slope is, and follows train.total_steps.
+        parser.error(f"--protocols: {', '.join(sorted(unknown))}: the protocols are {', '.join(PROTOCOLS)}")
+    # These keys do not affect learning. train.total_steps does, because it determines the slope of schedules.
     protocols = "evaluate.protocols=[" + ", ".join(arguments.protocols) + "]"
     quiet = ["train.progress_bar=false", "train.statistics_every=1000000000", "train.checkpoint_every=1000000000"]
     config = load(arguments.preset, [*quiet, protocols, *arguments.overrides])

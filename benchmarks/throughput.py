@@ -1,10 +1,10 @@
-"""How fast the environments are: nes-py bare, the reference environment on nes-py, and the fast one, in one run.
+"""The speed of bare nes-py, of the reference environment on nes-py, and of the fast environment, in one run.
 
     python -m benchmarks.throughput [--json FILE] [--seconds 3] [--rounds 3]
 
-All play the same level with the same actions and compute the same observations; they take turns, and the best round of each
-counts, since whatever else runs on the machine can only slow it down. A decision is four frames. Rates of one thread are those
-of processor time where the emulator is in this process, so that a busy machine does not distort the ratios.
+All play the same level with the same actions and compute the same observations. They take turns, and the best round of each
+counts, because other programs on the machine can only slow it down. A decision is four frames. Rates of one thread in this
+process are per second of processor time, so that a busy machine does not distort the ratios.
 """
 
 import argparse
@@ -35,19 +35,19 @@ Clock = Callable[[], float]
 
 
 class Measurement:
-    """One thing that is measured, round by round.
+    """A rate that is measured in rounds.
 
     Args:
-        unit: what `work` counts: "frames" or "decisions".
-        work: does some of it and returns how much.
-        clock: processor time for what runs in one thread of this process, else the clock on the wall.
+        unit: the unit that `work` counts, "frames" or "decisions".
+        work: plays some frames or decisions, and returns how many.
+        clock: processor time for work in one thread of this process, else wall-clock time.
     """
 
     def __init__(self, unit: str, work: Callable[[], int], clock: Clock = time.process_time) -> None:
         self.unit, self.work, self.clock, self.best = unit, work, clock, 0.0
 
     def round(self, seconds: float) -> None:
-        """Work for so long."""
+        """Measure for `seconds`, and keep the best rate."""
         done, started, elapsed = 0, self.clock(), 0.0
         while elapsed < seconds:
             done += self.work()
@@ -56,7 +56,7 @@ class Measurement:
 
 
 def bare_nes_py() -> Measurement:
-    """Frames of nes-py without anything around it."""
+    """Frames of nes-py without an environment."""
     env = make(REFERENCE).unwrapped
     game: Any = env._game  # type: ignore[attr-defined]
     env.reset()
@@ -71,7 +71,7 @@ def bare_nes_py() -> Measurement:
 
 
 def reference_environment() -> Measurement:
-    """Decisions of the reference path, one environment in this process."""
+    """Decisions of one reference environment in this process."""
     env, step = make(REFERENCE), [0]
     env.reset()
 
@@ -87,7 +87,7 @@ def reference_environment() -> Measurement:
 
 
 def vectorised(envs: Any, clock: Clock) -> Measurement:
-    """Decisions of several environments behind stable-baselines3's interface."""
+    """Decisions of a vectorised environment of stable-baselines3."""
     envs.reset()
     step = [0]
 
@@ -101,7 +101,7 @@ def vectorised(envs: Any, clock: Clock) -> Measurement:
 
 
 def fast_frames(frame_skip: int) -> Measurement:
-    """Frames of the fast emulator without Python; of a decision's frames the last two are drawn."""
+    """Frames of the fast emulator without Python. The last two frames of each decision are drawn."""
     fleet = Fleet(cartridge("vanilla"), make_rules((1, 1), frame_skip=frame_skip), 1)
     start = start_of_game("vanilla", (1, 1))
 
@@ -129,10 +129,10 @@ def microseconds(function: Callable[[], Any], times: int = 300) -> float:
 
 
 def shares() -> dict[str, float]:
-    """Of one decision's microseconds with one machine: what is emulation and drawing, and what is not.
+    """The microseconds of one decision with one machine, and of its parts that are not emulation or drawing.
 
-    Python is a step of the games in which the compiled function is replaced by one that does nothing, and a call of the real
-    one for no machine. The observation is the start of an episode, which computes one, with its facts.
+    "Python" is a step with an empty function in place of the compiled one, plus a call of the compiled one for no machine.
+    "Observation and facts" is the start of an episode, which computes one observation.
     """
     games = Games(FAST, 1, seed=0, threads=1)
     games.reset(0)
@@ -155,7 +155,7 @@ def shares() -> dict[str, float]:
 
 
 def measure(seconds: float, rounds: int) -> dict[str, float]:
-    """Rates by name, per second."""
+    """The rates per second by name."""
     wall = time.perf_counter
     processes = ProcessVecEnv(REFERENCE, CORES, seed=0)
     measurements = {
@@ -179,7 +179,7 @@ def measure(seconds: float, rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure and report as the command line says."""
+    """Run the benchmark of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seconds", type=float, default=3.0)

@@ -1,9 +1,9 @@
-"""What logging to MLflow costs a training: run as ``python -m benchmarks.tracking [--json FILE]``.
+"""The cost of logging to MLflow during a training: run as ``python -m benchmarks.tracking [--json FILE]``.
 
-A dump is what stable-baselines3's logger writes at once: here 20 metrics, into a real SQLite store in a temporary folder. Three
-ways are compared in one run: the project's (`TrackedRun.kv_writer`, a thread sends what gathered in five seconds), MLflow's own
-asynchronous logging, and the synchronous call. The share of a training's time is an upper bound: the processor time of
-the thread that sends counts as if it had stopped training, and so does that of the system metrics.
+A dump is what stable-baselines3's logger writes at once, here 20 metrics, into a real SQLite store in a temporary folder. Three
+ways are compared in one run: the project's (`TrackedRun.kv_writer`, whose thread sends every five seconds), MLflow's
+asynchronous logging, and the synchronous call. The share of a training's time is an upper bound: it counts the processor time
+of the sending thread and of the system metrics as if the training had waited for them.
 """
 
 import argparse
@@ -26,11 +26,11 @@ GOAL = 0.01
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Run the benchmark of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE too")
-    parser.add_argument("--dumps", type=int, default=200, help="dumps measured for each way (default 200)")
-    parser.add_argument("--rate", type=float, default=1.0, help="dumps per second of the training assumed (default 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument("--dumps", type=int, default=200, help="dumps for each way (default 200)")
+    parser.add_argument("--rate", type=float, default=1.0, help="assumed dumps per second of the training (default 1)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="train-mario-benchmark-") as folder:
         figures = measure(Path(folder), options.dumps, options.rate)
@@ -39,11 +39,11 @@ def main() -> None:
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if figures["share of training time"] > GOAL:
-        sys.exit(f"logging costs more than {GOAL:.0%} of a training's time")
+        sys.exit(f"logging takes more than {GOAL:.0%} of a training's time")
 
 
 def measure(home: Path, dumps: int, rate: float) -> dict[str, float]:
-    """The figures, in ms for one dump of 20 metrics unless their names say otherwise."""
+    """The figures, in milliseconds per dump unless their names say otherwise."""
     uri = resolve_tracking_uri(f"sqlite:///{home.as_posix()}/mlflow/mlflow.db", home)
     with TrackedRun.open(uri, "benchmark", "project") as run:
         writer = run.kv_writer()
@@ -58,7 +58,7 @@ def measure(home: Path, dumps: int, rate: float) -> dict[str, float]:
         mlflow_async = median_ms(
             lambda step: sent.append(client.log_batch(run_id, batch(3 * 10**6 + step), synchronous=False)), dumps
         )
-        for operation in sent:  # not mlflow.flush_async_logging(): it opens the global store, in the working folder
+        for operation in sent:  # mlflow.flush_async_logging() would open the global store in the working directory
             operation.wait()
     busy = handover * rate + sending / SEND_EVERY_SECONDS + sample / SAMPLE_EVERY_SECONDS
     return {
@@ -75,12 +75,12 @@ def measure(home: Path, dumps: int, rate: float) -> dict[str, float]:
 
 
 def values(step: int) -> dict[str, Any]:
-    """What a dump holds."""
+    """The metrics of a dump."""
     return {f"train/metric_{number}": step + number / 7 for number in range(METRICS)}
 
 
 def batch(step: int) -> list[Any]:
-    """The same as MLflow's entities."""
+    """The metrics of a dump as MLflow entities."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
@@ -88,7 +88,7 @@ def batch(step: int) -> list[Any]:
 
 
 def send(run: TrackedRun, dumps: int, times: int) -> None:
-    """What the project's thread does in `times` times five seconds: each time one request with the dumps of five seconds."""
+    """Do the work of the project's thread in `times` periods of five seconds: one request with `dumps` dumps each."""
     for request in range(times):
         for step in range(10**6 + request * dumps, 10**6 + (request + 1) * dumps):
             run.log_metrics(values(step), step)
@@ -96,7 +96,7 @@ def send(run: TrackedRun, dumps: int, times: int) -> None:
 
 
 def system_sample_ms() -> float:
-    """Processor time of one sample of the system metrics."""
+    """The processor time of one sample of the system metrics, in milliseconds."""
     from tracking.system_metrics import SystemMetrics
 
     sampler = SystemMetrics(lambda sampled, step: None, {}, interval_seconds=0.01)
@@ -109,18 +109,18 @@ def system_sample_ms() -> float:
 
 
 def median_ms(call: Callable[[int], Any], times: int) -> float:
-    """Median wall time of a call, after a few that do not count."""
+    """The median wall-clock time of a call in milliseconds, without the first five calls."""
     taken = []
     for step in range(times + 5):
         started = time.perf_counter()
         call(step)
         taken.append(time.perf_counter() - started)
-        time.sleep(0.002)  # as in training, the threads behind get their turn between calls
+        time.sleep(0.002)  # background threads run between calls, as in a training
     return statistics.median(taken[5:]) * 1000
 
 
 def processor_ms(call: Callable[[], Any]) -> float:
-    """Processor time of all threads during a call."""
+    """The processor time of all threads during a call, in milliseconds."""
     started = time.process_time()
     call()
     return (time.process_time() - started) * 1000

@@ -1,18 +1,17 @@
-"""How fast training is, end to end: the presets against the predecessor's pipeline, in one run.
+"""The speed of whole trainings: the presets and the predecessor's pipeline, in one run.
 
     python -m benchmarks.training [--json FILE] [--seconds 10] [--rounds 3] [--only dqn,ppo]
                                   [--variant "dqn train.n_envs=16 agent.batch_size=128"] …
 
-The predecessor is stable-baselines3's DQN at its defaults (batch 32, an update after each fourth step, Nature CNN) on one
-nes-py environment with Python wrappers, every frame a decision, as in the preset `baseline`. Its memory is of 10 000
-transitions, for the sake of the machine's. It is measured with torch's own number of threads and with one; ratios are over the
+The predecessor is stable-baselines3's DQN at its defaults (batch size 32, an update every fourth step, Nature CNN) on one
+nes-py environment with Python wrappers, where every frame is a decision, as in the preset `baseline`. Its replay buffer has
+only 10 000 transitions, to save memory. It is measured with torch's default number of threads and with one; ratios are over the
 faster.
 
-Every step that counts is one that is learned from: before the first round all have filled what they learn from and have been
-updated, and actions are the network's, as they are when exploration has ended (nine tenths of a training). Whole rollouts are
-measured, updates included. All take turns, and the best round of each counts, since whatever else runs on the machine can only
-slow it down. `samples` are those that an algorithm is updated with for each step of one game. A variant is a preset, or a file,
-and what is set otherwise, as `mario run` takes it.
+Before the first round, all trainings have filled their buffers and performed updates. Actions come from the network, as after
+exploration has ended, which is nine tenths of a training. Whole rollouts with their updates are measured. All trainings take
+turns, and the best round of each counts, because other programs on the machine can only slow it down. `samples` is the number
+of samples in updates per environment step. A variant is a preset or a file with overrides, as for `mario run`.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from configs import Config, load
 from configs.schema import PPOConfig
 from mario_env import make, make_vec
 
-# After the project's, which silences the old Gym's notice.
+# This comes after the project's imports, which silence the notice of the old Gym.
 from stable_baselines3 import DQN  # isort: skip
 from stable_baselines3.common.base_class import BaseAlgorithm  # isort: skip
 from stable_baselines3.common.callbacks import BaseCallback  # isort: skip
@@ -48,7 +47,7 @@ REFERENCE_PPO: Final = "ppo, reference environments"
 
 
 class Until(BaseCallback):
-    """Ends `learn` between an update and a rollout, when `enough` says so."""
+    """Ends `learn` before a rollout when `enough` returns True."""
 
     def __init__(self, enough: Callable[[BaseAlgorithm], bool]) -> None:
         super().__init__()
@@ -64,7 +63,14 @@ class Until(BaseCallback):
 
 @dataclass
 class Pipeline:
-    """A training, and how fast it was in its best round."""
+    """A training and its speed.
+
+    Attributes:
+        model: the algorithm with its environment.
+        threads: torch's threads; None: torch's default.
+        samples: samples in updates per environment step.
+        best: steps per second in the best round.
+    """
 
     model: BaseAlgorithm
     threads: int | None
@@ -75,7 +81,7 @@ class Pipeline:
         self.model.set_logger(Logger(folder=None, output_formats=[]))
 
     def learn(self, enough: Callable[[BaseAlgorithm], bool]) -> None:
-        """Go on with the training until `enough`."""
+        """Continue the training until `enough` returns True."""
         try:
             with torch_threads(self.threads):
                 self.model.learn(FOR_EVER, Until(enough), log_interval=sys.maxsize, reset_num_timesteps=False)
@@ -83,12 +89,12 @@ class Pipeline:
             pass
 
     def warm_up(self) -> None:
-        """Until it learns, and has done so a few times (PPO: once)."""
+        """Train until there were three updates (PPO: one)."""
         updates = 1 if hasattr(self.model, "rollout_buffer") else 3
         self.learn(lambda model: model._n_updates >= updates)
 
     def round(self, seconds: float) -> None:
-        """Train for so long, in whole rollouts."""
+        """Train for `seconds`, in whole rollouts, and keep the best speed."""
         steps, started = self.model.num_timesteps, time.perf_counter()
         self.learn(lambda _: time.perf_counter() - started > seconds)
         self.best = max(self.best, (self.model.num_timesteps - steps) / (time.perf_counter() - started))
@@ -109,7 +115,7 @@ def predecessor(threads: int | None) -> Pipeline:
 
 
 def pipeline(preset: str, overrides: list[str]) -> Pipeline:
-    """A training as `mario run` builds it."""
+    """The training that `mario run` would run."""
     config = load(preset, overrides)
     if not isinstance(config.agent, PPOConfig):
         started = {"learning_starts": WARM_UP, "exploration_initial_eps": config.agent.exploration_final_eps}
@@ -127,7 +133,7 @@ def _threads(config: Config, space: Box, n_actions: int) -> int:
 
 
 def samples_per_step(config: Config) -> float:
-    """How many samples an algorithm is updated with, for each step of one game."""
+    """The number of samples in updates per environment step."""
     agent = config.agent
     if isinstance(agent, PPOConfig):
         return float(agent.n_epochs)
@@ -135,7 +141,7 @@ def samples_per_step(config: Config) -> float:
 
 
 def pipelines(only: list[str], variants: list[str]) -> dict[str, Pipeline]:
-    """All that are measured, by name."""
+    """The trainings to measure, by name."""
     chosen = {PREDECESSOR: predecessor(None), f"{PREDECESSOR}, 1 thread": predecessor(1)}
     chosen |= {preset: pipeline(preset, []) for preset in only}
     if "ppo" in only:
@@ -146,20 +152,20 @@ def pipelines(only: list[str], variants: list[str]) -> dict[str, Pipeline]:
     return chosen
 
 
-def measure(all_of_them: dict[str, Pipeline], seconds: float, rounds: int) -> None:
-    """Warm up, take turns, and end."""
-    for one in all_of_them.values():
-        one.warm_up()
+def measure(trainings: dict[str, Pipeline], seconds: float, rounds: int) -> None:
+    """Warm up all trainings, measure them in turns, and close their environments."""
+    for training in trainings.values():
+        training.warm_up()
     for _ in range(rounds):
-        for one in all_of_them.values():
-            one.round(seconds)
-    for one in all_of_them.values():
-        if one.model.env is not None:
-            one.model.env.close()
+        for training in trainings.values():
+            training.round(seconds)
+    for training in trainings.values():
+        if training.model.env is not None:
+            training.model.env.close()
 
 
 def ratios(rates: dict[str, float]) -> dict[str, float]:
-    """Of the rates that were measured."""
+    """The ratios of the measured rates."""
     before = max(rate for name, rate in rates.items() if name.startswith(PREDECESSOR))
     found = {
         f"{name}_over_predecessor": rate / before for name, rate in rates.items() if not name.startswith(("ppo", PREDECESSOR))
@@ -170,7 +176,7 @@ def ratios(rates: dict[str, float]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure and report as the command line says."""
+    """Run the benchmark of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seconds", type=float, default=10.0)
@@ -182,7 +188,7 @@ def main() -> None:
     measure(measured, arguments.seconds, arguments.rounds)
     rates = {name: one.best for name, one in measured.items()}
     found = ratios(rates)
-    sys.stdout.write("\nsteps/s and samples a step\n")
+    sys.stdout.write("\nsteps/s and samples per step\n")
     sys.stdout.write("".join(f"  {rate:9.1f} {measured[name].samples:7.2f}  {name}\n" for name, rate in rates.items()))
     sys.stdout.write("\nratios\n" + "".join(f"  {value:9.2f}  {name}\n" for name, value in found.items()))
     if arguments.json is not None:

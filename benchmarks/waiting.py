@@ -1,10 +1,10 @@
-"""What it costs and brings that torch's waiting threads sleep (`configs.openmp`), on a quiet machine and on a busy one.
+"""The effect of the passive wait policy of torch's threads (`configs.openmp`), on an idle machine and on a busy one.
 
     python -m benchmarks.waiting [--preset ppo] [--set section.key=value] [--seconds 3] [--rounds 3] [--busy N] [--json FILE]
 
-Each line is a process that does updates of the preset's network and batch, with so many threads, which wait as OpenMP's own
-default says or asleep. The processes take turns of some seconds, and the best round of each counts. Then the same beside
-`--busy` processes that do nothing but count (as many as there are cores, unless told otherwise).
+Each line is a process that performs updates with the network and batch size of the preset, with a number of threads and
+OpenMP's default or passive wait policy. The processes take turns of some seconds, and the best round of each counts. The
+measurement is repeated next to `--busy` processes that run endless loops (default: as many as there are cores).
 """
 
 import argparse
@@ -15,13 +15,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# torch is imported first: in the processes that wait by default nothing of ours may be.
+# torch is imported first, because the project's packages would set the wait policy.
 _CHILD = "import torch; from benchmarks.waiting import answer; answer()"
 _COUNT = "while True: pass"
 
 
 class Learner:
-    """A process that updates when told to."""
+    """A process that performs updates on request."""
 
     def __init__(self, arguments: list[str], threads: int, asleep: bool) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
@@ -33,7 +33,7 @@ class Learner:
         self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def rate(self, seconds: float) -> float:
-        """Updates a second, for so long."""
+        """Let the process work for `seconds`. Returns its updates per second."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(seconds, file=self._process.stdin, flush=True)
@@ -46,7 +46,7 @@ class Learner:
 
 
 def answer() -> None:
-    """What the process does: for each line of input, a number of seconds, update for so long, and print how many a second."""
+    """The main function of the process. It reads seconds from each line of input, and prints the updates per second."""
     import time
 
     import torch
@@ -69,7 +69,7 @@ def answer() -> None:
 
 
 def measure(learners: list[Learner], seconds: float, rounds: int) -> list[dict[str, Any]]:
-    """The best rate of each; ratios are over the one with one thread that waits by default."""
+    """The best rate of each process, and its ratio to the process with one thread and the default policy."""
     rates = [0.0] * len(learners)
     for _ in range(rounds):
         rates = [max(rate, learner.rate(seconds)) for rate, learner in zip(rates, learners, strict=True)]
@@ -85,7 +85,7 @@ def measure(learners: list[Learner], seconds: float, rounds: int) -> list[dict[s
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the benchmark of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="ppo")
     parser.add_argument("--set", dest="overrides", action="append", default=[])

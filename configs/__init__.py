@@ -4,9 +4,10 @@ from configs.errors import ConfigError
 from configs.loader import config_hash, from_dict, load, override, preset_names, to_dict
 from configs.openmp import use_passive_waiting
 from configs.schema import PROTOCOLS, Config, EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
-from configs.settings import LOGGERS, PROJECT, Settings, bypass_proxy_for_loopback
+from configs.settings import CHECKOUT, LOGGERS, PROJECT, Settings, bypass_proxy_for_loopback
 
 __all__ = [
+    "CHECKOUT",
     "LOGGERS",
     "PROJECT",
     "PROTOCOLS",

@@ -17,6 +17,10 @@ LOGGERS = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "sp
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 PROJECT = Path(__file__).resolve().parent.parent
+"""Where the packages lie: the source checkout, or the folder they are installed into."""
+
+CHECKOUT = PROJECT if (PROJECT / "pyproject.toml").is_file() else None
+"""The source checkout; None where the project is installed from a wheel."""
 
 _MIN_FREE_BYTES = 1 << 20  # with less, none of the local servers starts
 
@@ -26,7 +30,8 @@ class Settings:
     """The home folder and the servers of this machine.
 
     Attributes:
-        home: folder for everything that runs write on this machine (`MARIO_HOME`, default: `.mario` in the project's folder).
+        home: folder for everything that runs write on this machine: `MARIO_HOME`. The default is `.mario` in the source
+            checkout, or in the working directory if the project is installed from a wheel.
         database_url: `DATABASE_URL`; None: the embedded Postgres below `home`.
         tracking_uri: `MLFLOW_TRACKING_URI`; None: SQLite below `home`.
     """
@@ -54,7 +59,7 @@ class Settings:
             except RuntimeError as error:
                 raise ConfigError(f"MARIO_HOME={home} names no folder: {error}") from None
         return cls(
-            home=Path(home).resolve() if home else PROJECT / ".mario",
+            home=Path(home).resolve() if home else (CHECKOUT or Path.cwd()) / ".mario",
             database_url=environment.get("DATABASE_URL") or None,
             tracking_uri=environment.get("MLFLOW_TRACKING_URI") or None,
         )
@@ -96,12 +101,14 @@ class Settings:
         return self.home / "experiments" / name
 
     def process_environment(self) -> dict[str, str]:
-        """Environment variables that Prefect and MLflow read when they are imported.
+        """Environment variables for Prefect and MLflow, which read them when they are imported, and for processes of ours.
 
         They disable telemetry, put Prefect's data below `home`, and give Prefect's temporary server enough time for its first
         start (the default of 20 s is too short for its migrations on a slow disk).
         """
         return {
+            # Processes that work in another folder write into the same home.
+            "MARIO_HOME": str(self.home),
             "DO_NOT_TRACK": "true",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

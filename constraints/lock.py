@@ -57,7 +57,7 @@ def main() -> None:
         names = {pin.partition("==")[0] for pin in pins}
         pins += [pin for pin in dict.fromkeys(kept) if pin.partition("==")[0] not in names]
         (folder / "pins").write_text("\n".join(pins))
-        stack = ["--python-version", STACK, "--group", "dev", "-c", "pins", "pyproject.toml"]
+        stack = ["--python-version", STACK, "--extra", "pipeline", "--group", "dev", "-c", "pins", "pyproject.toml"]
         text = run(*compile_, *stack, folder=folder)
         for known in (f" and ({SYSTEMS})", f"{BOUND} and ", f" ; ({SYSTEMS})", f" ; {SYSTEMS}", f" ; {BOUND}"):
             text = text.replace(known, "")

@@ -1,1 +1,1 @@
-"""The order of the phases: Prefect flows, and the command line that starts them."""
+"""The Prefect flow that runs the phases in order, and the command line that starts it."""

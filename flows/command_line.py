@@ -1,21 +1,21 @@
 """The command `mario`.
 
-Heavy packages are imported by the command that needs them: `mario --help` answers at once.
+Heavy packages are imported in the commands that need them, so that `mario --help` is fast.
 """
 
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from configs import LOGGERS, PROJECT, ConfigError, Settings, load, preset_names, to_dict
+from configs import CHECKOUT, LOGGERS, ConfigError, Settings, load, preset_names, to_dict
 from flows import faults, new_process, usage
+from flows.database_command import database_app
 from flows.prefect_access import MARIO_PROCESS
 from flows.tables import print_table
 
@@ -25,47 +25,51 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-database_app = typer.Typer(invoke_without_command=True)
 app.add_typer(database_app, name="database")
 console = Console()
 errors = Console(stderr=True)
 
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as needed")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated")]
 
-Model = Annotated[str, typer.Argument(help="a name in models/, a path, a run's id, or models:/NAME@ALIAS")]
+Model = Annotated[str, typer.Argument(help="a name in models/, a path, a run id, or models:/NAME@ALIAS")]
 Sha256 = Annotated[
-    str | None, typer.Option("--sha256", help="of the manifest of a model from elsewhere, as its maker names it")
+    str | None, typer.Option("--sha256", help="SHA-256 of the manifest of a model from elsewhere, as its author names it")
 ]
-AnyFile = Annotated[bool, typer.Option("--trust", help="load a model file from elsewhere, whatever it is")]
-Name = Annotated[str | None, typer.Option("--as", help="its name there; default: the level or the preset")]
+TrustModel = Annotated[bool, typer.Option("--trust", help="load a model file from elsewhere without a SHA-256")]
+Name = Annotated[str | None, typer.Option("--as", help="name of the copy; default: the level or the preset")]
 
 Status = Literal["running", "gone", "completed", "failed", "interrupted"]
 
-_INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
+# `keep` and `ship` write to the checkout, to be committed, or else to the working directory.
+_KEPT_IN = CHECKOUT or Path()
 
-# They write nothing: a full disk is no reason to refuse them, and `stop` may help there.
-_WRITE_NOTHING = ("presets", "stop", "watch")
+_INTERRUPTED = 130  # the exit code that shells report for a command ended by SIGINT
+
+# These commands write nothing: they work on a full disk too, where `stop` may help.
+_READ_ONLY = ("presets", "stop", "watch")
 
 
 @app.callback()
 def prepare(context: typer.Context) -> None:
-    """Before each command: the home that it writes into, and what Prefect and MLflow read when they are imported."""
+    """Check the home folder, and set the variables that Prefect and MLflow read when they are imported."""
     settings = Settings.from_environment()
-    # A command that is asked for its help writes nothing either.
-    if context.invoked_subcommand not in _WRITE_NOTHING and "--help" not in sys.argv[1:]:
+    # Printing a command's help writes nothing either.
+    if context.invoked_subcommand not in _READ_ONLY and "--help" not in sys.argv[1:]:
+        if CHECKOUT is None and not os.environ.get("MARIO_HOME") and not settings.home.exists():
+            errors.print(f"runs write to {settings.home} (set MARIO_HOME for another folder)", soft_wrap=True)
         settings.check_home()
     settings.apply()
 
 
 @app.command()
 def run(
-    preset: Annotated[str, typer.Argument(help="a preset's name (see `mario presets`) or a YAML file")],
+    preset: Annotated[str, typer.Argument(help="name of a preset (see `mario presets`), or a YAML file")],
     overrides: Overrides = None,
-    experiment: Annotated[str | None, typer.Option(help="go on with this experiment, or begin one of this name")] = None,
-    extend: Annotated[int | None, typer.Option(min=1, help="train this experiment to so many steps, more than before")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="begin it at step 0; what is there is kept as NAME-old-1")] = False,
+    experiment: Annotated[str | None, typer.Option(help="continue this experiment, or start one with this name")] = None,
+    extend: Annotated[int | None, typer.Option(min=1, help="train the experiment further, to this number of steps")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="start at step 0; the old state is kept as NAME-old-1")] = False,
 ) -> None:
-    """Smoke test, integration run, training, evaluation and report, in this process."""
+    """Run the whole pipeline in this process: smoke test, integration run, training, evaluation, report."""
     from flows.running import run_pipeline
 
     raise typer.Exit(run_pipeline(preset, overrides or [], experiment, restart=restart, extend=extend))
@@ -76,18 +80,19 @@ def evaluate(
     model: Model,
     overrides: Overrides = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", callback=usage.new_file, help="write the figures to this file")
+        Path | None, typer.Option("--json", callback=usage.output_file, help="write the figures to this file")
     ] = None,
-    episodes: Annotated[int | None, typer.Option(min=1, help="episodes under each protocol")] = None,
-    experiment: Annotated[str | None, typer.Option(help="go on with this evaluation, or begin one of this name")] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, help="episodes per protocol")] = None,
+    experiment: Annotated[str | None, typer.Option(help="continue this evaluation, or start one with this name")] = None,
     sha256: Sha256 = None,
-    trust: AnyFile = False,
+    trust: TrustModel = False,
 ) -> None:
-    """Let a model play under every protocol, and a random policy for reference; a shipped one's figures are confirmed.
+    """Evaluate a model under every protocol, with a random policy for reference.
 
-    With --set environment.stage=2 and the like it plays something else, which is recorded so and compared with nothing.
+    The figures of a shipped model are compared with those it was shipped with. They are not compared if --set changes what is
+    played (for example --set environment.stage=2).
     """
-    from flows.evaluating import evaluate_model
+    from flows.evaluating import describe_confirmation, evaluate_model
     from flows.models import Trust
 
     settings, changed = Settings.from_environment(), overrides or []
@@ -97,32 +102,23 @@ def evaluate(
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         console.print(f"figures: {json_file}", soft_wrap=True)
     if (found := figures.get("confirmation")) is not None:
-        console.print(_confirmed(found), soft_wrap=True)
+        console.print(describe_confirmation(found), soft_wrap=True)
         if found["contradicted"]:
             raise typer.Exit(1)
     elif changed:
         console.print(
-            f"played with {' '.join(changed)}: not compared with any figures the model was shipped with", soft_wrap=True
+            f"played with {' '.join(changed)}: not compared with the figures that the model was shipped with", soft_wrap=True
         )
-
-
-def _confirmed(found: Mapping[str, Any]) -> str:
-    outdated = f"; not compared, as the rule was another then: {', '.join(found['outdated'])}" if found["outdated"] else ""
-    if found["contradicted"]:
-        return f"NOT what the model was shipped with: {', '.join(found['contradicted'])}{outdated}"
-    if found["identical"]:
-        return f"every figure is the one the model was shipped with{outdated}"
-    return f"within the intervals of the figures the model was shipped with{outdated}"
 
 
 @app.command()
 def keep(
-    experiment: Annotated[str, typer.Argument(help="name or id of a run that has ended")],
+    experiment: Annotated[str, typer.Argument(help="name or id of a completed run")],
     name: Name = None,
-    folder: Annotated[Path, typer.Option(callback=usage.new_folder, help="where results are kept")] = PROJECT / "results",
-    replace: Annotated[bool, typer.Option("--replace", help="also another run's results of that name")] = False,
+    folder: Annotated[Path, typer.Option(callback=usage.output_folder, help="folder of the results")] = _KEPT_IN / "results",
+    replace: Annotated[bool, typer.Option("--replace", help="replace the results of another run with the same name")] = False,
 ) -> None:
-    """Keep a run with the project: figures, learning curve, report, configuration and where they come from."""
+    """Copy a run's results into the project: figures, learning curve, report, configuration and provenance."""
     from tasks.keeping import keep_experiment
 
     kept = keep_experiment(experiment, Settings.from_environment(), folder, name, replace_other=replace)
@@ -133,25 +129,25 @@ def keep(
 
 @app.command()
 def ship(
-    experiment: Annotated[str, typer.Argument(help="name or id of a run that has ended")],
+    experiment: Annotated[str, typer.Argument(help="name or id of a completed run")],
     name: Name = None,
-    folder: Annotated[Path, typer.Option(callback=usage.new_folder, help="where models are kept")] = PROJECT / "models",
+    folder: Annotated[Path, typer.Option(callback=usage.output_folder, help="folder of the models")] = _KEPT_IN / "models",
 ) -> None:
-    """Keep a run's policy with the project, with the figures of its evaluation."""
+    """Copy a run's policy into the project, with the figures of its evaluation."""
     from tasks.keeping import ship_model
 
     description = ship_model(experiment, Settings.from_environment(), folder, name)
     console.print(f"model: {description.with_suffix('')}.pth, {description.name}", soft_wrap=True)
     digest = hashlib.sha256(description.read_bytes()).hexdigest()
-    console.print(f"SHA-256 of {description.name}, which others give to --sha256: {digest}", soft_wrap=True)
+    console.print(f"SHA-256 of {description.name}, for others to pass to --sha256: {digest}", soft_wrap=True)
 
 
 @app.command()
 def report(
-    experiments: Annotated[list[str], typer.Argument(help="names or ids; several are compared")],
-    output: Annotated[Path | None, typer.Option(callback=usage.new_folder, help="folder for the report")] = None,
+    experiments: Annotated[list[str], typer.Argument(help="names or ids; two or more are compared")],
+    output: Annotated[Path | None, typer.Option(callback=usage.output_folder, help="folder for the report")] = None,
 ) -> None:
-    """Write the report on one experiment, or one that compares several."""
+    """Write a report on one experiment, or on a comparison of several."""
     from tasks.experiment import load_experiment
     from tasks.report import comparison_folder, report_on
 
@@ -166,15 +162,15 @@ def report(
 
 @app.command()
 def watch(
-    model: Annotated[str | None, typer.Argument(help="a name in models/, a path, a run's id, or models:/NAME@ALIAS")] = None,
-    episode: Annotated[int | None, typer.Option(help="play a stored episode again, exactly")] = None,
-    video: Annotated[Path | None, typer.Option(callback=usage.new_file, help="write an MP4 file, no window")] = None,
-    stochastic: Annotated[bool, typer.Option(help="let the model choose at random, as in training")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="of the stochastic choices")] = 0,
+    model: Annotated[str | None, typer.Argument(help="a name in models/, a path, a run id, or models:/NAME@ALIAS")] = None,
+    episode: Annotated[int | None, typer.Option(help="id of a stored episode to replay")] = None,
+    video: Annotated[Path | None, typer.Option(callback=usage.output_file, help="write an MP4 file, open no window")] = None,
+    stochastic: Annotated[bool, typer.Option(help="sample actions as in training")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="seed for --stochastic")] = 0,
     sha256: Sha256 = None,
-    trust: AnyFile = False,
+    trust: TrustModel = False,
 ) -> None:
-    """See a model play, or any stored episode again."""
+    """Watch a model play, or replay a stored episode."""
     from flows.models import Trust
     from flows.watching import episode_frames, model_frames, show
 
@@ -193,9 +189,9 @@ def watch(
 @app.command()
 def episodes(
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="how many")] = 20,
-    experiment: Annotated[str | None, typer.Option(help="of this experiment only")] = None,
+    experiment: Annotated[str | None, typer.Option(help="only episodes of this experiment")] = None,
 ) -> None:
-    """The latest episodes."""
+    """List the latest episodes."""
     from tasks.experiment import open_store
 
     with open_store(Settings.from_environment()) as store:
@@ -219,48 +215,52 @@ def episodes(
 @app.command()
 def experiments(
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="how many")] = 20,
-    status: Annotated[Status | None, typer.Option(help="only these; gone: recorded as running, but no process runs it")] = None,
-    preset: Annotated[str | None, typer.Option(help="of this preset only")] = None,
-    mark_crashed: Annotated[str | None, typer.Option(help="record that this one, whose process is gone, has failed")] = None,
+    status: Annotated[Status | None, typer.Option(help="only this status; gone: running, but its process has ended")] = None,
+    preset: Annotated[str | None, typer.Option(help="only experiments of this preset")] = None,
+    mark_crashed: Annotated[str | None, typer.Option(help="record this experiment, whose process is gone, as failed")] = None,
 ) -> None:
-    """The latest experiments: how they stand, and how far they are."""
+    """List the latest experiments with their status and progress."""
     from flows import experiments as listing
 
     settings = Settings.from_environment()
     if mark_crashed is not None:
         listing.mark_crashed(mark_crashed, settings)
-        console.print(f"{mark_crashed} is recorded as failed; it can still be gone on with", soft_wrap=True)
+        console.print(f"{mark_crashed} is recorded as failed; it can still be continued", soft_wrap=True)
         return
     rows = listing.list_experiments(settings, count, status, preset)
     print_table(rows, "latest experiments", console)
     if listing.any_gone(rows):
-        console.print("gone: nothing runs it any more. Its `mario run` command goes on; --mark-crashed NAME records the end.")
+        console.print(
+            "gone: its process has ended. Its `mario run` command continues it; --mark-crashed NAME records it as failed."
+        )
 
 
 @app.command()
 def quality(
     experiment: Annotated[str, typer.Argument(help="name or id")],
-    accept: Annotated[str | None, typer.Option(help="this broken rule, as it was last seen; the run goes on then")] = None,
-    because: Annotated[str, typer.Option(help="why it may be broken; kept with the experiment")] = "",
-    phase: Annotated[str | None, typer.Option(help="accept it in this phase only: integration, train or evaluate")] = None,
+    accept: Annotated[
+        str | None, typer.Option(help="accept this broken rule as it was last seen, to let the run continue")
+    ] = None,
+    because: Annotated[str, typer.Option(help="why it is acceptable; stored with the experiment")] = "",
+    phase: Annotated[str | None, typer.Option(help="accept it only in this phase: integration, train or evaluate")] = None,
 ) -> None:
-    """What the data-quality checks of an experiment found; or accept a broken rule that you have looked into."""
+    """Show the results of an experiment's data-quality checks, or accept a broken rule."""
     from tasks.experiment import load_experiment
     from tasks.quality import accept_rule, quality_table
 
     loaded = load_experiment(experiment, Settings.from_environment())
     if accept is not None:
         phases = accept_rule(loaded, accept, because, phase)
-        console.print(f"accepted in {', '.join(phases)}; the command of the run, given again, goes on", soft_wrap=True)
+        console.print(f"accepted in {', '.join(phases)}; repeat the command of the run to continue it", soft_wrap=True)
     print_table(quality_table(loaded), f"data quality of {loaded.name}", console)
 
 
 @app.command()
 def check(
-    preset: Annotated[str, typer.Argument(help="the preset whose needs are checked")] = "dqn",
+    preset: Annotated[str, typer.Argument(help="the preset to check for")] = "dqn",
     overrides: Overrides = None,
 ) -> None:
-    """The smoke test alone: everything that could fail later, in seconds."""
+    """Run only the smoke test, which finds in seconds what would fail later."""
     from tasks.checks import run_checks
 
     results = run_checks(load(preset, overrides or []), Settings.from_environment())
@@ -274,8 +274,8 @@ def check(
 
 
 @app.command()
-def presets(name: Annotated[str | None, typer.Argument(help="show this one whole")] = None) -> None:
-    """List the presets, or show one with every key."""
+def presets(name: Annotated[str | None, typer.Argument(help="show all keys of this preset")] = None) -> None:
+    """List the presets, or show one with all keys."""
     import yaml
 
     if name is not None:
@@ -299,7 +299,7 @@ def ui(
     prefect_port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
-    """Prefect server, its worker and the MLflow server, on loopback, until Ctrl-C."""
+    """Run Prefect's server, a worker and MLflow's server on loopback, until Ctrl-C."""
     from flows.servers import Ports, serve
 
     serve(Settings.from_environment(), Ports(prefect_port, mlflow_port))
@@ -307,75 +307,43 @@ def ui(
 
 @app.command()
 def stop() -> None:
-    """Stop the embedded Postgres (it starts again by itself)."""
+    """Stop the embedded Postgres. It starts again when it is needed."""
     from episodes import stop_embedded
 
     stopped = stop_embedded(Settings.from_environment().home)
     console.print("the embedded Postgres is stopped" if stopped else "no embedded Postgres is running")
 
 
-@database_app.callback()
-def database(context: typer.Context) -> None:
-    """Print the command that opens the episode database with psql; `upgrade` brings its tables to the newest revision."""
-    if context.invoked_subcommand is not None:
-        return
-    from episodes import RevisionError, psql_command
-    from tasks.experiment import open_store
-
-    settings = Settings.from_environment()
-    try:
-        open_store(settings).close()
-    except RevisionError as error:  # psql opens it all the same
-        errors.print(f"{error}", markup=False, highlight=False, soft_wrap=True)
-    command = 'psql "$DATABASE_URL"' if settings.database_url else psql_command(settings.home)
-    console.print(command, markup=False, highlight=False, soft_wrap=True)
-
-
-@database_app.command()
-def upgrade(
-    force: Annotated[bool, typer.Option("--force", help="also while experiments are being run on it")] = False,
-) -> None:
-    """Bring the tables of the episode database to the newest revision."""
-    from episodes import upgrade_database
-
-    settings = Settings.from_environment()
-    url, steps = upgrade_database(settings.database_url, settings.create_home(), force=force)
-    for step in steps:
-        console.print(f"applied {step}", markup=False, highlight=False, soft_wrap=True)
-    if not steps:
-        console.print(f"nothing is pending: {url} is at the newest revision", markup=False, highlight=False, soft_wrap=True)
-
-
 def main() -> None:
-    """Entry point: faults that a person can mend are printed as one message, without a traceback."""
+    """The entry point. Faults that the user can fix are printed as one message without a traceback."""
     new_process.prepare()
     os.environ[MARIO_PROCESS] = str(os.getpid())
     try:
-        # In this mode the code of `typer.Exit` is returned, not raised.
+        # In this mode the exit code of `typer.Exit` is returned, not raised.
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         sys.exit(_INTERRUPTED)
     except Exception as error:
-        _explain(error)
+        _print_fault(error)
     else:
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _explain(error: Exception) -> None:
-    """Print what a person can act on, and leave everything else to a traceback."""
+def _print_fault(error: Exception) -> None:
+    """Print a message if the user can act on `error`, and exit. Otherwise raise it, which prints the traceback."""
     if isinstance(error, typer.TyperException):
-        if (message := usage.slip(error)) is not None:
+        if (message := usage.usage_message(error)) is not None:
             _print_error(message)
         sys.exit(2)
-    # Our own errors are written for people. So is the message of one from outside; the rest are faults of the program.
+    # The project's own errors have messages for the user. Errors from outside get one. All others are bugs.
     if type(error).__module__.split(".")[0] in LOGGERS:
         _print_error(str(error))
         sys.exit(1)
-    if isinstance(error, OSError) and (message := usage.outside(error)) is not None:
+    if isinstance(error, OSError) and (message := usage.os_error_message(error)) is not None:
         _print_error(message)
         sys.exit(1)
-    if (message := faults.message_of(error, Settings.from_environment().home)) is not None:
+    if (message := faults.describe_fault(error, Settings.from_environment().home)) is not None:
         _print_error(message)
         sys.exit(1)
     raise error

@@ -1,4 +1,4 @@
-"""`mario evaluate`: any model under every protocol, recorded like the evaluation of a run."""
+"""`mario evaluate`: evaluate any model under every protocol, recorded like the evaluation of a run."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from configs import Config, ConfigError, Settings, config_hash, override
 from flows.models import Trust, load
-from tasks.evaluate import evaluation_json, metrics_of, play_protocols, table_of
+from tasks.evaluate import evaluation_json, evaluation_metrics, evaluation_table, play_protocols
 from tasks.experiment import checked_name, open_run, open_store
 from tasks.starting import finish_experiment, running_experiment
 
 if TYPE_CHECKING:
     from agents import Agent
 
-_MAY_BE_SET: Final = ("environment", "evaluate", "seed")
-_FIGURES: Final = (
+_SETTABLE: Final = ("environment", "evaluate", "seed")
+_COMPARED: Final = (
     "episodes", "distinct", "completed", "completion_rate", "distance_mean", "distance_interquartile_mean", "reward_mean",
     "reward_interquartile_mean",
 )  # fmt: skip
@@ -28,28 +28,28 @@ def evaluate_model(
     experiment_name: str | None = None,
     overrides: Sequence[str] = (),
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    """Evaluate the model that `reference` names, as an experiment of its own.
+    """Evaluate the model `reference` as a separate experiment.
 
     Args:
         reference: the name of a model in `models/`, a path, an MLflow run or a registered model; see
             :func:`tracking.resolve_model`.
-        episodes: under each protocol; None: as the model's configuration says.
-        settings: places and servers.
-        trust: whether a file from elsewhere is to be loaded.
-        experiment_name: of one that was begun before, to go on with it: what was played is not played again. None: a new one.
-        overrides: `section.key=value`: what is to be played otherwise than the model was trained and judged for.
+        episodes: episodes per protocol; None: as in the model's configuration.
+        settings: the home folder and the servers.
+        trust: whether a file from elsewhere may be loaded.
+        experiment_name: an evaluation to continue; episodes that it has are not played again. None: start a new one.
+        overrides: `section.key=value` for settings that differ from the model's own evaluation.
 
     Returns:
-        A table for people, and the figures as JSON types; with `confirmation` if the model was shipped with figures and the
-        overrides change nothing that is computed: figures of another level are not compared with those it was shipped with.
+        A table for display, and the figures as JSON types. The figures have the key `confirmation` if the model was shipped
+        with figures and the overrides do not affect results: figures of another level are not compared.
 
     Raises:
-        ConfigError: an override is refused, or the model cannot play what it asks for.
+        ConfigError: an override is refused, or the model cannot play the environment.
         ModelNotFoundError, CheckpointError, UntrustedModelError: as :func:`flows.models.load`.
-        StoreUnavailableError: Postgres is away at the end; the rows wait on disk, and the message says how they get there.
+        StoreUnavailableError: Postgres is unavailable at the end. The rows wait on disk; the message says what to do.
     """
     agent = load(reference, settings, trust)
-    config = _changed(agent, reference, overrides)
+    config = _with_overrides(agent, reference, overrides)
     comparable = config_hash(config) == config_hash(agent.config)
     if episodes is not None:
         config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"episodes": episodes})})
@@ -59,7 +59,7 @@ def evaluate_model(
             with open_store(settings) as store:
                 summaries, counts = play_protocols(experiment, agent, store)
             with open_run(experiment) as run:
-                run.log_metrics(metrics_of(summaries, counts), agent.manifest.steps)
+                run.log_metrics(evaluation_metrics(summaries, counts), agent.manifest.steps)
                 run.set_tags({"evaluated_model": reference} | ({"overrides": " ".join(overrides)} if overrides else {}))
             finish_experiment(experiment, "completed")
         except BaseException as error:
@@ -76,25 +76,25 @@ def evaluate_model(
     }
     if agent.evaluation is not None and comparable:
         figures["confirmation"] = confirmation(agent.evaluation, figures["protocols"])
-    return table_of(summaries), figures
+    return evaluation_table(summaries), figures
 
 
-def _changed(agent: "Agent", reference: str, overrides: Sequence[str]) -> Config:
-    """The agent's configuration with `overrides`, if its network can play that.
+def _with_overrides(agent: "Agent", reference: str, overrides: Sequence[str]) -> Config:
+    """The agent's configuration with `overrides`.
 
     Raises:
-        ConfigError: a key is refused, or there would be other actions or pictures than it knows.
+        ConfigError: a key is refused, or the agent's network does not fit the actions or observations.
     """
     if not overrides:
         return agent.config
     from mario_env import observation_space
     from mario_env.wrappers import button_combinations
 
-    config = override(agent.config, overrides, _MAY_BE_SET)
+    config = override(agent.config, overrides, _SETTABLE)
     actions, known = len(button_combinations(config.environment)), agent.manifest.n_actions
     if actions != known:
         raise ConfigError(
-            f"{reference} chooses among {known} actions, and environment.actions has {actions}: name a set of {known} "
+            f"{reference} was trained with {known} actions, and environment.actions has {actions}: set it to {known} actions "
             f"(it was trained with {agent.config.environment.actions!r})"
         )
     observed, shape = config.environment.observation, observation_space(config.environment).shape
@@ -107,34 +107,48 @@ def _changed(agent: "Agent", reference: str, overrides: Sequence[str]) -> Config
     return config
 
 
-def confirmation(told: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether figures by protocol that were told of a model are those that were found.
+def confirmation(shipped: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare the figures that a model was shipped with, by protocol, with the measured ones.
 
-    `identical`: every figure that compares is the same, as the same settings on the same emulator should give. `contradicted`:
-    the protocols whose intervals of the completion rate do not overlap. `missing`: those that were told and not played.
-    `outdated`: those that were told by an earlier version of the protocol's rule; they are not compared.
+    Returns:
+        `identical`: whether all comparable figures are equal, as the same settings on the same emulator should give.
+        `contradicted`: the protocols whose intervals of the completion rate do not overlap. `missing`: the shipped protocols
+        that were not played. `outdated`: the protocols whose rule has changed since; they are not compared. `told`: the
+        shipped figures.
     """
-    outdated = [name for name in told if name in found and told[name].get("rule", 1) != found[name].get("rule", 1)]
-    both = [name for name in told if name in found and name not in outdated]
-    missing = [name for name in told if name not in found]
+    both = [name for name in shipped if name in measured]
+    outdated = [name for name in both if shipped[name].get("rule", 1) != measured[name].get("rule", 1)]
+    comparable = [name for name in both if name not in outdated]
+    missing = [name for name in shipped if name not in measured]
+    equal = all(_compared(shipped[name]) == _compared(measured[name]) for name in comparable)
     return {
-        "identical": bool(both) and not missing and all(_figures(told[name]) == _figures(found[name]) for name in both),
-        "contradicted": [name for name in both if not _may_agree(told[name], found[name])],
+        "identical": bool(comparable) and not missing and equal,
+        "contradicted": [name for name in comparable if not _intervals_overlap(shipped[name], measured[name])],
         "missing": missing,
         "outdated": outdated,
         "told": {
             protocol: {name: figures[name] for name in ("episodes", "completed", "completion")}
-            for protocol, figures in told.items()
+            for protocol, figures in shipped.items()
         },
     }
 
 
-def _figures(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What was counted; intervals and words follow from that."""
-    return {name: values.get(name) for name in _FIGURES}
+def _compared(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts and means of a protocol. Its intervals and notes follow from them."""
+    return {name: values.get(name) for name in _COMPARED}
 
 
-def _may_agree(told: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
-    """Whether the intervals overlap, or there are none that could tell."""
-    ours, theirs = told["completion"], found["completion"]
-    return ours is None or theirs is None or bool(ours["low"] <= theirs["high"] and theirs["low"] <= ours["high"])
+def _intervals_overlap(shipped: Mapping[str, Any], measured: Mapping[str, Any]) -> bool:
+    """Whether the intervals of the completion rate overlap. True if one has none."""
+    first, second = shipped["completion"], measured["completion"]
+    return first is None or second is None or bool(first["low"] <= second["high"] and second["low"] <= first["high"])
+
+
+def describe_confirmation(found: Mapping[str, Any]) -> str:
+    """The result of :func:`confirmation` in one sentence."""
+    outdated = f"; not compared, because their rules have changed: {', '.join(found['outdated'])}" if found["outdated"] else ""
+    if found["contradicted"]:
+        return f"the figures CONTRADICT those that the model was shipped with: {', '.join(found['contradicted'])}{outdated}"
+    if found["identical"]:
+        return f"all figures equal those that the model was shipped with{outdated}"
+    return f"all figures are within the intervals of those that the model was shipped with{outdated}"

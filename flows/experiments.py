@@ -1,4 +1,4 @@
-"""`mario experiments`: what was begun, how far it is, and whether anybody still runs it."""
+"""`mario experiments`: list experiments with their status and progress."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,14 +12,19 @@ from tasks.starting import finish_experiment
 def list_experiments(
     settings: Settings, count: int, status: str | None = None, preset: str | None = None
 ) -> list[dict[str, str]]:
-    """The newest experiments first, as a table for people: at most `count`, of this status or preset only if given.
+    """The newest experiments as rows for display, newest first.
 
-    A status is one that is recorded, or `gone`: recorded as running, but no process runs it. `running` leaves those out.
+    Args:
+        settings: the home folder and the servers.
+        count: the largest number of rows.
+        status: only experiments with this recorded status, or `gone`: recorded as running, but its process has ended.
+            `running` excludes these.
+        preset: only experiments of this preset.
 
     Raises:
         StoreError: the database fails.
     """
-    # A running process holds a lock, which ends with it; those that have ended need none.
+    # A process holds a lock while it runs an experiment.
     held = {"running": True, "gone": False}.get(status or "")
     with open_store(settings) as store:
         found = store.overview(count, status="running" if status == "gone" else status, preset=preset, held=held)
@@ -28,23 +33,23 @@ def list_experiments(
 
 
 def mark_crashed(name: str, settings: Settings) -> None:
-    """Record that an experiment whose process is gone has failed. It can still be gone on with.
+    """Record an experiment whose process has ended as failed. It can still be continued.
 
     Raises:
         StoreError: there is no such experiment.
-        ConfigError: it has ended already.
+        ConfigError: it is not recorded as running.
         ExperimentLockedError: a process runs it.
     """
     experiment = load_experiment(name, settings)
     with open_store(settings) as store, store.experiment_lock(experiment.id):
         status = store.experiment(experiment.id).record.status
         if status != "running":
-            raise ConfigError(f"experiment {experiment.name} has ended: it is {status}")
+            raise ConfigError(f"experiment {experiment.name} has ended already; its status is {status}")
         finish_experiment(experiment, "failed")
 
 
 def any_gone(rows: Sequence[dict[str, str]]) -> bool:
-    """Whether one of the rows is of an experiment whose process is gone."""
+    """Whether the process of one of the experiments is gone."""
     return any(row["status"] == "gone" for row in rows)
 
 
@@ -60,7 +65,7 @@ def _row(each: ExperimentOverview, now: datetime) -> dict[str, str]:
 
 
 def _age(since: timedelta) -> str:
-    """Roughly how long, in the two largest units that count."""
+    """A duration in its two largest units."""
     minutes = int(since.total_seconds()) // 60
     if minutes < 60:
         return f"{minutes} min"

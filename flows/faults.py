@@ -1,6 +1,6 @@
-"""What a person is told of a fault that the program did not cause: one message, and the file that holds the traceback.
+"""Messages for faults outside the program: one message for the user, and a file with the traceback.
 
-A traceback is for who mends the program. A server that is away, a full disk or a refused password calls for a message.
+Tracebacks are for developers. A server that is unavailable, a full disk or a refused password needs only a message.
 """
 
 import copy
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from configs import LOGGERS
 from configs.masking import mask_urls
 
-# Packages behind which other systems are, and what a person calls them.
+# Packages that talk to other systems, and the names of these systems in messages.
 _SYSTEMS = {
     "alembic": "the database",
     "httpcore": "a server",
@@ -33,33 +33,33 @@ _SYSTEMS = {
     "urllib3": "a server",
     "websockets": "a server",
 }
-_LONGEST = 500
+_MAX_LENGTH = 500
 _started = datetime.now(UTC)
-_kept: set[int] = set()
+_written: set[int] = set()
 
 
-def message_of(error: BaseException, home: Path) -> str | None:
-    """What to tell a person of `error`; its traceback is written to a file below `home/logs` that the message names.
+def describe_fault(error: BaseException, home: Path) -> str | None:
+    """A message for the user on an error from outside. The traceback is written to a file in `home/logs`.
 
     Returns:
-        The message, its passwords masked; None if the error is a fault of the program.
+        The message, with masked passwords and the name of the file. None if `error` is a bug in the program.
     """
-    leaf = _leaf(error)
-    if not _from_outside(leaf):
+    leaf = _unwrap(error)
+    if not _is_external(leaf):
         return None
-    system = _SYSTEMS.get(_package(type(leaf))) or _SYSTEMS.get(_raised_in(leaf) or "")
-    parts = (system, _server_of(leaf), type(leaf).__name__, mask_urls(_said_by(leaf))[:_LONGEST])
+    system = _SYSTEMS.get(_package(type(leaf))) or _SYSTEMS.get(_raising_package(leaf) or "")
+    parts = (system, _server_of(leaf), type(leaf).__name__, mask_urls(_text_of(leaf))[:_MAX_LENGTH])
     text = ": ".join(part for part in parts if part)
-    kept = _keep(error, home)
+    kept = _write_traceback(error, home)
     return f"{text}\nthe traceback is in {kept}" if kept is not None else f"{text}\n(the traceback could not be written)"
 
 
-def show_no_tracebacks(home: Path) -> None:
-    """Have Prefect's console name the file instead of showing the traceback of an error that the program did not cause.
+def hide_external_tracebacks(home: Path) -> None:
+    """Let Prefect's console name the file with the traceback instead of printing it, for errors from outside.
 
-    Prefect's page still gets the traceback. To be called when Prefect has set its loggers up.
+    Prefect's page still gets the traceback. Call this after Prefect has set up its loggers.
     """
-    # The console's is on the root logger; what Prefect's own threads report has another.
+    # The console handler is on the root logger; Prefect's own threads use another.
     for name in (None, "prefect", "prefect._internal"):
         for handler in logging.getLogger(name).handlers:
             of_prefect = isinstance(handler, logging.StreamHandler) and type(handler).__module__.startswith("prefect.")
@@ -68,7 +68,7 @@ def show_no_tracebacks(home: Path) -> None:
 
 
 class _Formatter(logging.Formatter):
-    """Another formatter, for which tracebacks of errors from outside are written to a file."""
+    """A formatter that writes tracebacks of errors from outside to a file and delegates the rest to another formatter."""
 
     def __init__(self, inner: logging.Formatter | None, home: Path) -> None:
         super().__init__()
@@ -77,30 +77,30 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         error = record.exc_info[1] if record.exc_info else None
-        if error is None or not (_is_ours(error) or _from_outside(_leaf(error))):
+        if error is None or not (_is_own(error) or _is_external(_unwrap(error))):
             return self._inner.format(record)
-        kept = _keep(error, self._home)
-        # A copy: the handler for Prefect's page gets the same record.
+        kept = _write_traceback(error, self._home)
+        # The handler for Prefect's page gets the same record, so it must not be changed.
         shown = copy.copy(record)
         shown.exc_info, shown.exc_text, shown.args = None, None, None
         shown.msg = record.getMessage() + (f"\nthe traceback is in {kept}" if kept is not None else "")
         return self._inner.format(shown)
 
 
-def _is_ours(error: BaseException) -> bool:
-    """Whether it is one of our own errors, which are written for people."""
+def _is_own(error: BaseException) -> bool:
+    """Whether it is an error class of the project. These have messages for the user."""
     return _package(type(error)) in LOGGERS
 
 
-def _from_outside(error: BaseException) -> bool:
+def _is_external(error: BaseException) -> bool:
     if isinstance(error, OSError) or _package(type(error)) in _SYSTEMS:
         return True
-    # Prefect and MLflow also raise plain RuntimeErrors; those of our own code and of other libraries are faults of the program.
-    return type(error) is RuntimeError and _raised_in(error) in _SYSTEMS
+    # Prefect and MLflow also raise plain RuntimeErrors. Those of the project and of other libraries are bugs.
+    return type(error) is RuntimeError and _raising_package(error) in _SYSTEMS
 
 
 def _server_of(error: BaseException) -> str | None:
-    """The server that a request went to, where an HTTP library's error says it."""
+    """The server of a failed request, if `error` comes from an HTTP library."""
     try:
         parts = urlsplit(str(error.request.url))  # type: ignore[attr-defined]
         return f"{parts.scheme}://{parts.hostname}:{parts.port}" if parts.port else f"{parts.scheme}://{parts.hostname}"
@@ -108,17 +108,17 @@ def _server_of(error: BaseException) -> str | None:
         return None
 
 
-def _said_by(error: BaseException) -> str:
-    """What the error says, on one line."""
+def _text_of(error: BaseException) -> str:
+    """The error's message on one line."""
     if isinstance(error, ValidationError):
-        # Its text begins with a count, and quotes the values, which may be secret.
+        # Its own text quotes the values, which may be secret.
         return "; ".join(": ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors())
-    # The first line only: SQLAlchemy's others are the statement and a link, Prefect's the request.
+    # The first line only: SQLAlchemy adds the statement and a link, Prefect the request.
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
 
 
-def _leaf(error: BaseException) -> BaseException:
-    """The error within a group that holds one alone, as task groups of asyncio raise it."""
+def _unwrap(error: BaseException) -> BaseException:
+    """The only error of an exception group, as asyncio's task groups raise it; any other error itself."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
@@ -128,8 +128,8 @@ def _package(kind: type) -> str:
     return kind.__module__.split(".")[0]
 
 
-def _raised_in(error: BaseException) -> str | None:
-    """The package whose code raised it."""
+def _raising_package(error: BaseException) -> str | None:
+    """The package whose code raised `error`."""
     frames: Iterator[str] = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
     last = None
     for last in frames:  # noqa: B007 (the last one is wanted)
@@ -137,23 +137,23 @@ def _raised_in(error: BaseException) -> str | None:
     return None if last is None else last.split(".")[0]
 
 
-def _keep(error: BaseException, home: Path) -> Path | None:
-    """Write the traceback to this process's file, once; None if that is not possible."""
+def _write_traceback(error: BaseException, home: Path) -> Path | None:
+    """Append the traceback to the log file of this process, once. Returns the file; None if it cannot be written."""
     text = mask_urls("".join(traceback.format_exception(error)))
     path = home / "logs" / f"faults-{_started:%Y%m%d-%H%M%S}-{os.getpid()}.log"
-    # An error that passes through Prefect has a longer traceback each time: it is the same by its type and text.
+    # The traceback of an error grows as it passes through Prefect, so errors are identified by type and text.
     same = hash((path, type(error), str(error)))
-    if same in _kept:
+    if same in _written:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8", opener=_for_its_user) as file:
+        with open(path, "a", encoding="utf-8", opener=_open_private) as file:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{text}\n")
     except OSError:
         return None
-    _kept.add(same)
+    _written.add(same)
     return path
 
 
-def _for_its_user(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)

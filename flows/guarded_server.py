@@ -1,11 +1,11 @@
-"""Prefect's server behind two checks that it has no setting for; a program of its own: `python -m flows.guarded_server PORT`.
+"""Prefect's server with two additions that Prefect has no settings for. Run it as `python -m flows.guarded_server PORT`.
 
-- A request for another `Host` than this machine's loopback is refused. Otherwise a web page whose name was made to point to
-  127.0.0.1 (DNS rebinding) passes for the server's own page.
-- The server proves, when asked, that it knows the secret of its home; see :mod:`flows.prefect_access`.
+- It refuses requests whose `Host` is not this machine's loopback. Otherwise a web page whose name resolves to 127.0.0.1 (DNS
+  rebinding) could act as the server's own page.
+- It proves on request that it knows the secret of its home; see :mod:`flows.prefect_access`.
 
-Everything else is a setting of Prefect's and comes with the environment: the secret that the API asks for
-(`PREFECT_SERVER_API_AUTH_STRING`) and the pages that may use it (`PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS`).
+Prefect's own settings do the rest: the secret that the API requires (`PREFECT_SERVER_API_AUTH_STRING`) and the pages that may
+use it (`PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS`).
 """
 
 import os
@@ -21,17 +21,17 @@ _AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 
 
 def environment(port: int, auth: str) -> dict[str, str]:
-    """The variables that the server on the loopback `port` is started with; `auth` is `USER:PASSWORD`."""
+    """Environment variables for the server on the loopback `port`. `auth` is `USER:PASSWORD`."""
     return {
         _AUTH: auth,
-        # Its own page may be opened under either name, and calls the API under the first.
+        # Its own page may be opened under either name. It calls the API under the first.
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{LOOPBACK}:{port},http://localhost:{port}",
         "PREFECT_SERVER_UI_API_URL": api_url(port),
     }
 
 
 def guard(app: "ASGIApp", port: int, auth: str) -> "ASGIApp":
-    """`app` behind the two checks."""
+    """Wrap `app` in the check of the host and the proof."""
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.responses import PlainTextResponse
 
@@ -46,7 +46,7 @@ def guard(app: "ASGIApp", port: int, auth: str) -> "ASGIApp":
 
 
 def main() -> None:
-    """Serve on the loopback port that the command line names, until SIGTERM."""
+    """Serve on the loopback port in the command line, until SIGTERM."""
     import uvicorn
     from prefect.server.api.server import create_app
 

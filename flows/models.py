@@ -1,40 +1,45 @@
-"""Which agent a person means, and whether its file is to be trusted."""
+"""Loading of agents by name, path or MLflow reference, and the check whether a file may be trusted."""
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs import PROJECT, Settings
+from configs import CHECKOUT, PROJECT, Settings
 from tracking import resolve_model, resolve_tracking_uri
 
 if TYPE_CHECKING:
     from agents import Agent
 
-SHIPPED = PROJECT / "models"
-"""Models that are kept with the project."""
+SHIPPED = CHECKOUT / "models" if CHECKOUT else PROJECT / "mario_models"
+"""Folder of the models that are part of the project; `pyproject.toml` says where a wheel has them."""
 
 
 class UntrustedModelError(RuntimeError):
-    """A file from elsewhere that nobody has vouched for; the message says how to."""
+    """A model file from elsewhere without a SHA-256; the message says how to load it."""
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What the person says of a file from elsewhere: its SHA-256 (hex), or that it is to be trusted whatever it is."""
+    """How the user vouches for a model file from elsewhere.
+
+    Attributes:
+        sha256: the expected SHA-256 (hex) of its manifest.
+        anyway: load it without a SHA-256.
+    """
 
     sha256: str | None = None
     anyway: bool = False
 
 
 def load(reference: str, settings: Settings, trust: Trust) -> "Agent":
-    """The agent that `reference` means.
+    """Load the agent `reference`.
 
-    Names of models that are kept with the project come first, and need neither MLflow nor Postgres.
+    Models of the project take precedence. They need neither MLflow nor Postgres.
 
     Raises:
         ModelNotFoundError, CheckpointError: there is no such model, or its files are damaged.
-        UntrustedModelError: it is a file from elsewhere, and `trust` does not vouch for it.
+        UntrustedModelError: it is a file from elsewhere, and `trust` does not cover it.
     """
     from agents import load_agent, load_shipped
 
@@ -43,21 +48,21 @@ def load(reference: str, settings: Settings, trust: Trust) -> "Agent":
         return load_shipped(kept)
     uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
     path = resolve_model(reference, uri, downloads=settings.home / "downloads")
-    sha256 = _wanted(path, settings, trust) if Path(reference).expanduser().exists() else None
+    sha256 = _required_sha256(path, settings, trust) if Path(reference).expanduser().exists() else None
     if path.suffix == ".json":
         return load_shipped(path, sha256=sha256)
     return load_agent(path, sha256=sha256)
 
 
-def _wanted(path: Path, settings: Settings, trust: Trust) -> str | None:
-    """The SHA-256 that a model from elsewhere must have; None for one that is this machine's own, or to be loaded anyway.
+def _required_sha256(path: Path, settings: Settings, trust: Trust) -> str | None:
+    """The SHA-256 that the model at `path` must have. None if it was made on this machine, or is loaded anyway.
 
-    What is loaded is tensors and JSON, which cannot execute anything; but a policy that somebody exchanged would still be
-    taken for the one whose figures are known. The SHA-256 is that of the model's manifest, which has those of all its files. It
-    is compared with what is loaded, when it is loaded.
+    Models consist of tensors and JSON, which cannot execute code. But a policy that was exchanged would pass for the one whose
+    figures are known. The SHA-256 is that of the manifest, which contains the SHA-256 of all other files. It is checked on the
+    bytes that are loaded.
 
     Raises:
-        UntrustedModelError: nobody vouches for it.
+        UntrustedModelError: the model is from elsewhere, and there is no SHA-256.
     """
     from agents import described_by
 
@@ -66,9 +71,9 @@ def _wanted(path: Path, settings: Settings, trust: Trust) -> str | None:
         return None
     manifest = described_by(path)
     if trust.sha256 is not None or not manifest.is_file():
-        return trust.sha256  # without a manifest, loading it says what is missing
+        return trust.sha256  # if there is no manifest, loading reports it
     digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
     raise UntrustedModelError(
-        f"{path} is not from this project's runs: say --sha256 with the SHA-256 that its maker names, which is that of "
-        f"{manifest.name} and covers the whole model (here it is {digest}), or --trust to load it whatever it is"
+        f"{path} is not from this project's runs: give --sha256 with the SHA-256 of {manifest.name} that its author names, "
+        f"which covers the whole model (the SHA-256 of this file is {digest}), or --trust to load it without one"
     )

@@ -1,11 +1,10 @@
-"""How a process finds the Prefect server of `make ui`, and knows that it is that one.
+"""Discovery and verification of the Prefect server that `make ui` started.
 
-Two files below the home say it: a secret that stays the same, and the URL of the server that runs now. Only their user can read
-them. Something else may listen at that URL by now: another project's server, or any program. So the client first sends a random
-challenge, and the server answers with a code that only the secret can make (HMAC, RFC 2104). The secret itself is sent only to
-a server that has answered so.
+Two files below the home are readable for its user only: a permanent secret, and the URL of the running server. By now another
+program may listen at that URL. So a client first sends a random challenge, and the server answers with a code that requires
+the secret (HMAC, RFC 2104). The secret itself is sent only after this check.
 
-Prefect is not imported here: its start-up hook needs this module while Prefect is itself being imported.
+This module does not import Prefect: Prefect's start-up hook uses it while Prefect is being imported.
 """
 
 import contextlib
@@ -24,22 +23,22 @@ LOOPBACK = "127.0.0.1"
 PROOF_PATH = "/train-mario/proof"
 
 MARIO_PROCESS = "MARIO_PROCESS"
-"""Variable that holds the process id of a command `mario`: its temporary server has a secret, and ends with it."""
+"""Environment variable with the process id of the command `mario`. Its temporary server has a secret and ends with it."""
 
 _USER = "mario"
-_ANSWER_SECONDS = 2.0
-_LONGEST_ANSWER = 4096
-_FOR_OTHERS = 0o077
+_TIMEOUT_SECONDS = 2.0
+_MAX_ANSWER_BYTES = 4096
+_OTHERS = 0o077
 
 
 @dataclass(frozen=True)
 class Access:
-    """A Prefect server and the way in.
+    """A Prefect server and its credentials.
 
     Attributes:
-        url: of its API, as `PREFECT_API_URL`.
-        auth: `USER:PASSWORD`, as `PREFECT_API_AUTH_STRING`.
-        pid: its process.
+        url: the URL of its API (`PREFECT_API_URL`).
+        auth: `USER:PASSWORD` (`PREFECT_API_AUTH_STRING`).
+        pid: its process id.
     """
 
     url: str
@@ -48,17 +47,17 @@ class Access:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that Prefect's client reads."""
+        """Environment variables for Prefect's client."""
         return {"PREFECT_API_URL": self.url, "PREFECT_API_AUTH_STRING": self.auth}
 
 
 def api_url(port: int) -> str:
-    """URL of the API of a Prefect server that listens on the loopback `port`."""
+    """The API's URL of a Prefect server on the loopback `port`."""
     return f"http://{LOOPBACK}:{port}/api"
 
 
 def secret_file(home: Path) -> Path:
-    """The file that holds `USER:PASSWORD` of this home's Prefect server."""
+    """The file with `USER:PASSWORD` of this home's Prefect server."""
     return home / "prefect-server" / "secret"
 
 
@@ -68,12 +67,12 @@ def make_secret() -> str:
 
 
 def server_secret(home: Path) -> str:
-    """`USER:PASSWORD` of this home's Prefect server; made at the first call.
+    """`USER:PASSWORD` of this home's Prefect server. The first call creates it.
 
     A file that others can read is replaced, with a new secret.
 
     Raises:
-        OSError: the file can be neither read nor written.
+        OSError: the file cannot be written.
     """
     path = secret_file(home)
     known = _read_private(path)
@@ -83,8 +82,8 @@ def server_secret(home: Path) -> str:
     return known
 
 
-def announce(home: Path, url: str) -> None:
-    """Say below `home` that its Prefect server is at `url`.
+def publish_server(home: Path, url: str) -> None:
+    """Record below `home` that its Prefect server runs at `url`.
 
     Raises:
         OSError: the file cannot be written.
@@ -92,14 +91,14 @@ def announce(home: Path, url: str) -> None:
     _write_private(_url_file(home), url)
 
 
-def withdraw(home: Path) -> None:
-    """Say below `home` that its Prefect server has ended."""
+def withdraw_server(home: Path) -> None:
+    """Remove the record of the running server below `home`."""
     with contextlib.suppress(OSError):
         _url_file(home).unlink()
 
 
 def running_server(home: Path) -> Access | None:
-    """The Prefect server that was announced below `home`, if it answers within two seconds and proves to be that one."""
+    """The Prefect server that is recorded below `home`, if it answers within two seconds and passes verification."""
     url, auth = _read_private(_url_file(home)), _read_private(secret_file(home))
     try:
         port = None if url is None else urlsplit(url).port
@@ -107,48 +106,48 @@ def running_server(home: Path) -> Access | None:
         return None
     if url is None or auth is None or port is None:
         return None
-    pid = proven_server(port, auth)
+    pid = verified_server(port, auth)
     return None if pid is None else Access(url, auth, pid)
 
 
-def proven_server(port: int, auth: str) -> int | None:
-    """The process id of the server on the loopback `port`, if it proves to know the secret `auth`; else None."""
+def verified_server(port: int, auth: str) -> int | None:
+    """The process id of the server on the loopback `port` if it proves to know the secret `auth`, else None."""
     challenge = secrets.token_hex(16)
-    answer = _ask(port, f"{PROOF_PATH}?{challenge}")
+    answer = _get(port, f"{PROOF_PATH}?{challenge}")
     number, _, code = answer.partition(" ")
     if not (number.isascii() and number.isdigit() and code.isascii()):
         return None
     pid = int(number)
-    return pid if hmac.compare_digest(code, _code(auth, challenge, port, pid)) else None
+    return pid if hmac.compare_digest(code, _mac(auth, challenge, port, pid)) else None
 
 
 def proof(auth: str, challenge: str, port: int) -> str:
-    """What a server that knows the secret `auth` answers to `challenge`: its process id and the code.
+    """The answer to `challenge` of a server that knows the secret `auth`: its process id and the code.
 
-    The code covers the port: an answer that another server was made to give is worth nothing here.
+    The code covers the port, so that an answer cannot be relayed from another server.
     """
-    return f"{os.getpid()} {_code(auth, challenge, port, os.getpid())}"
+    return f"{os.getpid()} {_mac(auth, challenge, port, os.getpid())}"
 
 
-def _code(auth: str, challenge: str, port: int, pid: int) -> str:
+def _mac(auth: str, challenge: str, port: int, pid: int) -> str:
     message = f"train-mario's Prefect server|{challenge}|{port}|{pid}"
     return hmac.new(auth.encode(), message.encode(), hashlib.sha256).hexdigest()
 
 
-def _ask(port: int, path: str) -> str:
-    """The body of the answer to GET `path` from the loopback `port`, or nothing.
+def _get(port: int, path: str) -> str:
+    """The body of the response to GET `path` on the loopback `port`; empty if there is none.
 
-    By a socket of our own, since the libraries' time-outs begin again with each byte that arrives. It also passes no proxy.
+    This uses a plain socket, because the timeouts of HTTP libraries start again with each byte. It also bypasses proxies.
     """
-    deadline = time.monotonic() + _ANSWER_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     request = f"GET {path} HTTP/1.0\r\nHost: {LOOPBACK}:{port}\r\n\r\n"
     received = b""
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=_ANSWER_SECONDS) as connection:
+        with socket.create_connection((LOOPBACK, port), timeout=_TIMEOUT_SECONDS) as connection:
             connection.sendall(request.encode("ascii"))
-            while len(received) < _LONGEST_ANSWER:
+            while len(received) < _MAX_ANSWER_BYTES:
                 connection.settimeout(max(0.001, deadline - time.monotonic()))
-                piece = connection.recv(_LONGEST_ANSWER)
+                piece = connection.recv(_MAX_ANSWER_BYTES)
                 if not piece:
                     break
                 received += piece
@@ -163,18 +162,18 @@ def _url_file(home: Path) -> Path:
 
 
 def _read_private(path: Path) -> str | None:
-    """The text of a file that its user alone can read, or None."""
+    """The text of a file that only its user can read; None if others can, or it cannot be read."""
     try:
         with path.open(encoding="ascii") as file:
-            return None if os.fstat(file.fileno()).st_mode & _FOR_OTHERS else file.read().strip() or None
+            return None if os.fstat(file.fileno()).st_mode & _OTHERS else file.read().strip() or None
     except (OSError, UnicodeDecodeError):
         return None
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600, whole or not at all."""
+    """Write a file of mode 0600 atomically."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # mkstemp makes it for its user alone, so that nobody else can open it before it is complete.
+    # mkstemp creates it with mode 0600, so that nobody else can open it at any time.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:

@@ -1,14 +1,14 @@
-"""Prefect's start-up hook of this project; enabled by `prefect.toml` and by the `mario` command.
+"""The project's start-up hook for Prefect, enabled by `prefect.toml` and by the `mario` command.
 
-It does what Prefect leaves to its user:
+It configures what users would otherwise have to configure themselves:
 
-- A deployment is always named FLOW/DEPLOYMENT, and `prefect deployment run train-mario` is refused ("Expected format:
-  <FLOW_NAME>/<DEPLOYMENT_NAME>"). Here a name without a slash means NAME/NAME.
-- Where no server is configured (no `PREFECT_API_URL`, no profile), the one that `make ui` started for this home is used, with
-  its secret, if it proves to be that one; see :mod:`flows.prefect_access`.
-- Otherwise the command `mario` gets a temporary server of its own. That server has a secret too.
-- A temporary server ends with the process that started it, even if that one is killed.
-- Loopback is reached past any proxy.
+- Prefect's deployments are named FLOW/DEPLOYMENT, and it refuses `prefect deployment run train-mario` ("Expected format:
+  <FLOW_NAME>/<DEPLOYMENT_NAME>"). With this hook, a name without a slash means NAME/NAME.
+- If no server is configured (no `PREFECT_API_URL`, no profile), Prefect uses the one that `make ui` started for this home, with
+  its secret and after verification; see :mod:`flows.prefect_access`.
+- If there is none, the command `mario` starts a temporary server, which has a secret too.
+- A temporary server ends with the process that started it, even if that process is killed.
+- Requests to loopback bypass proxies.
 
 The hook is documented at https://docs.prefect.io/v3/advanced/plugins (group `prefect.plugins`, hook `setup_environment`).
 """
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.plugins import HookContext, SetupResult
 
-# What `prefect.plugins.register_hook` is. Prefect loads this module while it is itself being imported, so that nothing of
-# Prefect may be imported here at the top.
+# The same marker as `prefect.plugins.register_hook`. Prefect loads this module while Prefect is being imported, so this module
+# must not import Prefect at the top.
 register_hook = pluggy.HookimplMarker("prefect-experimental")
 
-_TEMPORARY_SERVER = "PREFECT__SERVER_EPHEMERAL"  # Prefect sets it for the process of its temporary server alone
+_TEMPORARY_SERVER = "PREFECT__SERVER_EPHEMERAL"  # Prefect sets this variable only in the process of its temporary server
 
 Read = Callable[["PrefectClient", str], Any]
 
 
 class Plugin:
-    """What the entry point names; see the module's text."""
+    """The plugin that the entry point names; see the module's docstring."""
 
     @register_hook
     def setup_environment(self, *, ctx: "HookContext") -> "SetupResult | None":
-        """Prepare Prefect's client, and point it to the local server where nothing else is configured."""
+        """Prepare Prefect's client, and point it to the local server if nothing else is configured."""
         _accept_short_names()
         bypass_proxy_for_loopback(os.environ)
         if _TEMPORARY_SERVER in os.environ:
@@ -53,11 +53,11 @@ class Plugin:
             return None
         from prefect.plugins import SetupResult
 
-        return SetupResult(env=environment, note="using a Prefect server of train-mario's own")
+        return SetupResult(env=environment, note="using a local Prefect server of train-mario")
 
 
 def _environment(configured: str | None) -> dict[str, str]:
-    """The variables to set, given the API's URL that is configured already."""
+    """The environment variables to set; `configured` is the API's URL if one is configured."""
     if configured is not None and "PREFECT_API_AUTH_STRING" in os.environ:
         return {}
     found = prefect_access.running_server(Settings.from_environment().home)
@@ -74,13 +74,13 @@ def _end_with_parent() -> None:
 
     parent = os.getppid()
     named = os.environ.get(prefect_access.MARIO_PROCESS)
-    if named is not None and _gone(int(named)):
-        parent = int(named)  # it was killed before this process came so far
+    if named is not None and _has_ended(int(named)):
+        parent = int(named)  # it was killed before this line
     end_with(parent)
 
 
-def _gone(pid: int) -> bool:
-    """Whether the process has ended, though it may not have been waited for."""
+def _has_ended(pid: int) -> bool:
+    """Whether the process has ended, even if it has not been waited for."""
     import psutil
 
     try:
@@ -90,7 +90,7 @@ def _gone(pid: int) -> bool:
 
 
 def full_name(name: str) -> str:
-    """The deployment's name as Prefect wants it: `train-mario` is `train-mario/train-mario`."""
+    """The full name of a deployment: `train-mario` means `train-mario/train-mario`."""
     return name if "/" in name else f"{name}/{name}"
 
 
@@ -106,7 +106,7 @@ def _accept_short_names() -> None:
         response: DeploymentResponse = await read(self, full_name(name))
         return response
 
-    # Prefect has no other place for it: the command line, `run_deployment` and the UI's links all come through this method.
+    # Prefect has no hook for this: the command line, `run_deployment` and the UI's links all call this method.
     PrefectClient.read_deployment_by_name = read_deployment_by_name  # type: ignore[method-assign, assignment]
 
 

@@ -1,4 +1,4 @@
-"""`mario ui`: Prefect's server with a worker, and MLflow's, on this machine only, until Ctrl-C."""
+"""`mario ui`: run Prefect's server, a worker and MLflow's server on loopback, until Ctrl-C."""
 
 import fcntl
 import logging
@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs import PROJECT, Settings
+from configs import CHECKOUT, Settings
 from configs.masking import mask_url
 from flows import guarded_server, prefect_access
 from tracking import (
@@ -29,25 +29,27 @@ from tracking import (
 logger = logging.getLogger(__name__)
 
 WORK_POOL = "mario"
+# A link to the file in the project's folder; a wheel has its content.
+_DEPLOYMENTS = Path(__file__).with_name("prefect.yaml")
 _WORKER = ("--no-prompt", "worker", "start", "--pool", WORK_POOL, "--type", "process", "--name", "mario-worker")
-# How its lines begin, as Python and as Rich write it; what follows them is the error itself.
-_OF_A_TRACEBACK = (" ", "Traceback (most recent", "\u256d", "\u2502", "\u2570")
+# Beginnings of the lines of a traceback, as Python and Rich print it. The error message follows them.
+_TRACEBACK_PREFIXES = (" ", "Traceback (most recent", "\u256d", "\u2502", "\u2570")
 
 
 class ServerError(RuntimeError):
-    """A server did not start, or ended; the message names its log."""
+    """A server did not start, or it ended; the message names its log."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the servers listen on loopback."""
+    """The loopback ports of the servers."""
 
     prefect: int
     mlflow: int
 
 
 def serve(settings: Settings, ports: Ports) -> None:
-    """Start everything, print the addresses, and wait; Ctrl-C or SIGTERM stops everything again.
+    """Start the servers, print their addresses, and wait. Ctrl-C or SIGTERM stops them.
 
     Raises:
         ServerError, TrackingError: a port is taken, this home's servers run already, or a server did not start or ended.
@@ -55,14 +57,14 @@ def serve(settings: Settings, ports: Ports) -> None:
     home = settings.create_home()
     uri = resolve_tracking_uri(settings.tracking_uri, home)
     own_mlflow = not uri.startswith("http")
-    _refuse_in_vain(home, ports, own_mlflow)
+    _require_startable(home, ports, own_mlflow)
     with server_lock(home):
         _serve(home, uri, ports, own_mlflow)
 
 
 @contextmanager
 def server_lock(home: Path) -> Iterator[None]:
-    """Hold the right to start the servers of `home`, from before they start until they have stopped.
+    """Hold the lock on the servers of `home`, from before they start until they have stopped.
 
     Raises:
         ServerError: another process holds it.
@@ -96,24 +98,24 @@ def _serve(home: Path, uri: str, ports: Ports, own_mlflow: bool) -> None:
         if own_mlflow:
             mlflow = stack.enter_context(RunningServer.start(uri, home, port=ports.mlflow, log=logs / "mlflow.log"))
         _wait_for_prefect(ports.prefect, auth, server, logs / "prefect.log")
-        _deploy(client, logs / "deploy.log", lambda: _require_own(ports.prefect, auth, server, logs / "prefect.log"))
-        # The worker passes the signal on to the flow run it has, which writes a checkpoint: that takes its time.
-        worker = stack.enter_context(_process("worker", "prefect", _WORKER, client, logs, patience=30.0))
-        prefect_access.announce(home, url)
-        stack.callback(prefect_access.withdraw, home)
-        _announce(ports, mlflow.url if mlflow else mask_url(uri), home)
+        _deploy(client, logs / "deploy.log", lambda: _require_started_server(ports.prefect, auth, server, logs / "prefect.log"))
+        # The worker forwards the signal to its flow run, which writes a checkpoint. That takes a while.
+        worker = stack.enter_context(_process("worker", "prefect", _WORKER, client, logs, grace_seconds=30.0))
+        prefect_access.publish_server(home, url)
+        stack.callback(prefect_access.withdraw_server, home)
+        _print_addresses(ports, mlflow.url if mlflow else mask_url(uri), home)
         _wait({"prefect": server, "worker": worker} | ({"mlflow": mlflow.process} if mlflow else {}), logs)
 
 
-def _refuse_in_vain(home: Path, ports: Ports, own_mlflow: bool) -> None:
-    """Find before anything is started what would not start."""
+def _require_startable(home: Path, ports: Ports, own_mlflow: bool) -> None:
+    """Refuse to start what would fail, before anything is started."""
     running = prefect_access.running_server(home)
     if running is not None:
         raise ServerError(
             f"the servers of {home} run already: Prefect's is at {running.url.removesuffix('/api')} (process {running.pid})"
         )
     if own_mlflow and ports.prefect == ports.mlflow:
-        raise ServerError(f"port {ports.prefect} is wanted for both servers: choose two (--prefect-port, --mlflow-port)")
+        raise ServerError(f"port {ports.prefect} is given for both servers: choose two (--prefect-port, --mlflow-port)")
     wanted = {"--prefect-port": ports.prefect} | ({"--mlflow-port": ports.mlflow} if own_mlflow else {})
     for option, port in wanted.items():
         try:
@@ -126,7 +128,7 @@ def _prefect_server(
     port: int, client: dict[str, str], auth: str, logs: Path
 ) -> AbstractContextManager["subprocess.Popen[bytes]"]:
     environment = client | guarded_server.environment(port, auth)
-    return _process("prefect", "flows.guarded_server", (str(port),), environment, logs, patience=5.0)
+    return _process("prefect", "flows.guarded_server", (str(port),), environment, logs, grace_seconds=5.0)
 
 
 def _prefect(arguments: Sequence[str]) -> list[str]:
@@ -135,17 +137,17 @@ def _prefect(arguments: Sequence[str]) -> list[str]:
 
 @contextmanager
 def _process(
-    name: str, module: str, arguments: Sequence[str], environment: dict[str, str], logs: Path, *, patience: float
+    name: str, module: str, arguments: Sequence[str], environment: dict[str, str], logs: Path, *, grace_seconds: float
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A Python module as a process in a group of its own, stopped at the end with all it started.
+    """Run a Python module as a process in its own process group, and stop the group at the end.
 
-    It also ends when this process is killed. Prefect's server waits for its clients' connections to close, the worker for its
-    flow run: after `patience` seconds both are killed.
+    The group also ends if this process is killed. Prefect's server waits for its clients' connections to close, and the worker
+    waits for its flow run. They are killed `grace_seconds` after the signal.
     """
     with (logs / f"{name}.log").open("ab") as sink:
         process = subprocess.Popen(
-            attended(module, arguments, patience),
-            cwd=PROJECT,
+            attended(module, arguments, grace_seconds),
+            cwd=CHECKOUT,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -155,7 +157,7 @@ def _process(
     try:
         yield process
     finally:
-        end_process_group(process, patience)
+        end_process_group(process, grace_seconds)
 
 
 def _wait_for_prefect(port: int, auth: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -163,24 +165,24 @@ def _wait_for_prefect(port: int, auth: str, process: "subprocess.Popen[bytes]", 
         wait_for_server(prefect_access.api_url(port), name="Prefect", process=process)
     except TrackingError as error:
         raise ServerError(f"{error} (is port {port} taken?); see {log}:\n{_tail(log)}") from None
-    _require_own(port, auth, process, log)
+    _require_started_server(port, auth, process, log)
 
 
-def _require_own(port: int, auth: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Refuse a server on `port` that is not `process`: another program may have been faster."""
-    if prefect_access.proven_server(port, auth) != process.pid:
-        raise ServerError(f"what answers on port {port} is not the Prefect server that was started; see {log}:\n{_tail(log)}")
+def _require_started_server(port: int, auth: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Refuse a server on `port` other than `process`. Another program may have taken the port first."""
+    if prefect_access.verified_server(port, auth) != process.pid:
+        raise ServerError(f"the server on port {port} is not the Prefect server that was started; see {log}:\n{_tail(log)}")
 
 
 def _deploy(environment: dict[str, str], log: Path, check: Callable[[], None]) -> None:
-    """Create the work pool, and the deployment that `prefect.yaml` describes; `check` comes before each request."""
+    """Create the work pool and the deployment of `prefect.yaml`. `check` is called before each request."""
     for arguments in (
         ("work-pool", "create", WORK_POOL, "--type", "process", "--overwrite"),
-        ("deploy", "--all"),
+        ("deploy", "--all", "--prefect-file", str(_DEPLOYMENTS)),
     ):
         check()
         done = subprocess.run(
-            _prefect(arguments), cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            _prefect(arguments), cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
         with log.open("ab") as sink:
             sink.write(done.stdout + done.stderr)
@@ -188,13 +190,11 @@ def _deploy(environment: dict[str, str], log: Path, check: Callable[[], None]) -
             raise ServerError(f"prefect {' '.join(arguments)} failed; see {log}:\n{_tail(log)}")
 
 
-def _announce(ports: Ports, mlflow: str, home: Path) -> None:
+def _print_addresses(ports: Ports, mlflow: str, home: Path) -> None:
     secret = prefect_access.secret_file(home)
-    # On a terminal the person alone reads it; a file or a service's log may have other readers.
-    password = (
-        prefect_access.server_secret(home) if sys.stdout.isatty() else f"what this prints: cat {shlex.quote(str(secret))}"
-    )
-    print(  # noqa: T201 (a person waits for it)
+    # Only the user reads a terminal. A file or a service's log may have other readers.
+    password = prefect_access.server_secret(home) if sys.stdout.isatty() else f"the output of: cat {shlex.quote(str(secret))}"
+    print(  # noqa: T201 (the user waits for it)
         f"Prefect   http://127.0.0.1:{ports.prefect}   flow runs, tasks, artifacts\n"
         f"          its page asks for a password: {password}\n"
         f"MLflow    {mlflow}   runs and models, side by side\n"
@@ -217,7 +217,7 @@ def _wait(processes: "dict[str, subprocess.Popen[bytes]]", logs: Path) -> None:
 
 
 def _stop_on_signals() -> None:
-    """SIGTERM stops as Ctrl-C does; and Ctrl-C also where a shell started this in the background, with SIGINT ignored."""
+    """Let SIGTERM act as Ctrl-C, and let Ctrl-C work even if a shell started this in the background with SIGINT ignored."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -227,9 +227,9 @@ def _stop_on_signals() -> None:
 
 
 def _tail(log: Path, lines: int = 12) -> str:
-    """The last lines of a log, without those of a traceback: it is there for who opens the file."""
+    """The last lines of a log without tracebacks, which are in the file."""
     try:
         text = log.read_text(errors="replace").splitlines()[-100:]
     except OSError:
         return "(no log)"
-    return "\n".join([line for line in text if line.strip() and not line.startswith(_OF_A_TRACEBACK)][-lines:])
+    return "\n".join([line for line in text if line.strip() and not line.startswith(_TRACEBACK_PREFIXES)][-lines:])

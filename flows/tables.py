@@ -1,4 +1,4 @@
-"""What the commands print: tables, or lists where the terminal is too narrow for one."""
+"""Tables on the console, or lists if the terminal is too narrow for a table."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-# A longer word (a path, a hash) may be broken: it would fit into no table.
-_LONGEST_WORD = 40
+# Longer words (paths, hashes) may be broken, because they would not fit into any table.
+_MAX_WORD_LENGTH = 40
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], title: str, console: Console) -> None:
-    """Print `rows`, which have the same keys: a table, or a list where that would break words in the middle."""
+    """Print `rows`, which have the same keys, as a table. If a table would break words, print a list instead."""
     if not rows:
         console.print(f"{title}: none yet", markup=False, highlight=False)
         return
@@ -32,21 +32,21 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str, console: Console)
 
 
 def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """Characters for each column such that no word is broken that need not be; None if there is no room for that."""
-    # Beside the texts: a column's padding, the box's separators and its two edges.
+    """The width of each column, such that no word of at most `_MAX_WORD_LENGTH` is broken; None if `room` is too small."""
+    # Each column needs padding and a separator; the box has two edges.
     room -= 2 * len(columns) + 1
-    least = [max(min(len(word), _LONGEST_WORD) for text in column for word in _words(text)) for column in columns]
+    least = [max(min(len(word), _MAX_WORD_LENGTH) for text in column for word in _words(text)) for column in columns]
     natural = [max(len(text) for text in column) for column in columns]
     spare = room - sum(least)
     if spare < 0:
         return None
     widths = list(least)
-    # The shortest wishes first: what they leave is shared by the others.
-    wishes = sorted(range(len(columns)), key=lambda index: natural[index] - least[index])
-    for position, index in enumerate(wishes):
-        given = min(natural[index] - least[index], spare // (len(wishes) - position))
-        widths[index] += given
-        spare -= given
+    # Columns that need the least extra width come first, so that the others share what is left.
+    order = sorted(range(len(columns)), key=lambda index: natural[index] - least[index])
+    for position, index in enumerate(order):
+        extra = min(natural[index] - least[index], spare // (len(order) - position))
+        widths[index] += extra
+        spare -= extra
     return widths
 
 
@@ -55,7 +55,7 @@ def _words(text: str) -> list[str]:
 
 
 def _print_list(columns: Mapping[str, Sequence[str]], count: int, title: str, console: Console) -> None:
-    """Each row as lines of name and value, with an empty line between rows."""
+    """Print each row as lines of name and value, with an empty line between rows."""
     console.print(Text(title, style="italic"))
     for index in range(count):
         grid = Table.grid(padding=(0, 2, 0, 0))

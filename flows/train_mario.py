@@ -15,7 +15,7 @@ from mario_env.console import check_rom
 from tasks import phases
 from tasks.evaluate import evaluate_agent
 from tasks.experiment import Experiment, checked_name
-from tasks.extension import extended, require_extensible
+from tasks.extension import apply_extension, require_extensible
 from tasks.integration import integration_run
 from tasks.links import label_flow_run, link
 from tasks.naming import run_name, stamp
@@ -24,12 +24,12 @@ from tasks.report import write_report
 from tasks.smoke import smoke_test
 from tasks.starting import finish_experiment, running_experiment
 from tasks.train import move_alias, train_agent
-from tasks.transient import retried, retry_options
+from tasks.transient import retry_options, retry_transient
 
 logger = logging.getLogger(__name__)
 
 
-# A list to choose from in Prefect's form, or any text: a YAML file's path.
+# Prefect's form shows a list of presets, and accepts any other text as the path of a YAML file.
 Preset = Annotated[
     str,
     WithJsonSchema(
@@ -43,11 +43,11 @@ Preset = Annotated[
 ]
 
 
-def name_of_this_flow_run() -> str:
-    """The experiment's name: the parameter, else preset, level, seed and a stamp.
+def make_flow_run_name() -> str:
+    """The name of this flow run, which is also the experiment's: the parameter, or preset, level, seed and a stamp.
 
-    The stamp comes from when the flow run was created and from its id, and one that has run before keeps its name: a retry goes
-    on with its own experiment.
+    The stamp is made of the creation time and id of the flow run. A flow run that has run before keeps its name, so that a
+    retry continues its own experiment.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
@@ -58,11 +58,11 @@ def name_of_this_flow_run() -> str:
     try:
         config = load(str(parameters.get("preset")), parameters.get("overrides") or [])
     except ConfigError:
-        return run.name  # the flow says what is wrong
+        return run.name  # the flow raises the same error
     return run.name if run.run_count > 0 else run_name(config, stamp(run.created, str(run.id)))
 
 
-@flow(name="train-mario", flow_run_name=name_of_this_flow_run, persist_result=False, validate_parameters=True)
+@flow(name="train-mario", flow_run_name=make_flow_run_name, persist_result=False, validate_parameters=True)
 def train_mario(
     preset: Preset = "dqn",
     overrides: list[str] | None = None,
@@ -73,18 +73,18 @@ def train_mario(
     """Train, evaluate and report on one experiment.
 
     Args:
-        preset: a preset's name or a YAML file; `mario presets` lists them.
-        overrides: `section.key=value`, as `--set` of the command line.
-        experiment: the experiment's name. One that was begun before goes on where it stopped. Default: this flow run's name,
-            which is made of preset, level, seed and a stamp, so that a retry of the flow run goes on with its own experiment.
-        restart: begin the experiment at step 0 even if it was begun before, which is kept under another name.
-        extend: train the experiment, which was begun before, to so many steps instead of those it was begun with.
+        preset: the name of a preset (`mario presets` lists them), or the path of a YAML file.
+        overrides: `section.key=value`, like `--set` on the command line.
+        experiment: the experiment's name. An existing experiment continues where it stopped. The default is the name of this
+            flow run (preset, level, seed and a stamp), so that a retry of the flow run continues its own experiment.
+        restart: start at step 0 even if the experiment exists. The existing one is kept under another name.
+        extend: train an existing experiment to this number of steps, which must be larger than before.
 
     Returns:
-        The experiment's name and folder, and the places of report, videos and model.
+        The experiment's name and folder, and the paths of report, videos and model.
 
     Raises:
-        ConfigError, RomUnavailableError: preset, overrides or name are refused; nothing has been done then.
+        ConfigError, RomUnavailableError: preset, overrides or name are refused, before any work.
     """
     config = load(preset, overrides or [])
     check_rom(config.environment)
@@ -94,30 +94,32 @@ def train_mario(
     if extend is not None:
         require_extensible(experiment, extend, settings, restart=restart)
     smoke = smoke_test.with_options(**retry_options(config.retry))(config, settings)
-    with ExitStack() as held:
-        begun = retried(
+    with ExitStack() as stack:
+        started = retry_transient(
             config.retry,
             "the start of the experiment",
-            lambda: held.enter_context(running_experiment(config, name, settings, flow_run.id, restart=restart, extend=extend)),
+            lambda: stack.enter_context(
+                running_experiment(config, name, settings, flow_run.id, restart=restart, extend=extend)
+            ),
         )
         try:
-            begun = retried(config.retry, "the extension", lambda: extended(begun, extend))
-            phases.save(begun.directory, smoke)
-            link(begun)
-            summary = _phases(begun)
-            retried(config.retry, "the end of the experiment", lambda: finish_experiment(begun, "completed"))
+            started = retry_transient(config.retry, "the extension", lambda: apply_extension(started, extend))
+            phases.save(started.directory, smoke)
+            link(started)
+            summary = _run_phases(started)
+            retry_transient(config.retry, "the end of the experiment", lambda: finish_experiment(started, "completed"))
         except Exception:
-            finish_experiment(begun, "failed")
+            finish_experiment(started, "failed")
             raise
         except BaseException:
-            # A signal, or Prefect's cancellation: the training has written its checkpoint.
-            finish_experiment(begun, "interrupted")
-            logger.warning("interrupted; to go on: %s", resume_command(preset, overrides or [], begun.name))
+            # A signal, or a cancellation by Prefect. The training has written its checkpoint.
+            finish_experiment(started, "interrupted")
+            logger.warning("interrupted; to continue: %s", resume_command(preset, overrides or [], started.name))
             raise
     return summary
 
 
-def _phases(experiment: Experiment) -> dict[str, Any]:
+def _run_phases(experiment: Experiment) -> dict[str, Any]:
     options = retry_options(experiment.config.retry)
     integrated = integration_run.with_options(**options)(experiment)
     _check(experiment, "integration", integrated)
@@ -145,21 +147,21 @@ def _check(experiment: Experiment, phase: Any, record: Any) -> None:
 
 
 def resume_command(preset: str, overrides: list[str], name: str) -> str:
-    """The command that goes on with an experiment."""
+    """The command that continues an experiment."""
     return shlex.join(["mario", *run_arguments(preset, overrides, name)])
 
 
 def run_arguments(preset: str, overrides: list[str], name: str) -> list[str]:
-    """The same as a list, behind the program's name.
+    """The arguments of the command that continues an experiment, as a list without the program's name.
 
-    Without `--restart` and `--extend`: both have been done by the time that a run can go on, and are on record.
+    `--restart` and `--extend` are left out: an interrupted run has already applied and recorded them.
     """
     settings = [part for override in overrides for part in ("--set", override)]
     return ["run", preset, *settings, "--experiment", name]
 
 
-def first_line(config: Config, extend: int | None = None) -> str:
-    """What is about to happen, for the console; `extend` is the number of steps of an extension."""
+def describe_run(config: Config, extend: int | None = None) -> str:
+    """A one-line description of a run for the console. `extend` is the number of steps of an extension."""
     environment = config.environment
     steps = extend or config.train.total_steps
     game = "the full game" if environment.game == "full" else f"level {environment.world}-{environment.stage}"

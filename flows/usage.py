@@ -1,4 +1,4 @@
-"""Slips on the command line, and places that cannot be written: one message each, before any work."""
+"""Messages for mistakes on the command line and for files that cannot be written."""
 
 import errno
 import os
@@ -9,8 +9,8 @@ import typer
 
 from configs.nearest import nearest
 
-# A cause outside the program, which the person can see and mend: the disk, the rights, the name.
-_OUTSIDE = frozenset(
+# Causes outside the program that the user can fix: the disk, permissions, file names.
+_EXTERNAL_ERRNOS = frozenset(
     (
         *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG),
         *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE),
@@ -18,9 +18,9 @@ _OUTSIDE = frozenset(
 )
 
 
-def slip(error: typer.TyperException) -> str | None:
-    """What is wrong with the command line, with the nearest valid word and how to list all; None where help was printed."""
-    # The subclasses that say more are typer's own affair: they are known by what they have.
+def usage_message(error: typer.TyperException) -> str | None:
+    """A message on a mistake on the command line, with the nearest valid word. None if typer has printed the help."""
+    # typer's subclasses with more information are private, so they are recognised by their attributes.
     context: Any = getattr(error, "ctx", None)
     unknown: str | None = getattr(error, "option_name", None) if hasattr(error, "possibilities") else None
     text = error.message if unknown else error.format_message()
@@ -42,19 +42,19 @@ def slip(error: typer.TyperException) -> str | None:
     return f"{text}{'' if text.endswith('?') else '.'} `{context.command_path} --help` lists what there is"
 
 
-def outside(error: OSError) -> str | None:
-    """What is wrong with a file or the disk, if that is what `error` is about."""
-    if error.errno not in _OUTSIDE:
+def os_error_message(error: OSError) -> str | None:
+    """A message on a file or the disk if that is the cause of `error`, else None."""
+    if error.errno not in _EXTERNAL_ERRNOS:
         return None
     place = f"{error.filename}: " if error.filename else ""
     return f"{place}{error.strerror}"
 
 
-def new_file(path: Path | None) -> Path | None:
-    """A file that a command is to write at its end, checked at its beginning.
+def output_file(path: Path | None) -> Path | None:
+    """Check at the start of a command that it can write the file `path` at its end. Returns `path`.
 
     Raises:
-        typer.BadParameter: it is a folder, or its folder is not there or cannot be written.
+        typer.BadParameter: it is a folder, or its folder does not exist or cannot be written.
     """
     if path is not None:
         if path.is_dir():
@@ -65,17 +65,17 @@ def new_file(path: Path | None) -> Path | None:
     return path
 
 
-def new_folder(path: Path | None) -> Path | None:
-    """A folder that a command is to write into, made if needed.
+def output_folder(path: Path | None) -> Path | None:
+    """Check at the start of a command that it can write into the folder `path`, or create it. Returns `path`.
 
     Raises:
-        typer.BadParameter: it is a file, or it cannot be written or made.
+        typer.BadParameter: it is a file, or it cannot be written or created.
     """
     if path is not None:
-        there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
-        if not there.is_dir():
-            raise typer.BadParameter(f"{there} is a file: name a folder")
-        _require_writable(there)
+        existing = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+        if not existing.is_dir():
+            raise typer.BadParameter(f"{existing} is a file: name a folder")
+        _require_writable(existing)
     return path
 
 

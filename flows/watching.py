@@ -1,4 +1,4 @@
-"""`mario watch`: an agent at play, or a stored episode again, in a window or as a video."""
+"""`mario watch`: show an agent playing, or replay a stored episode, in a window or as a video."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +12,15 @@ from tasks.experiment import open_store
 
 
 class WatchError(RuntimeError):
-    """There is nothing to see; the message says why."""
+    """The episode cannot be shown; the message says why."""
 
 
 def episode_frames(episode_id: int, settings: Settings) -> Iterator[Frame]:
-    """The frames of a stored episode, RGB uint8 (240, 256, 3), one an emulator frame.
+    """The frames of a stored episode, uint8 RGB of shape (240, 256, 3), one per emulator frame.
 
     Raises:
         StoreError: there is no such episode.
-        WatchError: its actions were not kept.
+        WatchError: its actions were not stored.
     """
     from configs import from_dict
 
@@ -33,7 +33,7 @@ def episode_frames(episode_id: int, settings: Settings) -> Iterator[Frame]:
 
 
 def model_frames(reference: str, settings: Settings, trust: Trust, *, stochastic: bool, seed: int) -> Iterator[Frame]:
-    """The frames of one episode that the model plays now.
+    """The frames of one episode that the model `reference` plays, uint8 RGB of shape (240, 256, 3), one per emulator frame.
 
     Raises:
         ModelNotFoundError, CheckpointError, UntrustedModelError: as :func:`flows.models.load`.
@@ -54,10 +54,13 @@ def model_frames(reference: str, settings: Settings, trust: Trust, *, stochastic
 
 
 def show(frames: Iterator[Frame], video: Path | None) -> Path | None:
-    """Write `frames` to the MP4 file `video`, or show them in a window at the game's own speed.
+    """Write `frames` to the MP4 file `video`, or show them in a window at the speed of the game.
+
+    Returns:
+        The file; None for the window.
 
     Raises:
-        WindowError: there is no screen.
+        WindowError: there is no display.
     """
     if video is not None:
         from reports.video import render_video

@@ -1,6 +1,6 @@
-"""The analysis report, its plots and videos, and episodes on the screen.
+"""The analysis report with its plots and videos, and the display of episodes in a window.
 
-The public names are imported when they are first used: the report needs matplotlib, the video does not.
+Public names are imported on first use, because only some of them need heavy packages such as matplotlib.
 """
 
 from importlib import import_module
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reports.window import WindowError as WindowError
     from reports.window import show_in_window as show_in_window
 
-_HOMES: Final = {
+_MODULES: Final = {
     "build_report": "build",
     "ChosenEpisodes": "choice",
     "choose_episodes": "choice",
@@ -43,10 +43,10 @@ _HOMES: Final = {
     "show_in_window": "window",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605 (a list, only not a literal one)
+__all__ = sorted(_MODULES)  # noqa: PLE0605 (it is a list, but not a literal)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'reports' has no attribute {name!r}")
-    return getattr(import_module(f"reports.{_HOMES[name]}"), name)
+    return getattr(import_module(f"reports.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Putting the report together and writing it."""
+"""Assembly and writing of the report."""
 
 import json
 import os
@@ -12,31 +12,37 @@ from reports.endings_figure import endings_pictures
 from reports.learning_figure import CURVES, learning_picture
 from reports.page import Pictures, render_page
 from reports.protocol_figure import MEASURES, Summaries, protocol_picture
-from reports.results import headline, leading, protocol_summaries
+from reports.results import headline, index_of_best, protocol_summaries
 from reports.style import Picture
 from reports.tables import config_name, config_yaml
 from reports.timing_figure import phases_picture, throughput_picture
 
 FILES = "files.json"
-"""Which of a folder's files are the report's."""
+"""The list of the files that the report has written into its folder."""
 
 
 def build_report(data: ReportData, directory: Path, *, video: bool = True, embed: bool = True) -> ReportPaths:
-    """Write report.html, its plots (PNG) and videos (MP4) to `directory`, made if needed, and return their paths.
+    """Write report.html with its plots (PNG) and videos (MP4), and return the paths.
 
-    The HTML file stands alone: plots are inside it, and so are the videos as long as they are small together (see
-    :data:`reports.page.EMBEDDED_VIDEO_BYTES`); larger ones are linked. Each experiment's configuration stands beside it as
-    YAML. Files of an earlier report in the folder are replaced or removed. `video` False leaves the videos out, `embed`
-    False links them however small they are.
+    The HTML file is self-contained: plots are embedded, and so are videos up to :data:`reports.page.EMBEDDED_VIDEO_BYTES`
+    together; larger ones are linked. The configuration of each experiment is written next to it as YAML. Files of an earlier
+    report in the folder are replaced or removed.
 
-    Raises OSError if the folder cannot be written.
+    Args:
+        data: the experiments.
+        directory: the folder; it is created if needed.
+        video: whether to render videos.
+        embed: whether small videos are embedded; False links all videos.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     experiments = list(data.experiments)
     summaries = [protocol_summaries(experiment) for experiment in experiments]
     headlines = [headline(*pair) for pair in zip(experiments, summaries, strict=True)]
-    first = leading(headlines)
+    first = index_of_best(headlines)
     clips = make_clips(experiments[first], directory) if video else Clips()
     pictures = _pictures(experiments, summaries, clips)
     html = render_page(data, summaries, headlines, first, clips, pictures, embed=embed)
@@ -57,7 +63,7 @@ def build_report(data: ReportData, directory: Path, *, video: bool = True, embed
 
 
 def _remove_others(directory: Path, written: Iterable[Path | None]) -> None:
-    """Remove what an earlier report wrote and this one did not. Only that: the folder may hold a person's own files."""
+    """Remove files of an earlier report that this one has not written. Other files in the folder are not touched."""
     listing = directory / FILES
     try:
         earlier = {str(name) for name in json.loads(listing.read_text(encoding="utf-8"))}
@@ -89,7 +95,7 @@ def _present(pictures: Iterable[Picture | None]) -> list[Picture]:
 
 
 def _write(path: Path, data: bytes) -> Path:
-    """Write under another name first: somebody may be looking at the report of an hour ago."""
+    """Write a file atomically, because an earlier report may be open in a browser. Returns `path`."""
     partial = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}.part")
     try:
         partial.write_bytes(data)

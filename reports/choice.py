@@ -1,17 +1,17 @@
-"""Which episodes a report shows."""
+"""The choice of the episodes that a report shows."""
 
 from dataclasses import dataclass
 
 import pandas as pd
 
 AGENT_PROTOCOLS = ("stochastic", "sticky", "sticky_decisions", "noop", "greedy", "training")
-"""Protocols under which the agent itself plays, the most telling first: an agent that samples its actions shows its spread,
-a greedy one in a deterministic game plays one trajectory however often it is asked."""
+"""Protocols in which the agent plays, the most informative first. An agent that samples its actions shows its spread; a greedy
+one in a deterministic game always plays the same trajectory."""
 
 
 @dataclass(frozen=True)
 class ChosenEpisodes:
-    """Ids of the episodes to show, and the protocols they were played under; the two may be one and the same."""
+    """The ids and protocols of the episodes to show. The best and the typical episode may be the same."""
 
     best: int
     best_protocol: str
@@ -20,13 +20,17 @@ class ChosenEpisodes:
 
 
 def choose_episodes(rows: pd.DataFrame) -> ChosenEpisodes | None:
-    """The best and a typical episode of an agent's rows (columns id, protocol, level_completed, distance_traveled, reward).
+    """Choose the best and a typical episode of an agent.
 
-    *Best* is taken from every protocol but ``random``: completed before not completed, then the longer distance, then the
-    larger reward, then the earlier id. *Typical* comes from the first protocol of :data:`AGENT_PROTOCOLS` that has rows: the
-    episode whose distance is nearest to that protocol's median (then the reward nearest to the median reward, then the
-    earlier id).
-    Returns None if the agent has played no episode.
+    The best episode is chosen from all protocols except ``random``: a completed one, then the longest distance, then the
+    largest reward, then the smallest id. The typical episode is chosen from the first protocol of :data:`AGENT_PROTOCOLS` that
+    has rows: the distance nearest to the median, then the reward nearest to the median, then the smallest id.
+
+    Args:
+        rows: episodes with the columns id, protocol, level_completed, distance_traveled and reward.
+
+    Returns:
+        The episodes; None if the agent has played none.
     """
     if "id" not in rows.columns:
         return None
@@ -46,7 +50,7 @@ def choose_episodes(rows: pd.DataFrame) -> ChosenEpisodes | None:
 
 
 def headline_protocol(rows: pd.DataFrame) -> str | None:
-    """The protocol the agent is judged by: the first of :data:`AGENT_PROTOCOLS` that `rows` has, None without any."""
+    """The protocol of the headline: the first of :data:`AGENT_PROTOCOLS` in `rows`; None if the agent has not played."""
     present = [str(protocol) for protocol in rows["protocol"].unique()]
     for protocol in AGENT_PROTOCOLS:
         if protocol in present:

@@ -1,4 +1,4 @@
-"""The report's videos: the best and a typical episode, played again."""
+"""The report's videos: replays of the best and a typical episode."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from reports.montage import FrameSampler, make_montage
 from reports.panorama import LevelPanorama
 from reports.video import Frame, render_video
 
-SCALE: Final = 2  # 512 × 480: sharp on a phone and on a desktop's half column, and small enough to be mailed
+SCALE: Final = 2  # 512 × 480 pixels: sharp on a phone and in half a desktop column, and small enough for mail
 MONTAGE_FRAMES: Final = 4
 
 _log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Clip:
-    """One video: the episode it shows, what that episode is an example of, and a still picture of it."""
+    """One video with its title, the id and protocol of its episode, its path and a still frame."""
 
     title: str
     episode: int
@@ -31,7 +31,15 @@ class Clip:
 
 @dataclass(frozen=True)
 class Clips:
-    """The videos of one report; `notice` says why there are none or not all of them. `panorama` is the level as it was seen."""
+    """The videos of one report.
+
+    Attributes:
+        experiment: the experiment that the videos show.
+        best, typical: the videos; they may be the same.
+        montage: a PNG with frames of the best episode.
+        panorama: the level as one picture, uint8 RGB.
+        notice: why videos are missing; "" if none are.
+    """
 
     experiment: ExperimentData | None = None
     best: Clip | None = None
@@ -48,8 +56,8 @@ class Clips:
 
 
 @dataclass
-class _Watcher:
-    """Lets frames pass on to the encoder and keeps what else they are good for: an episode is played once."""
+class _FrameObserver:
+    """Collects still frames and the panorama while frames pass on to the encoder, so that each episode is replayed once."""
 
     sampler: FrameSampler = field(default_factory=lambda: FrameSampler(MONTAGE_FRAMES))
     panorama: LevelPanorama = field(default_factory=LevelPanorama)
@@ -62,9 +70,9 @@ class _Watcher:
 
 
 def make_clips(experiment: ExperimentData, directory: Path) -> Clips:
-    """Write best.mp4, typical.mp4 and montage.png to `directory`, as far as the experiment's episodes can be played again.
+    """Write best.mp4, typical.mp4 and montage.png to `directory`, if the experiment's episodes can be replayed.
 
-    An episode that cannot is a notice in the report, not the end of it: the numbers do not depend on it. The error is logged.
+    If an episode cannot be replayed, the report contains a notice instead, and the error is logged.
     """
     chosen = choose_episodes(experiment.evaluation) or choose_episodes(experiment.train)
     if experiment.replay is None or chosen is None:
@@ -72,7 +80,7 @@ def make_clips(experiment: ExperimentData, directory: Path) -> Clips:
     try:
         return _play(experiment, chosen, directory)
     except Exception as error:
-        # Replaying runs the emulator, the store and the encoder; whatever fails there, the report still has its numbers.
+        # A replay uses the emulator, the store and the encoder. If one of them fails, the report still has its numbers.
         _log.warning("no video of experiment %s", experiment.name, exc_info=True)
         return Clips(experiment, notice=f"No video: {error}")
 
@@ -87,10 +95,10 @@ def _play(experiment: ExperimentData, chosen: ChosenEpisodes, directory: Path) -
     return Clips(experiment, best, typical, montage, watcher.panorama.picture())
 
 
-def _clip(experiment: ExperimentData, episode: int, protocol: str, title: str, path: Path) -> tuple[Clip, _Watcher]:
+def _clip(experiment: ExperimentData, episode: int, protocol: str, title: str, path: Path) -> tuple[Clip, _FrameObserver]:
     if experiment.replay is None:
         raise ValueError("no replay")
-    watcher = _Watcher()
+    watcher = _FrameObserver()
     render_video(watcher.watch(experiment.replay(episode)), path, scale=SCALE)
     stills = watcher.sampler.frames()
     return Clip(title, episode, protocol, path, stills[len(stills) // 2] if stills else None), watcher

@@ -1,4 +1,4 @@
-"""What happened during training, as series over steps and time."""
+"""Series of the training over steps and time."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,15 @@ Series = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """One value over training: each episode's, and its mean, lower and upper quartile over the last `window` episodes
-    (NaN until a quarter of a window has been played).
+    """One value over the training, per episode and over a moving window.
 
-    All arrays are float64 and of the length of the rows, in the order of `steps` (environment steps when the episode ended).
+    All arrays are float64 of shape (episodes,), in the order of `steps`.
+
+    Attributes:
+        steps: environment steps at the end of the episode.
+        values: the value of the episode.
+        mean, low, high: mean, lower and upper quartile over the last `window` episodes; NaN for the first quarter window.
+        window: episodes in a window.
     """
 
     steps: Series
@@ -26,7 +31,7 @@ class Curve:
 
 
 def learning_curve(train: pd.DataFrame, column: str) -> Curve:
-    """The curve of `column` over ``global_step``; booleans count as 0 and 1. Rows without a value are left out."""
+    """The curve of `column` over ``global_step``. Booleans count as 0 and 1; rows without a finite value are left out."""
     rows = train[["global_step", column]].astype(float)
     rows = rows[np.isfinite(rows).all(axis=1)].sort_values("global_step", kind="stable")
     window = window_size(len(rows))
@@ -42,22 +47,22 @@ def learning_curve(train: pd.DataFrame, column: str) -> Curve:
 
 
 def validation_points(validation: pd.DataFrame, column: str) -> tuple[Series, Series]:
-    """For each validation the decisions its policy was trained for, and the mean of `column` over its episodes, float64."""
+    """The training steps of each validation's policy, and the mean of `column` over its episodes; float64 arrays."""
     rows = validation[["global_step", column]].astype(float)
     means = rows[np.isfinite(rows).all(axis=1)].groupby("global_step")[column].mean()
     return means.index.to_numpy(dtype=np.float64), means.to_numpy(dtype=np.float64)
 
 
 def window_size(episodes: int) -> int:
-    """Episodes a moving mean is taken over: a twentieth of all, at least 1 and at most 100 (the field's habit)."""
+    """Episodes in a moving window: a twentieth of all, but at least 1 and at most 100, the usual number."""
     return int(min(100, max(1, episodes // 20, min(10, episodes // 3))))
 
 
 def binned(train: pd.DataFrame, most: int = 100) -> pd.DataFrame:
-    """Training in at most `most` equal spans of steps, one row each (fewer spans where there are few episodes).
+    """Means of the training over at most `most` equal spans of steps, one row per span; fewer spans if there are few episodes.
 
-    Columns: ``steps`` (where the span ends), ``episodes`` that ended in it, their means ``distance_mean`` (pixels),
-    ``reward_mean`` and ``episode_steps_mean``, and ``completed_share``. A span without an episode has no means.
+    Columns: ``steps`` (the end of the span), ``episodes`` (that ended in it), their means ``distance_mean`` (pixels),
+    ``reward_mean`` and ``episode_steps_mean``, and ``completed_share``. Means are NaN in a span without episodes.
     """
     rows = train.dropna(subset=["global_step"])
     steps = rows["global_step"].to_numpy(dtype=np.float64)
@@ -81,7 +86,13 @@ def binned(train: pd.DataFrame, most: int = 100) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Speed of training: `hours` since its start and `steps_per_second`, float64 arrays of one length, and the mean."""
+    """The speed of the training over time.
+
+    Attributes:
+        hours: hours since the start, float64 of shape (spans,).
+        steps_per_second: environment steps per second, float64 of shape (spans,).
+        mean: the mean over the whole training.
+    """
 
     hours: Series
     steps_per_second: Series
@@ -89,10 +100,10 @@ class Throughput:
 
 
 def throughput(train: pd.DataFrame, points: int = 60) -> Throughput | None:
-    """Environment steps a second, over all environments, in at most `points` equal spans of time; None without an episode.
+    """The speed of all environments together in at most `points` equal spans of time; None without an episode.
 
-    Measured by the clock between ends of episodes, updates of the agent included. A span in which the counter ran backwards
-    (a run that was resumed from an older checkpoint) counts as no progress.
+    It is measured between the ends of episodes, including updates of the agent. A span in which the step counter ran backwards
+    (after a resumption from an older checkpoint) counts as no progress.
     """
     rows = train[["timestamp", "duration_seconds", "global_step"]].dropna().sort_values("timestamp", kind="stable")
     if rows.empty:

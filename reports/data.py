@@ -1,7 +1,7 @@
-"""What a report is made from.
+"""The input of a report.
 
-The caller (a task) reads the rows from the episode store, the resources from MLflow and the phases from the flow; nothing here
-knows where they came from.
+The caller (a task) reads rows from the episode store, resources from MLflow and phases from their records. This package does
+not access these systems.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,16 +24,16 @@ REQUIRED_COLUMNS = tuple(
         ]
     )
 )
-"""The columns of an episode row that the report reads; rows that have an ``id`` can also be shown as a video."""
+"""The columns of an episode row that the report reads. Rows with an ``id`` can also be shown as a video."""
 
 
 class ReportError(ValueError):
-    """A report cannot be made of this; the message says what is missing."""
+    """A report cannot be made from this input; the message says why."""
 
 
 @dataclass(frozen=True)
 class PhaseTiming:
-    """How long a phase of the pipeline took; `seconds` is None while it has not ended."""
+    """The duration of a phase of the pipeline; `seconds` is None if it has not ended."""
 
     name: str
     seconds: float | None
@@ -42,7 +42,7 @@ class PhaseTiming:
 
 @dataclass(frozen=True)
 class ResourceUse:
-    """Samples of one resource over the run, in `unit`: for example ("CPU", "%", [81.0, 83.5])."""
+    """Samples of the use of one resource during the run, such as ("CPU", "%", [81.0, 83.5])."""
 
     name: str
     unit: str
@@ -51,7 +51,7 @@ class ResourceUse:
 
 @dataclass(frozen=True)
 class RuleCheck:
-    """One data-quality rule and whether the rows kept it."""
+    """The result of one data-quality rule."""
 
     name: str
     passed: bool
@@ -61,11 +61,11 @@ class RuleCheck:
     failing_count: int = 0
     phase: str = ""
     severity: str = "error"  # or "warning"
-    accepted: str = ""  # why a person has accepted that it is broken
+    accepted: str = ""  # the reason why a user has accepted the broken rule
 
     @property
     def verdict(self) -> str:
-        """How it stands: passed, accepted, warning or failed."""
+        """passed, accepted, warning or failed."""
         if self.passed or self.accepted:
             return "passed" if self.passed else "accepted"
         return "warning" if self.severity == "warning" else "failed"
@@ -73,15 +73,18 @@ class RuleCheck:
 
 @dataclass(frozen=True)
 class ExperimentData:
-    """Everything the report says about one experiment.
+    """The data of one experiment in a report.
 
-    `train`, `evaluation` and `validation` (episodes of the policy of the moment in the course of the training) hold one row an
-    episode with the columns of the episode store (:data:`REQUIRED_COLUMNS`, and `id`); all may be empty. `summaries` are
-    computed from `evaluation` where they are not given. `replay` yields the RGB frames, uint8 (240, 256, 3), of the episode
-    with the given id; without it there is no video. `command` is the line that repeats
-    the run (default: from the configuration that is written beside the report).
+    Attributes:
+        name, id, config, provenance: as stored in the table `experiments`.
+        train, evaluation, validation: one row per episode with :data:`REQUIRED_COLUMNS` and `id`; they may be empty.
+        summaries: summaries by protocol; missing ones are computed from `evaluation`.
+        phases, resources, quality: further sections of the report.
+        replay: returns the frames (uint8 RGB, shape (240, 256, 3)) of the episode with a given id; None: no videos.
+        command: the commands that repeat the run; None: those for the configuration file next to the report.
 
-    Raises :class:`ReportError` for a frame that lacks a column.
+    Raises:
+        ReportError: one of the frames lacks a column.
     """
 
     name: str
@@ -104,28 +107,28 @@ class ExperimentData:
             missing = [column for column in REQUIRED_COLUMNS if column not in frame.columns]
             if missing and len(frame):
                 raise ReportError(f"the {label} rows of experiment {self.name} lack the columns {', '.join(missing)}")
-            if missing:  # no row, no column: an empty frame made by hand
+            if missing:  # an empty frame without columns
                 object.__setattr__(self, label, pd.DataFrame(columns=list(REQUIRED_COLUMNS)))
 
     @property
     def full_game(self) -> bool:
-        """Whether the three-life game was played rather than one level."""
+        """Whether the environment is the three-life game instead of one level."""
         return bool(self.config.get("environment", {}).get("game") == "full")
 
     @property
     def algorithm(self) -> str:
-        """The learning algorithm's name in capitals, or "agent"."""
+        """The name of the algorithm in capitals; "AGENT" if unknown."""
         return str(self.config.get("agent", {}).get("algorithm", "agent")).upper()
 
     @property
     def first_level(self) -> tuple[int, int]:
-        """World and stage of the level in which episodes begin."""
+        """World and stage of the level in which episodes start."""
         environment = self.config.get("environment", {})
         return (1, 1) if self.full_game else (int(environment.get("world", 1)), int(environment.get("stage", 1)))
 
     @property
     def level(self) -> str:
-        """The level played, such as ``1-1``, or ``the full game``."""
+        """The level, such as ``1-1``, or ``the full game``."""
         if self.full_game:
             return "the full game"
         return "{}-{}".format(*self.first_level)
@@ -133,9 +136,10 @@ class ExperimentData:
 
 @dataclass(frozen=True)
 class ReportData:
-    """One report over one or several experiments; with several the report compares them.
+    """The data of a report on one experiment, or on a comparison of several.
 
-    Raises :class:`ReportError` if there is no experiment.
+    Raises:
+        ReportError: there is no experiment.
     """
 
     experiments: Sequence[ExperimentData]
@@ -148,7 +152,7 @@ class ReportData:
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """The files of a report, all in one folder; a video is None where none could be made."""
+    """The files of a report, which are all in one folder. A video is None if it could not be made."""
 
     html: Path
     pngs: tuple[Path, ...]

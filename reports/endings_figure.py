@@ -1,4 +1,4 @@
-"""The plot of where along a level episodes end."""
+"""The plot of the positions in a level where episodes end."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,10 +20,10 @@ from reports.style import (
     INK,
     MUTED,
     Picture,
-    dress,
     new_figure,
-    percentages,
+    percent_ticks,
     png,
+    style_axes,
 )
 
 LAST_TRAINING_EPISODES = 100
@@ -32,7 +32,7 @@ Image = npt.NDArray[np.uint8]
 
 
 def agent_rows(experiment: ExperimentData) -> tuple[pd.DataFrame, str]:
-    """The episodes the agent is judged by, and what they are: the headline protocol's, else the last of training."""
+    """The episodes of the headline protocol, or the last of the training if there are none; and a description of them."""
     rows = experiment.evaluation
     protocol = headline_protocol(rows) if len(rows) else None
     if protocol is not None:
@@ -42,7 +42,7 @@ def agent_rows(experiment: ExperimentData) -> tuple[pd.DataFrame, str]:
 
 
 def endings_pictures(experiments: Sequence[ExperimentData], panoramas: Mapping[Level, Image]) -> list[Picture]:
-    """A plot for each of the (at most three) levels in which most episodes end: the agents above, random play below."""
+    """A plot for each of the at most three levels in which most episodes end, with the agents above and random play below."""
     groups = [(experiment.name, *agent_rows(experiment)) for experiment in experiments]
     groups = [group for group in groups if len(group[1])]
     random = [each.evaluation[each.evaluation["protocol"] == "random"] for each in experiments if len(each.evaluation)]
@@ -77,11 +77,11 @@ def _picture(
     if finish:
         for axes in grid:
             axes.axvline(finish, color=INK, linewidth=1.2, linestyle=(0, (3, 3)))
-    told = "; ".join(_told(name, each) for (name, _, _), each in zip(groups, shown, strict=True))
+    descriptions = "; ".join(_describe_endings(name, each) for (name, _, _), each in zip(groups, shown, strict=True))
     line = " The dashed line is the level's end." if finish else ""
     place = f"level {level[0]}-{level[1]}"
     caption = f"Where episodes end in {place}, by reason; bins of {BIN_WIDTH} pixels (four blocks).{line}"
-    alt = f"Histogram of where episodes end in {place}: {told}."
+    alt = f"Histogram of where episodes end in {place}: {descriptions}."
     return Picture(f"endings-{level[0]}-{level[1]}", png(figure), alt, caption, wide=True)
 
 
@@ -91,9 +91,9 @@ def _bars(axes: Axes, shown: Endings, title: str, single: str | None = None) -> 
         shade = single or END_REASON_COLOURS.get(reason, CASTLE)
         axes.bar(shown.edges[:-1] + 2, shares, width=BIN_WIDTH - 4, bottom=base, align="edge", color=shade, linewidth=0)
         base = base + shares
-    dress(axes, "", "episodes")
+    style_axes(axes, "", "episodes")
     axes.set_ylim(0, max(0.02, float(np.max(base, initial=0.0))) * 1.3)
-    percentages(axes)
+    percent_ticks(axes)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.text(
         0.965,
@@ -128,7 +128,7 @@ def _reasons(axes: Axes, reasons: Sequence[str]) -> None:
     )  # fmt: skip
 
 
-def _told(name: str, shown: Endings) -> str:
+def _describe_endings(name: str, shown: Endings) -> str:
     total = shown.total()
     if not total.any():
         return f"{name} ends no episode here"

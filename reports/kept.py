@@ -1,4 +1,4 @@
-"""A full run as a folder of small files, to be kept with the project: `results/NAME/`."""
+"""The results of a full run as a folder of small files, which become part of the project: `results/NAME/`."""
 
 import json
 import shutil
@@ -14,13 +14,13 @@ from reports.data import ExperimentData, ReportData, ReportError, ReportPaths
 from reports.kept_page import kept_page
 from reports.tables import config_yaml
 
-MOST_REPORT_BYTES: Final = 5_000_000
+MAX_REPORT_BYTES: Final = 5_000_000
 RUN, EVALUATION, CONFIG = "run.json", "evaluation.json", "config.yaml"
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What was kept: the folder, and a notice on what it lacks ("" if nothing)."""
+class KeptResults:
+    """The folder of the results, and a notice on what is missing ("" if nothing is)."""
 
     folder: Path
     notice: str
@@ -28,70 +28,72 @@ class Kept:
 
 def keep_results(
     data: ExperimentData, target: Path, *, run: Mapping[str, Any], evaluation: Mapping[str, Any], replace_other: bool = False
-) -> Kept:
-    """Write everything that is kept of a run into the folder `target`, whole or not at all.
+) -> KeptResults:
+    """Write the results of a run into the folder `target` atomically.
 
-    config.yaml, run.json, evaluation.json, learning-curve.csv and .png, report.html, its videos beside it, and README.md, a
-    page that says how far the agent gets. Results of the same experiment are replaced.
+    The files are config.yaml, run.json, evaluation.json, learning-curve.csv, learning-curve.png, report.html, its videos, and
+    README.md, a page on how far the agent gets. Results of the same run are replaced.
 
     Args:
-        run: how the run came about, as JSON types; its `experiment` and `started` tell two runs apart.
+        data: the experiment.
+        target: the folder.
+        run: the provenance of the run, as JSON types. `experiment` and `started` identify the run.
         evaluation: figures by protocol, as JSON types.
         replace_other: replace the results of another run as well.
 
     Raises:
-        ReportError: `target` holds something else, the run has no evaluation, or the report is too large.
+        ReportError: `target` contains something else, the run has no evaluation, or the report is too large.
     """
     if data.evaluation.empty:
         raise ReportError(f"experiment {data.name} has no evaluation episodes: there is no result to keep")
-    _require_own(target, run, replace_other)
+    _require_same_run(target, run, replace_other)
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".incomplete-{target.name}-", dir=target.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".incomplete-{target.name}-", dir=target.parent))
     try:
-        notice = _write(replace(data, command=_command(target.name, run)), aside, target.name, run, evaluation)
-        aside.chmod(0o755)  # mkdtemp's 0700 is for its maker alone
+        notice = _write(replace(data, command=_command(target.name, run)), temporary, target.name, run, evaluation)
+        temporary.chmod(0o755)  # mkdtemp's 0700 would deny access to others
         if target.exists():
             shutil.rmtree(target)
-        aside.rename(target)
+        temporary.rename(target)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return Kept(target, notice)
+        shutil.rmtree(temporary, ignore_errors=True)
+    return KeptResults(target, notice)
 
 
-def _require_own(target: Path, run: Mapping[str, Any], replace_other: bool) -> None:
+def _require_same_run(target: Path, run: Mapping[str, Any], replace_other: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     try:
         there = json.loads((target / RUN).read_text(encoding="utf-8"))
         other = (there["experiment"], there["started"])
     except (OSError, ValueError, TypeError, KeyError):
-        raise ReportError(f"{target} is there and holds no results: take another name with --as, or remove it") from None
+        raise ReportError(f"{target} exists and contains no results: choose another name with --as, or remove it") from None
     if other != (run["experiment"], run["started"]) and not replace_other:
         raise ReportError(
-            f"{target} holds the results of another run ({other[0]}, begun {other[1]}): take another name with --as, or "
-            "say --replace"
+            f"{target} contains the results of another run ({other[0]}, begun {other[1]}): choose another name with --as, or "
+            "give --replace"
         )
 
 
 def _write(data: ExperimentData, folder: Path, name: str, run: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     with tempfile.TemporaryDirectory(prefix="train-mario-report-") as made:
-        # Videos stand beside the page: inside it as well they would be kept twice.
+        # Videos are separate files. Embedded in the page as well, they would be stored twice.
         paths = build_report(ReportData([data]), Path(made), embed=False)
-        _take(paths, folder)
+        _copy_files(paths, folder)
     (folder / CONFIG).write_text(config_yaml(data), encoding="utf-8")
     for file, values in ((RUN, run), (EVALUATION, evaluation)):
         (folder / file).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     binned(data.train).to_csv(folder / "learning-curve.csv", index=False, float_format="%.6g")
     (folder / "README.md").write_text(kept_page(data, name, run, folder), encoding="utf-8")
-    return "" if paths.video_best else "no video: no episode can be played again (the report says why)"
+    return "" if paths.video_best else "no video: no episode can be replayed (the report says why)"
 
 
-def _take(paths: ReportPaths, folder: Path) -> None:
+def _copy_files(paths: ReportPaths, folder: Path) -> None:
     size = paths.html.stat().st_size
-    if size >= MOST_REPORT_BYTES:
+    if size >= MAX_REPORT_BYTES:
         raise ReportError(
-            f"the report takes {size / 1e6:.1f} MB, and reports that are kept take less than {MOST_REPORT_BYTES / 1e6:.0f} MB, "
-            "videos not counted: nothing was kept"
+            f"the report has {size / 1e6:.1f} MB without videos, and the limit is {MAX_REPORT_BYTES / 1e6:.0f} MB: "
+            "nothing was written"
         )
     curve = next((path for path in paths.pngs if path.name == "learning-distance.png"), None)
     named = [(paths.html, paths.html.name), (curve, "learning-curve.png")]
@@ -102,7 +104,7 @@ def _take(paths: ReportPaths, folder: Path) -> None:
 
 
 def _command(name: str, run: Mapping[str, Any]) -> str:
-    """The lines that repeat the run. The commit it was made with is older than its results: the configuration is copied."""
+    """The commands that repeat the run. Its commit is older than its results, so the configuration is copied first."""
     commit = [f"git checkout {run['commit']}"] if run.get("commit") else []
     lines = [f"cp results/{name}/{CONFIG} {name}.yaml", *commit, "make setup", f".venv/bin/mario run {name}.yaml"]
     return "\n".join(lines)

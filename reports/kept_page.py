@@ -1,4 +1,4 @@
-"""The page README.md of results that are kept: how far the agent gets, in plain words."""
+"""The README.md of a results folder, which describes how far the agent gets."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from reports.tables import command, completion_cell, distance_cell
 
 
 def kept_page(data: ExperimentData, name: str, run: Mapping[str, Any], folder: Path) -> str:
-    """The page in Markdown. `folder` holds the other files: what is there is linked."""
+    """The page in Markdown. It links the other files in `folder`."""
     summaries = protocol_summaries(data)
     result = headline(data, summaries)
     parts = [
@@ -38,42 +38,42 @@ def _table(summaries: Mapping[str, ProtocolSummary]) -> str:
     for protocol, summary in summaries.items():
         cells = (completion_cell(summary), distance_cell(summary))
         share, distance = (f"{cell.value} ({cell.interval})" if cell.interval else cell.value for cell in cells)
-        counted = (number(summary.episodes), number(summary.distinct), number(summary.completed))
-        lines.append(f"| {' | '.join((protocol_label(protocol), *counted, share, distance))} |")
+        counts = (number(summary.episodes), number(summary.distinct), number(summary.completed))
+        lines.append(f"| {' | '.join((protocol_label(protocol), *counts, share, distance))} |")
     return "\n".join(lines)
 
 
 def _caveats(data: ExperimentData, summaries: Mapping[str, ProtocolSummary], run: Mapping[str, Any]) -> str:
     notes = [f"{protocol_label(protocol)}: {each.note}" for protocol, each in summaries.items() if each.note]
     notes.append(
-        "The game has no randomness of its own: few different episodes are nearly one game learned by heart, and sticky "
-        "actions, where they were not trained with, show what becomes of the agent off that path. "
+        "The game is deterministic: if only few episodes differ, the agent has nearly memorised one trajectory. Sticky "
+        "actions, if the agent was not trained with them, show how it does off that path. "
         f"{_choice(data, run)} "
-        "Intervals are for this one trained agent: one seed was trained, and another may come out differently."
+        "Intervals are for this one trained agent: one seed was trained, and another may give other results."
     )
     return " ".join(sentence_case(note) for note in notes)
 
 
 def _choice(data: ExperimentData, run: Mapping[str, Any]) -> str:
-    """Which of the training's policies was evaluated."""
+    """A sentence on which policy of the training was evaluated."""
     if data.config.get("evaluate", {}).get("model") != "best":
-        return "The agent is the one at the end of the training, not a chosen checkpoint."
+        return "The agent is the policy at the end of the training, not a chosen checkpoint."
     validations = run.get("validations", [])
     protocol = protocol_label(data.config["train"]["validation"]["protocol"]).lower()
     each = max((validated["episodes"] for validated in validations), default=0)
     return (
-        f"The agent is the policy after {number(run['model_steps'])} steps, which did best in {len(validations)} validations "
-        f"({protocol}, {each} episodes each) in the course of the training; "
-        "the episodes of the table are others, with other seeds, so that having been chosen does not flatter it."
+        f"The agent is the policy after {number(run['model_steps'])} steps, the best in {len(validations)} validations "
+        f"({protocol}, {each} episodes each) during the training. "
+        "The episodes of the table have other seeds, so the choice does not bias them."
     )
 
 
 def _run(data: ExperimentData, run: Mapping[str, Any]) -> str:
-    tree = " with changes that were not committed" if run.get("dirty") else ""
+    tree = " with uncommitted changes" if run.get("dirty") else ""
     episodes = number(run["training_episodes"])
     lines = {
         "Agent": f"{data.algorithm}, {data.level if data.full_game else f'level {data.level}'}",
-        "Training": f"{number(run['steps'])} steps, {episodes} episodes, {_took(run)}, begun {run['started'][:10]}",
+        "Training": f"{number(run['steps'])} steps, {episodes} episodes, {_training_time(run)}, begun {run['started'][:10]}",
         "Seed": str(run["seed"]),
         "Commit": f"{run['commit']}{tree}" if run.get("commit") else "unknown",
         "Machine": ", ".join(part for part in (run["device"], f"{run['cores']} cores" if "cores" in run else "") if part),
@@ -83,10 +83,10 @@ def _run(data: ExperimentData, run: Mapping[str, Any]) -> str:
     return "\n".join(f"- {label}: {text}" for label, text in lines.items())
 
 
-def _took(run: Mapping[str, Any]) -> str:
+def _training_time(run: Mapping[str, Any]) -> str:
     seconds, whole = run["training_seconds"], run["first_to_last_episode_seconds"]
     if whole > 1.05 * seconds + 60:
-        return f"{duration(whole)} from its first to its last episode with interruptions, the last part {duration(seconds)}"
+        return f"{duration(whole)} from the first to the last episode with interruptions, {duration(seconds)} since the last"
     return duration(seconds)
 
 
@@ -98,7 +98,7 @@ def _files(folder: Path) -> str:
         "evaluation.json": "the figures, by protocol",
         "learning-curve.csv": "training in spans of steps",
         "config.yaml": "the whole configuration",
-        "run.json": "how the run came about",
+        "run.json": "the provenance of the run",
     }
     lines = [f"- [{name}]({name}): {what}" for name, what in described.items() if (folder / name).exists()]
     if (folder / "best.mp4").exists() and not (folder / "typical.mp4").exists():

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from reports.curves import Curve, learning_curve, validation_points
 from reports.data import ExperimentData
 from reports.results import number, percent
-from reports.style import HALF, WIDE, Picture, colour, counted, dress, legend, new_figure, percentages, png
+from reports.style import HALF, WIDE, Picture, abbreviate_ticks, colour, legend, new_figure, percent_ticks, png, style_axes
 
 CURVES: Final = {
     "distance_traveled": ("learning-distance", "Distance", "pixels travelled per episode"),
@@ -17,11 +17,11 @@ CURVES: Final = {
 }
 """The columns that have a curve: file name, title and unit."""
 
-FEW_EPISODES: Final = 3  # below, a line would claim a course that nobody has seen: points are drawn
+FEW_EPISODES: Final = 3  # with fewer, points are drawn instead of a line
 
 
 def learning_picture(experiments: Sequence[ExperimentData], column: str) -> Picture | None:
-    """`column` of the training episodes over environment steps, one line an experiment; None if none has an episode."""
+    """`column` of the training episodes over environment steps, one line per experiment; None if there are no episodes."""
     name, title, unit = CURVES[column]
     curves = [(index, each.name, learning_curve(each.train, column)) for index, each in enumerate(experiments)]
     curves = [(index, own, curve) for index, own, curve in curves if len(curve.values)]
@@ -31,7 +31,7 @@ def learning_picture(experiments: Sequence[ExperimentData], column: str) -> Pict
     figure = new_figure(WIDE if wide else HALF)
     axes = figure.subplots()
     for index, own, curve in curves:
-        if not share and len(curves) == 1:  # with several experiments, bands and dots would hide the lines
+        if not share and len(curves) == 1:  # bands and dots of several experiments would hide the lines
             _spread(axes, curve, colour(index))
         marker = "o" if len(curve.values) < FEW_EPISODES else ""
         axes.plot(curve.steps, curve.mean, color=colour(index), linewidth=2.2, label=own, marker=marker)
@@ -44,30 +44,32 @@ def learning_picture(experiments: Sequence[ExperimentData], column: str) -> Pict
             markeredgecolor="white",
             zorder=3,
         )
-    dress(axes, "environment steps", unit)
-    counted(axes)
+    style_axes(axes, "environment steps", unit)
+    abbreviate_ticks(axes)
     axes.set_xlim(left=0)
     if share:
         axes.set_ylim(0, min(1.02, 1.05 * max(0.05, axes.get_ylim()[1])))
-        percentages(axes)
+        percent_ticks(axes)
     if len(curves) > 1:
         legend(axes)
-    told = "; ".join(f"{own} ends at {_said(curve, column)}" for _, own, curve in curves)
+    descriptions = "; ".join(f"{own} ends at {_describe(curve, column)}" for _, own, curve in curves)
     validated = any(len(experiments[index].validation) for index, _, _ in curves)
     diamonds = "; diamonds: means of the validations" if validated else ""
     caption = f"{title}. {_line(curves, share)}{diamonds}."
-    return Picture(name, png(figure), f"Line plot of {title.lower()} over environment steps: {told}.", caption, wide=wide)
+    return Picture(
+        name, png(figure), f"Line plot of {title.lower()} over environment steps: {descriptions}.", caption, wide=wide
+    )
 
 
 def _spread(axes: Axes, curve: Curve, shade: str) -> None:
-    """Single episodes as dots, and the middle half of each window as a band."""
+    """Draw single episodes as dots, and the range between the quartiles of each window as a band."""
     few = len(curve.values) < FEW_EPISODES
     axes.scatter(curve.steps, curve.values, s=26 if few else 7, color=shade, alpha=1 if few else 0.22, linewidths=0)
     if curve.window > 1:
         axes.fill_between(curve.steps, curve.low, curve.high, color=shade, alpha=0.16, linewidth=0)
 
 
-def _said(curve: Curve, column: str) -> str:
+def _describe(curve: Curve, column: str) -> str:
     last = float(curve.mean[-1])
     return percent(last) if column == "level_completed" else number(last, 0 if column == "distance_traveled" else 1)
 

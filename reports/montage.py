@@ -1,4 +1,4 @@
-"""A picture of an episode: a few of its frames side by side."""
+"""A montage of an episode: some of its frames side by side."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,11 +11,11 @@ from reports.video import FRAME_SHAPE, Frame
 
 
 class MontageError(ValueError):
-    """No picture can be made of these frames."""
+    """A montage cannot be made from these frames."""
 
 
 class FrameSampler:
-    """Keeps `count` frames, evenly spaced, of a stream whose length is not known; at most ``2 * count + 1`` at a time."""
+    """Samples `count` evenly spaced frames from a stream of unknown length. It stores at most ``2 * count + 1`` frames."""
 
     def __init__(self, count: int) -> None:
         if count < 1:
@@ -27,19 +27,19 @@ class FrameSampler:
         self._seen = 0
 
     def add(self, frame: Frame) -> None:
-        """Take notice of the next frame, an RGB picture of shape (240, 256, 3), uint8."""
+        """Add the next frame, uint8 RGB of shape (240, 256, 3)."""
         if self._seen % self._stride == 0:
             self._kept.append(frame.copy())
             self._last = None
-            if len(self._kept) == 2 * self._count:  # twice as many as wanted: keep every other one from here on
+            if len(self._kept) == 2 * self._count:  # twice the number: keep every other one from now on
                 self._kept, self._stride = self._kept[::2], self._stride * 2
-                self._last = frame  # it was the odd one
+                self._last = frame  # it was dropped from `_kept`
         else:
             self._last = frame
         self._seen += 1
 
     def frames(self) -> list[Frame]:
-        """The frames kept: spread over the whole stream, first and last included; all of them if there were fewer."""
+        """The sampled frames, including the first and the last of the stream; all frames if there were fewer."""
         candidates = self._kept if self._last is None else [*self._kept, self._last]
         if len(candidates) <= self._count:
             return list(candidates)
@@ -51,24 +51,32 @@ class FrameSampler:
 def make_montage(
     frames: Iterable[Frame], path: Path, count: int = 4, *, columns: int | None = None, scale: int = 1, gap: int = 4
 ) -> Path:
-    """Write `count` frames, evenly spaced over the episode, as one PNG and return `path`.
+    """Write `count` evenly spaced frames of an episode as one PNG, and return `path`.
 
-    `frames` yields RGB pictures, uint8 of shape (240, 256, 3). They stand in reading order in `columns` columns (default: one
-    row), each `scale` times its size, with `gap` white pixels between. Raises :class:`MontageError` if there is no frame.
+    Args:
+        frames: the frames, uint8 RGB of shape (240, 256, 3).
+        path: the PNG file.
+        count: number of frames in the montage.
+        columns: number of columns, filled in reading order; None: one row.
+        scale: factor by which each frame is enlarged.
+        gap: white pixels between frames.
+
+    Raises:
+        MontageError: there is no frame, or one has another shape.
     """
     sampler = FrameSampler(count)
     for frame in frames:
         sampler.add(frame)
     chosen = sampler.frames()
     if not chosen:
-        raise MontageError("there is no frame to make a picture of: the episode is empty")
+        raise MontageError("there is no frame for a montage: the episode is empty")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(_arranged(chosen, columns or len(chosen), scale, gap)).save(path, optimize=True)
+    Image.fromarray(_arrange(chosen, columns or len(chosen), scale, gap)).save(path, optimize=True)
     return path
 
 
-def _arranged(frames: Sequence[Frame], columns: int, scale: int, gap: int) -> Frame:
+def _arrange(frames: Sequence[Frame], columns: int, scale: int, gap: int) -> Frame:
     height, width = FRAME_SHAPE[0] * scale, FRAME_SHAPE[1] * scale
     columns = min(columns, len(frames))
     rows = math.ceil(len(frames) / columns)

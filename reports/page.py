@@ -20,7 +20,7 @@ from reports.style import DOTS_PER_INCH, Picture, protocol_label
 from reports.video import NES_FRAME_RATE, Frame
 
 EMBEDDED_VIDEO_BYTES: Final = 3_000_000
-"""Videos are put into the page up to this size together; in base64 that is 4 MB, what a mail still carries with the plots."""
+"""Videos are embedded in the page up to this total size. In base64 that is 4 MB, which fits into a mail with the plots."""
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -43,8 +43,8 @@ def render_page(
     data: ReportData, summaries: Sequence[Mapping[str, ProtocolSummary]], headlines: Sequence[Headline], first: int,
     clips: Clips, pictures: Pictures, *, embed: bool = True,
 ) -> str:  # fmt: skip
-    """The whole page; `first` is the index of the experiment whose result is the headline. `embed` False links all videos."""
-    # Everything from outside (names, YAML, provenance, error texts) passes through the template and is escaped there.
+    """Render the page. `first` is the index of the experiment in the headline; `embed` False links all videos."""
+    # All external texts (names, YAML, provenance, errors) are escaped by the template.
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -64,7 +64,7 @@ def render_page(
         "evaluation_lead": _evaluation_lead(experiments),
         "notes": _notes(experiments, summaries),
         "endings": [_figure(picture) for picture in pictures.endings],
-        "endings_lead": "The share of episodes that end in each stretch of a level: a tall bar is a place few get past.",
+        "endings_lead": "The share of episodes that end in each part of a level. A tall bar marks an obstacle.",
         "speed": [_figure(picture) for picture in pictures.speed],
         "resources": tables.resource_rows(experiments),
         **_quality_context(experiments),
@@ -84,17 +84,17 @@ def _eyebrow(experiments: Sequence[ExperimentData], first: int) -> str:
 
 
 def _learning_lead(experiments: Sequence[ExperimentData]) -> str:
-    told = []
+    descriptions = []
     for each in experiments:
         episodes = len(each.train)
         if episodes:
             steps = number(int(each.train["global_step"].max()))
             completed = int(each.train["level_completed"].astype(bool).sum())
             played = f"{number(episodes)} training {plural(episodes, 'episode')} in {steps} steps"
-            told.append(f"{each.name} played {played} and completed {number(completed)}")
+            descriptions.append(f"{each.name} played {played} and completed {number(completed)}")
         else:
-            told.append(f"{each.name} has no training episode")
-    return "; ".join(told) + ". These episodes include exploration, so the evaluation below can be better or worse."
+            descriptions.append(f"{each.name} has no training episode")
+    return "; ".join(descriptions) + ". These episodes include exploration, so the evaluation below can be better or worse."
 
 
 def _evaluation_lead(experiments: Sequence[ExperimentData]) -> str:
@@ -104,15 +104,15 @@ def _evaluation_lead(experiments: Sequence[ExperimentData]) -> str:
     probabilities = " or ".join(f"{value:g}" for value in sorted(sticky))
     parts = [
         "Greedy takes the best action, stochastic samples from the policy",
-        f"sticky actions keep the last action at each frame with probability {probabilities} until the new one takes hold, "
-        "sticky decisions replace a whole decision by the one before",
+        f"sticky actions continue the last action at each frame with probability {probabilities} until the new one starts, "
+        "sticky decisions repeat the previous decision",
         f"no-op starts idle 1 to {' or '.join(str(value) for value in sorted(noop))} frames first",
-        "random never looks",
+        "random draws actions uniformly",
     ]
     return (
         "; ".join(parts)
-        + ". Intervals hold the true value in 95 of 100 such evaluations of this one trained agent; other seeds may differ. "
-        "They count different trajectories where an agent repeats itself; there are none where all that can be was played."
+        + ". Intervals contain the true value in 95 of 100 such evaluations of this one trained agent; other seeds may differ. "
+        "If an agent repeats itself, they count different trajectories. If all possible ones were played, there are none."
     )
 
 
@@ -136,7 +136,7 @@ def _video_context(clips: Clips, embed: bool) -> dict[str, Any]:
     where = f" by {clips.experiment.name}" if clips.experiment is not None else ""
     return {
         "videos": [_video(clip, clips, embedded) for clip in shown],
-        "videos_lead": f"Episodes{where}, played again from their stored actions at the console's own speed.",
+        "videos_lead": f"Episodes{where}, replayed from their stored actions at the speed of the console.",
         "video_notice": clips.notice,
     }
 
@@ -175,13 +175,13 @@ def _episode_caption(clip: Clip, experiment: ExperimentData | None) -> str:
 def _quality_context(experiments: Sequence[ExperimentData]) -> dict[str, Any]:
     rules = tables.rule_rows(experiments)
     failed = sum(not rule["passed"] for rule in rules)
-    said = tables.said_of([rule for each in experiments for rule in each.quality])
+    outcome = tables.describe_failures([rule for each in experiments for rule in each.quality])
     lead = (
-        f"All {len(rules)} rules passed: the rows behind this report are complete and consistent."
+        f"All {len(rules)} rules passed: the rows of this report are complete and consistent."
         if not failed
-        else f"Of {len(rules)} rules {said}: read the numbers above with that in mind."
+        else f"Of {len(rules)} rules {outcome}: read the numbers above with that in mind."
     )
-    summary = f"{len(rules) - failed} passed, {said if failed else '0 failed'}"
+    summary = f"{len(rules) - failed} passed, {outcome if failed else '0 failed'}"
     return {"rules": rules, "rules_failed": failed, "quality_lead": lead, "rules_summary": summary}
 
 

@@ -1,4 +1,4 @@
-"""A stored episode as frames: played again from its start, its actions and their delays."""
+"""Replay of a stored episode from its start, its actions and their delays."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,6 @@ from reports.video import Frame
 
 
 def episode_frames(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, delays: bytes = b"") -> Iterator[Frame]:
-    """The pictures of an episode, RGB uint8 (240, 256, 3), one an emulator frame; made for :attr:`ExperimentData.replay`."""
+    """The frames of an episode, uint8 RGB of shape (240, 256, 3), one per emulator frame."""
     for played in play_back(config, start, actions, delays):
         yield played.screen

@@ -1,4 +1,4 @@
-"""How the agent fared under each protocol, and the sentence that sums it up."""
+"""The results of the agent under each protocol, and the headline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from reports.data import ExperimentData
 from reports.style import protocol_label
 
 NARROW_SPACE = "\u202f"
-START_X = 40  # pixels: where Mario stands when a level begins; distances count from there
+START_X = 40  # pixels: Mario's position at the start of a level, from which distances count
 
 
 def protocol_summaries(experiment: ExperimentData) -> dict[str, ProtocolSummary]:
-    """The summary of each protocol that was played, in the order of :data:`configs.schema.PROTOCOLS`, ``random`` last."""
+    """The summaries of the played protocols, in the order of :data:`configs.schema.PROTOCOLS` with ``random`` last."""
     rows = experiment.evaluation
     present = [str(protocol) for protocol in rows["protocol"].unique()] if len(rows) else []
     order = [*PROTOCOLS, *sorted((set(present) | set(experiment.summaries)) - set(PROTOCOLS))]
@@ -31,7 +31,15 @@ def protocol_summaries(experiment: ExperimentData) -> dict[str, ProtocolSummary]
 
 @dataclass(frozen=True)
 class Headline:
-    """The result in one sentence, and a second one on how sure it is."""
+    """The main result.
+
+    Attributes:
+        sentence: the result in one sentence.
+        detail: a second sentence on its certainty.
+        protocol: the protocol; None for training episodes.
+        summary: the summary of the protocol; None without episodes.
+        random: the summary of random play; None if it was not played.
+    """
 
     sentence: str
     detail: str
@@ -41,22 +49,22 @@ class Headline:
 
 
 def headline(experiment: ExperimentData, summaries: Mapping[str, ProtocolSummary]) -> Headline:
-    """The honest result: how far the agent gets, how often it completes, and whether that is more than random play."""
+    """The headline: how far the agent gets, how often it completes the level, and whether it beats random play."""
     rows = experiment.evaluation
     protocol = headline_protocol(rows) if len(rows) else next((name for name in summaries if name != "random"), None)
     random = summaries.get("random")
     if protocol is None:
         return _without_evaluation(experiment, random)
     summary = summaries[protocol]
-    sentence = f"{_who(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}."
+    sentence = f"{_agent_name(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}."
     detail = f"Protocol: {protocol_label(protocol).lower()}. {_against_random(summary, random)}"
     if summary.completion is None and summary.note:
         detail = f"{detail} {sentence_case(summary.note)}"
     return Headline(sentence, detail.strip(), protocol, summary, random)
 
 
-def leading(headlines: Sequence[Headline]) -> int:
-    """The index of the best experiment: the highest completion rate, then the longest mean distance."""
+def index_of_best(headlines: Sequence[Headline]) -> int:
+    """The index of the best experiment: the one with the highest completion rate, then the longest mean distance."""
 
     def rank(index: int) -> tuple[bool, float, float]:
         own = headlines[index]
@@ -74,15 +82,15 @@ def _without_evaluation(experiment: ExperimentData, random: ProtocolSummary | No
     last = train.sort_values("global_step", kind="stable").tail(100)
     summary = summarise(last)
     few = "its only training episode" if len(train) == 1 else f"its last {len(last)} training episodes"
-    result = f"{_who(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}"
+    result = f"{_agent_name(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}"
     sentence = f"Not evaluated: in {few}, {result}."
     return Headline(
-        sentence, "Training episodes include exploration and a policy that still changes: they are no evaluation.",
+        sentence, "Training episodes include exploration and a changing policy, so they are not an evaluation.",
         None, summary, random,
     )  # fmt: skip
 
 
-def _who(experiment: ExperimentData) -> str:
+def _agent_name(experiment: ExperimentData) -> str:
     return f"{experiment.algorithm}-Mario"
 
 
@@ -114,9 +122,9 @@ def _against_random(summary: ProtocolSummary, random: ProtocolSummary | None) ->
     )
     agent, other = summary.distance_mean_interval, random.distance_mean_interval
     if one_trajectory(summary):
-        return f"{reference}; one trajectory cannot say by how much the agent is better."
+        return f"{reference}; one trajectory does not show how much better the agent is."
     if agent is None or other is None:
-        return f"{reference}; without intervals of both nothing is said about the difference."
+        return f"{reference}; without both intervals the difference cannot be judged."
     if agent.low > other.high:
         return f"{reference}: the agent gets clearly further."
     if agent.high < other.low:
@@ -125,18 +133,18 @@ def _against_random(summary: ProtocolSummary, random: ProtocolSummary | None) ->
 
 
 def one_trajectory(summary: ProtocolSummary) -> bool:
-    """Whether all there is, is one trajectory: repeated, or the only one that agent and game can play. The note says which."""
+    """Whether all episodes are one trajectory, because it was repeated or because it is the only possible one."""
     return summary.distinct == 1 and bool(summary.note)
 
 
 def number(value: float, digits: int = 0) -> str:
-    """1 240.5 with a narrow space between thousands."""
+    """A number such as 1 240.5, with narrow spaces between thousands."""
     text = f"{value:,.{digits}f}".replace(",", NARROW_SPACE)
     return "0" if text == "-0" else text.replace("-", "−")
 
 
 def percent(share: float) -> str:
-    """12 %, 0.4 %, > 99.9 %: never a rounded 0 or 100 for what is neither."""
+    """A share such as 12 %, 0.4 % or > 99.9 %. Only exact values are shown as 0 % and 100 %."""
     if 0 < share < 0.0005:
         return f"< 0.1{NARROW_SPACE}%"
     if 0.9995 < share < 1:
@@ -147,7 +155,7 @@ def percent(share: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """48 s, 12 min 5 s, 3 h 20 min."""
+    """A duration such as 48 s, 12 min 5 s or 3 h 20 min."""
     total = round(seconds)
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -159,10 +167,10 @@ def duration(seconds: float) -> str:
 
 
 def plural(count: int, word: str) -> str:
-    """The word for `count` things."""
+    """`word` in the singular or plural for `count`."""
     return word if count == 1 else f"{word}s"
 
 
 def sentence_case(text: str) -> str:
-    """`text` with a capital and a full stop."""
+    """`text` as a sentence, with a capital letter and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

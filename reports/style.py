@@ -1,9 +1,8 @@
-"""The look of the report's plots: one palette, one way to draw axes.
+"""The style of the report's plots.
 
-Colours are those of the game, moved to where people with any colour vision can tell them apart: under Machado et al.'s 2009
-model of protanopia, deuteranopia and tritanopia, any two that mean different things stay 17 or more apart in CIE 1976 Lab.
-Figures are built with matplotlib's objects, never
-through pyplot, whose global state is neither thread-safe nor freed.
+The colours are those of the game, adapted for colour-blind readers: in the model of protanopia, deuteranopia and tritanopia of
+Machado et al. (2009), colours with different meanings are at least 17 apart in CIE 1976 Lab. Figures are built with
+matplotlib's objects instead of pyplot, whose global state is not thread-safe and is never freed.
 """
 
 import io
@@ -57,13 +56,21 @@ PROTOCOL_LABELS: Final = {
 }
 
 DOTS_PER_INCH: Final = 160
-HALF: Final = (5.8, 3.5)  # inches: two of these stand side by side on a desktop, and stay legible at a phone's width
+HALF: Final = (5.8, 3.5)  # inches: two fit side by side on a desktop, and one is legible on a phone
 WIDE: Final = (11.8, 3.7)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished plot: PNG bytes, its file's name without ending, and what it shows, for those who see it and who do not."""
+    """A finished plot.
+
+    Attributes:
+        name: file name without suffix.
+        data: the PNG.
+        alt: alternative text for readers who cannot see it.
+        caption: caption.
+        wide: whether it takes the whole width of the page.
+    """
 
     name: str
     data: bytes
@@ -73,12 +80,12 @@ class Picture:
 
 
 def colour(index: int) -> str:
-    """The colour of the experiment with this index; they repeat after six."""
+    """The colour of the experiment with this index. Colours repeat after six."""
     return EXPERIMENT_COLOURS[index % len(EXPERIMENT_COLOURS)]
 
 
 def protocol_label(protocol: str) -> str:
-    """A protocol's name as a person reads it."""
+    """The display name of a protocol."""
     return PROTOCOL_LABELS.get(protocol, protocol.replace("_", " ").capitalize())
 
 
@@ -87,8 +94,8 @@ def new_figure(size: tuple[float, float] = HALF) -> Figure:
     return Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
 
 
-def dress(axes: Axes, x_label: str, y_label: str, *, grid: str = "y") -> None:
-    """Give `axes` the report's look: no box, faint grid lines, quiet ticks."""
+def style_axes(axes: Axes, x_label: str, y_label: str, *, grid: str = "y") -> None:
+    """Apply the report's style to `axes`: no box, faint grid lines, no tick marks."""
     axes.set_xlabel(x_label, color=MUTED, fontsize=9.5)
     axes.set_ylabel(y_label, color=MUTED, fontsize=9.5)
     axes.tick_params(colors=MUTED, labelsize=9, length=0)
@@ -100,20 +107,20 @@ def dress(axes: Axes, x_label: str, y_label: str, *, grid: str = "y") -> None:
         axes.grid(True, axis="x" if grid == "x" else "y", color=GRID, linewidth=0.9)
 
 
-def counted(axes: Axes, axis: str = "x") -> None:
-    """Write an axis' numbers as 250, 12k, 1.5M."""
+def abbreviate_ticks(axes: Axes, axis: str = "x") -> None:
+    """Format the tick labels of an axis as 250, 12k, 1.5M."""
     target = axes.xaxis if axis == "x" else axes.yaxis
     target.set_major_formatter(FuncFormatter(lambda value, _: abbreviated(value)))
 
 
-def percentages(axes: Axes, axis: str = "y") -> None:
-    """Write an axis' shares (0 to 1) as per cent."""
+def percent_ticks(axes: Axes, axis: str = "y") -> None:
+    """Format the tick labels of an axis with shares (0 to 1) as percentages."""
     target = axes.xaxis if axis == "x" else axes.yaxis
     target.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
 
 
 def abbreviated(value: float) -> str:
-    """250, 12k, 1.5M."""
+    """A number such as 250, 12k or 1.5M."""
     for limit, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
             return f"{value / limit:.3g}{letter}"
@@ -121,7 +128,7 @@ def abbreviated(value: float) -> str:
 
 
 def legend(axes: Axes, *, columns: int = 3) -> None:
-    """A legend without a frame above the plot."""
+    """Add a legend without a frame above the plot."""
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=columns, frameon=False, fontsize=9, labelcolor=INK,
         handlelength=1.3, columnspacing=1.4, borderaxespad=0.2,
@@ -129,7 +136,7 @@ def legend(axes: Axes, *, columns: int = 3) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG, reduced to 256 colours: plots have few, and the file shrinks to a third."""
+    """The figure as a PNG with 256 colours, which reduces its size to a third."""
     from PIL import Image
 
     drawn = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The report's numbers as a person reads them: cards, tables and lines of text, ready for the template."""
+"""The report's numbers as formatted cards, tables and lines of text for the template."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,21 +18,21 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cell:
-    """An estimate and, where there is one, its interval."""
+    """An estimate with its interval, which may be empty."""
 
     value: str
     interval: str = ""
 
 
 def _between(interval: Interval | None, digits: int = 0) -> str:
-    """The interval in words; nothing where there is none."""
+    """The interval in words; "" if there is none."""
     if interval is None:
         return ""
     return f"{number(interval.low, digits)} to {number(interval.high, digits)}"
 
 
 def completion_cell(summary: ProtocolSummary) -> Cell:
-    """Share completed, with its Wilson interval if there is one."""
+    """The completion rate with its Wilson interval."""
     share = percent(summary.completion_rate)
     if summary.completion is None:
         return Cell(share)
@@ -40,12 +40,12 @@ def completion_cell(summary: ProtocolSummary) -> Cell:
 
 
 def distance_cell(summary: ProtocolSummary) -> Cell:
-    """Interquartile mean of the distance with its interval."""
+    """The interquartile mean of the distance with its interval."""
     return Cell(number(summary.distance_interquartile_mean), _between(summary.distance_interval))
 
 
 def reward_cell(summary: ProtocolSummary) -> Cell:
-    """Interquartile mean of the reward with its interval."""
+    """The interquartile mean of the reward with its interval."""
     return Cell(number(summary.reward_interquartile_mean, 1), _between(summary.reward_interval, 1))
 
 
@@ -68,7 +68,7 @@ def cards(experiment: ExperimentData, headline: Headline) -> list[Row]:
     found.extend(_training_cards(experiment))
     if experiment.quality:
         passed = sum(rule.passed for rule in experiment.quality)
-        note = said_of(experiment.quality)
+        note = describe_failures(experiment.quality)
         found.append(_card("Data quality", f"{passed} / {len(experiment.quality)}", note))
     return found
 
@@ -92,7 +92,7 @@ def _card(label: str, value: str, note: str) -> Row:
 
 
 def comparison_rows(experiments: Sequence[ExperimentData], headlines: Sequence[Headline]) -> list[Row]:
-    """One row an experiment, under the protocol it is judged by."""
+    """One row per experiment, with the results under its headline protocol."""
     rows: list[Row] = []
     for index, (experiment, headline) in enumerate(zip(experiments, headlines, strict=True)):
         summary, speed = headline.summary, throughput(experiment.train)
@@ -133,7 +133,7 @@ def evaluation_rows(experiments: Sequence[ExperimentData], summaries: Sequence[M
 
 
 def resource_rows(experiments: Sequence[ExperimentData]) -> list[Row]:
-    """Mean and peak of each resource that has samples."""
+    """The mean and peak of each resource that has samples."""
     rows: list[Row] = []
     for experiment in experiments:
         for use in experiment.resources:
@@ -153,17 +153,17 @@ def resource_rows(experiments: Sequence[ExperimentData]) -> list[Row]:
 
 
 def rule_rows(experiments: Sequence[ExperimentData]) -> list[Row]:
-    """Every data-quality rule, the failed ones first, then warnings and what was accepted."""
+    """All data-quality rules: failed ones first, then warnings, accepted and passed ones."""
     rows = [{"experiment": each.name, **vars(rule), "verdict": rule.verdict} for each in experiments for rule in each.quality]
     return sorted(rows, key=lambda rule: ("failed", "warning", "accepted", "passed").index(rule["verdict"]))
 
 
-def said_of(rules: Sequence[RuleCheck]) -> str:
-    """How many of the rules did not pass, and how these stand."""
+def describe_failures(rules: Sequence[RuleCheck]) -> str:
+    """A description of how many rules failed, warned or were accepted."""
     counts = Counter(rule.verdict for rule in rules)
     words = {"failed": "failed", "warning": "warned", "accepted": "accepted by hand"}
-    said = [f"{counts[verdict]} {word}" for verdict, word in words.items() if counts[verdict]]
-    return ", ".join(said) or "all rules passed"
+    outcome = [f"{counts[verdict]} {word}" for verdict, word in words.items() if counts[verdict]]
+    return ", ".join(outcome) or "all rules passed"
 
 
 PROVENANCE_LABELS = {
@@ -185,16 +185,16 @@ PROVENANCE_LABELS = {
 
 
 def provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is known about where the run comes from, the known keys first, without what is empty."""
+    """The provenance of the run as pairs of label and value, known keys first, without empty values."""
     ordered = [
         *(key for key in PROVENANCE_LABELS if key in provenance),
         *(key for key in provenance if key not in PROVENANCE_LABELS),
     ]
-    shown = [(PROVENANCE_LABELS.get(key, key.replace("_", " ").capitalize()), _said(provenance[key])) for key in ordered]
+    shown = [(PROVENANCE_LABELS.get(key, key.replace("_", " ").capitalize()), _describe(provenance[key])) for key in ordered]
     return [(label, value) for label, value in shown if value]
 
 
-def _said(value: Any) -> str:
+def _describe(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -207,12 +207,12 @@ def _said(value: Any) -> str:
 
 
 def config_yaml(experiment: ExperimentData) -> str:
-    """The configuration as YAML, in the order of its keys; a file that `mario run` accepts."""
+    """The configuration as YAML in the order of its keys, which `mario run` accepts."""
     return yaml.safe_dump(dict(experiment.config), sort_keys=False, allow_unicode=True, width=110)
 
 
 def config_name(experiment: ExperimentData) -> str:
-    """The name of the configuration's file beside the report."""
+    """The name of the configuration file next to the report."""
     letters = "".join(
         letter if letter.isascii() and (letter.isalnum() or letter in "-_") else "-" for letter in experiment.name
     )
@@ -220,11 +220,11 @@ def config_name(experiment: ExperimentData) -> str:
 
 
 def command(experiment: ExperimentData) -> str:
-    """The lines that repeat the run."""
+    """The commands that repeat the run."""
     if experiment.command is not None:
         return experiment.command
     commit = experiment.provenance.get("git_commit")
     lines = [f"git checkout {commit}", "make setup"] if commit else ["make setup"]
     return "\n".join(
-        [*lines, "# the file beside this report, which is the configuration below:", f"mario run {config_name(experiment)}"]
+        [*lines, "# the file next to this report, with the configuration below:", f"mario run {config_name(experiment)}"]
     )

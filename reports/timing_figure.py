@@ -1,4 +1,4 @@
-"""How fast training went, and how long the phases took."""
+"""Plots of the training speed and of the phases' durations."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,13 +6,13 @@ from typing import Final
 from reports.curves import throughput
 from reports.data import ExperimentData, PhaseTiming
 from reports.results import duration, number
-from reports.style import BRICK, CASTLE, COIN, INK, PIPE, Picture, colour, counted, dress, legend, new_figure, png
+from reports.style import BRICK, CASTLE, COIN, INK, PIPE, Picture, abbreviate_ticks, colour, legend, new_figure, png, style_axes
 
 STATUS_COLOURS: Final = {"completed": PIPE, "failed": BRICK, "crashed": BRICK, "running": COIN}
 
 
 def throughput_picture(experiments: Sequence[ExperimentData]) -> Picture | None:
-    """Environment steps a second over the time of training; None if no experiment has an episode."""
+    """The environment steps per second over the training time; None if no experiment has an episode."""
     measured = [(index, each.name, throughput(each.train)) for index, each in enumerate(experiments)]
     series = [(index, name, own) for index, name, own in measured if own is not None]
     if not series:
@@ -25,17 +25,17 @@ def throughput_picture(experiments: Sequence[ExperimentData]) -> Picture | None:
         marker = "o" if len(time) < 3 else ""
         axes.plot(time, own.steps_per_second, color=colour(index), linewidth=2, label=name, marker=marker)
         axes.axhline(own.mean, color=colour(index), linewidth=1, linestyle=(0, (4, 3)), alpha=0.8)
-    dress(axes, f"{'minutes' if minutes else 'hours'} since training began", "steps per second")
+    style_axes(axes, f"{'minutes' if minutes else 'hours'} since the start of the training", "steps per second")
     axes.set_ylim(bottom=0)
     if len(series) > 1:
         legend(axes)
-    told = "; ".join(f"{name} {number(own.mean)} steps/s" for _, name, own in series)
-    caption = f"Training speed by the clock, all environments together, updates included. Dashed: mean ({told})."
-    return Picture("throughput", png(figure), f"Line plot of training speed over time, on average: {told}.", caption)
+    descriptions = "; ".join(f"{name} {number(own.mean)} steps/s" for _, name, own in series)
+    caption = f"Training speed by the clock, all environments together, updates included. Dashed: mean ({descriptions})."
+    return Picture("throughput", png(figure), f"Line plot of training speed over time, on average: {descriptions}.", caption)
 
 
 def phases_picture(phases: Sequence[PhaseTiming]) -> Picture | None:
-    """One bar a phase of the pipeline; None if none has a duration."""
+    """The durations of the phases, one bar per phase; None if none has a duration."""
     timed = [(phase, phase.seconds) for phase in phases if phase.seconds is not None]
     if not timed:
         return None
@@ -51,9 +51,9 @@ def phases_picture(phases: Sequence[PhaseTiming]) -> Picture | None:
     axes.set_yticks(range(len(timed)), [phase.name for phase, _ in timed])
     axes.set_ylim(len(timed) - 0.4, -0.6)
     axes.set_xlim(0, max(longest / divisor, 1e-6) * 1.3)
-    dress(axes, unit, "", grid="x")
-    counted(axes)
+    style_axes(axes, unit, "", grid="x")
+    abbreviate_ticks(axes)
     axes.tick_params(axis="y", colors=INK, labelsize=10)
-    told = "; ".join(f"{phase.name} {duration(seconds)}, {phase.status}" for phase, seconds in timed)
+    descriptions = "; ".join(f"{phase.name} {duration(seconds)}, {phase.status}" for phase, seconds in timed)
     caption = "How long each phase of the pipeline took."
-    return Picture("phases", png(figure), f"Bar chart of the phases' durations: {told}.", caption)
+    return Picture("phases", png(figure), f"Bar chart of the phases' durations: {descriptions}.", caption)

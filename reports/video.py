@@ -1,6 +1,6 @@
-"""Episodes as MP4 files: H.264 in yuv420p, which every browser and phone plays.
+"""Rendering of episodes as MP4 files (H.264 in yuv420p), which every browser and phone can play.
 
-The encoder is the ffmpeg binary that the package ``imageio-ffmpeg`` carries, so nothing has to be installed on the system.
+The encoder is the ffmpeg binary of the package ``imageio-ffmpeg``, so no system package is needed.
 """
 
 import subprocess
@@ -18,12 +18,11 @@ Frame = npt.NDArray[np.uint8]
 
 FRAME_SHAPE: Final = (240, 256, 3)
 NES_FRAME_RATE: Final = Fraction(39_375_000, 655_171)
-"""Frames per second of an NTSC console: 60.0988 (master clock 236.25/11 MHz, 4 master cycles a dot, 89 341.5 dots a frame)."""
+"""Frames per second of an NTSC console, 60.0988: master clock 236.25/11 MHz, 4 cycles per dot, 89 341.5 dots per frame."""
 PIXEL_ASPECT: Final = Fraction(8, 7)
-"""Width over height of a pixel on the television the game was drawn for."""
+"""Width divided by height of a pixel on an NTSC television."""
 QUALITY: Final = 22
-"""x264's constant rate factor. Pixel art has few colours and hard edges: at 22 the enlarged edges are
-still sharp, and half a minute at twice the size takes about 0.7 MB."""
+"""x264's constant rate factor. At 22, enlarged edges are still sharp, and half a minute at scale 2 has about 0.7 MB."""
 
 
 class VideoError(RuntimeError):
@@ -39,24 +38,31 @@ def render_video(
     television_shape: bool = False,
     quality: int = QUALITY,
 ) -> Path:
-    """Write `frames` to `path` as MP4 and return `path`.
+    """Write `frames` to `path` as MP4, and return `path`.
 
-    `frames` yields RGB pictures, uint8 of shape (240, 256, 3); they are encoded as they come, never held together. Each pixel
-    becomes `scale` × `scale` (nearest neighbour); `television_shape` widens pixels to 8:7. `quality` is x264's CRF: lower is
-    better and larger. The file appears under its name only once it is complete; its index stands first, so that playing
-    starts before it is loaded.
+    Frames are encoded one by one. The file appears when it is complete. Its index is at its beginning, so that players can
+    start before it is fully loaded.
 
-    Raises :class:`VideoError` if a frame has the wrong shape or type, if there is none, or if the encoder or the disk fails.
+    Args:
+        frames: the frames, uint8 RGB of shape (240, 256, 3).
+        path: the MP4 file.
+        fps: frames per second.
+        scale: factor by which frames are enlarged (nearest neighbour).
+        television_shape: widen pixels to 8:7.
+        quality: x264's constant rate factor; lower is better and larger.
+
+    Raises:
+        VideoError: a frame has the wrong shape or type, there is none, or the encoder or the disk fails.
     """
     if scale < 1:
-        raise VideoError(f"scale is {scale}: give a whole number from 1 on")
+        raise VideoError(f"scale is {scale}: give a whole number of at least 1")
     first, rest = _first(frames)
     width, height = _even(256 * scale * (PIXEL_ASPECT if television_shape else 1)), _even(240 * scale)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise VideoError(f"cannot make the folder {path.parent} for the video: {error.strerror}") from error
+        raise VideoError(f"cannot create the folder {path.parent} for the video: {error.strerror}") from error
     partial = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.part.mp4")
     command = [
         *(encoder(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y"),
@@ -86,20 +92,24 @@ def render_video(
 
 
 def encoder() -> str:
-    """Path of the bundled ffmpeg; raises :class:`VideoError` if the package has none for this system."""
+    """The path of the bundled ffmpeg.
+
+    Raises:
+        VideoError: the package has none for this system.
+    """
     import imageio_ffmpeg
 
     try:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
         raise VideoError(
-            "no ffmpeg for this system in the package imageio-ffmpeg: install it again (pip install --force-reinstall "
+            "the package imageio-ffmpeg has no ffmpeg for this system: reinstall it (pip install --force-reinstall "
             "imageio-ffmpeg), or set IMAGEIO_FFMPEG_EXE to an ffmpeg with libx264"
         ) from error
 
 
 def _encode(command: list[str], first: Frame, rest: Iterator[Frame], path: Path) -> None:
-    # stderr goes to a file: a pipe that nobody reads while frames are written would fill up and stop the encoder.
+    # stderr goes to a file. A pipe would fill up while frames are written, and block the encoder.
     with tempfile.TemporaryFile() as messages:
         try:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages)
@@ -112,19 +122,21 @@ def _encode(command: list[str], first: Frame, rest: Iterator[Frame], path: Path)
             broken = _feed(stdin, first, rest)
             code = process.wait()
         finally:
-            if process.poll() is None:  # a frame was wrong, or the caller was interrupted
+            if process.poll() is None:  # a frame was invalid, or the caller was interrupted
                 process.kill()
                 process.wait()
             if process.stdin is not None and not process.stdin.closed:
                 _close(process.stdin)
         if code != 0 or broken:
             messages.seek(0)
-            said = messages.read().decode(errors="replace").strip().splitlines()
-            raise VideoError(f"the video {path} could not be written: {said[-1] if said else f'the encoder ended with {code}'}")
+            output = messages.read().decode(errors="replace").strip().splitlines()
+            raise VideoError(
+                f"the video {path} could not be written: {output[-1] if output else f'the encoder ended with {code}'}"
+            )
 
 
 def _feed(stdin: IO[bytes], first: Frame, rest: Iterator[Frame]) -> bool:
-    """Write all frames; True if the encoder went away before it had them all."""
+    """Write all frames. Returns True if the encoder ended before it had all of them."""
     try:
         stdin.write(_checked(first, 0).tobytes())
         for number, frame in enumerate(rest, start=1):
@@ -146,7 +158,7 @@ def _first(frames: Iterable[Frame]) -> tuple[Frame, Iterator[Frame]]:
     rest = iter(frames)
     for first in rest:
         return _checked(first, 0), rest
-    raise VideoError("there is no frame to make a video of: the episode is empty")
+    raise VideoError("there is no frame for a video: the episode is empty")
 
 
 def _checked(frame: Frame, number: int) -> Frame:
@@ -156,5 +168,5 @@ def _checked(frame: Frame, number: int) -> Frame:
 
 
 def _even(length: int | Fraction) -> int:
-    """yuv420p halves the colour planes: both sides must be even."""
+    """The nearest even length. yuv420p halves the colour planes, so both sides must be even."""
     return 2 * round(Fraction(length) / 2)

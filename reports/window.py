@@ -1,4 +1,4 @@
-"""Episodes in a window on the screen."""
+"""Display of episodes in a window."""
 
 import os
 import sys
@@ -16,29 +16,38 @@ if TYPE_CHECKING:
 
 
 class WindowError(RuntimeError):
-    """No window could be shown; the message says why and what to do instead."""
+    """A window could not be opened; the message says why, and what to do instead."""
 
 
 def show_in_window(
     frames: Iterable[Frame], fps: float | Fraction = NES_FRAME_RATE, scale: int = 3, *, title: str = "train-mario"
 ) -> int:
-    """Show `frames` (RGB, uint8 of shape (240, 256, 3)) in a window at `fps` and return how many were shown.
+    """Show `frames` in a window, and return how many were shown.
 
-    The window closes after the last frame, at Escape, Q, or its close button. A machine too slow for `fps` shows every frame
-    later rather than leaving some out. Raises :class:`WindowError` where there is no display, or for a frame of another shape.
+    The window closes after the last frame, on Escape or Q, or by its close button. On a slow machine frames are late, but none
+    is skipped.
+
+    Args:
+        frames: the frames, uint8 RGB of shape (240, 256, 3).
+        fps: frames per second.
+        scale: factor by which frames are enlarged.
+        title: title of the window.
+
+    Raises:
+        WindowError: there is no display, or a frame has another shape or type.
     """
     if scale < 1:
-        raise WindowError(f"scale is {scale}: give a whole number from 1 on")
+        raise WindowError(f"scale is {scale}: give a whole number of at least 1")
     pygame = _pygame()
     size = (256 * scale, 240 * scale)
     try:
         try:
-            # Only the display: pygame.init() would also open the sound device, which servers and containers do not have.
+            # pygame.init() would also open the sound device, which servers and containers do not have.
             pygame.display.init()
             screen = pygame.display.set_mode(size)
         except pygame.error as error:
             raise WindowError(
-                f"no window can be opened here ({error}): is there a screen? Write a video instead with --video FILE"
+                f"no window can be opened ({error}): is there a display? Write a video instead with --video FILE"
             ) from error
         pygame.display.set_caption(title)
         clock = pygame.time.Clock()
@@ -59,20 +68,20 @@ def show_in_window(
 
 
 def _pygame() -> "types.ModuleType":
-    # An import that greets on standard output would spoil `--json` and pipes.
+    # pygame's greeting on standard output would spoil `--json` and pipes.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     if os.name == "posix" and not os.environ.get("SDL_VIDEODRIVER") and not _has_display():
         raise WindowError(
-            "this machine has no screen (neither DISPLAY nor WAYLAND_DISPLAY is set): write a video instead with --video FILE"
+            "this machine has no display (neither DISPLAY nor WAYLAND_DISPLAY is set): write a video instead with --video FILE"
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pygame's own use of deprecated functions is not the user's concern
+        warnings.simplefilter("ignore")  # pygame itself uses deprecated functions
         import pygame
     return pygame
 
 
 def _has_display() -> bool:
-    # Without a display server SDL falls back to drivers that draw to nowhere, which would look like a hang.
+    # Without a display server, SDL falls back to drivers that show nothing, which would look like a hang.
     return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 

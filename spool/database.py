@@ -1,26 +1,34 @@
-"""The SQLite database of an outbox: one table, in which each record has its SHA-256."""
+"""The SQLite database of an outbox: one table, in which each record has its SHA-256.
+
+It has a rollback journal, not a write-ahead log: SQLite ignores the damaged tail of a log without a word, so that committed
+records would be lost silently. With a journal they are in the database itself, where their identifiers and SHA-256 tell.
+"""
 
 import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote
 
-_TABLE: Final = "CREATE TABLE outbox (id INTEGER PRIMARY KEY, owner BLOB NOT NULL, payload BLOB NOT NULL, digest BLOB NOT NULL)"
+_TABLE: Final = """
+    CREATE TABLE outbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, owner BLOB NOT NULL, payload BLOB NOT NULL, digest BLOB NOT NULL
+    )
+"""
 # Errors of the disk or of another program: the database may be intact.
 _NO_DAMAGE: Final = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-}
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}  # fmt: skip
+
+# The second one comes from messages of SQLite that quote damaged text.
+_READING_ERRORS: Final = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
 class Record(NamedTuple):
-    """A row: records are delivered in the order of their `id`."""
+    """A row. Records are delivered in the order of their `id`, which grows by 1."""
 
     id: int
     owner: str
@@ -28,15 +36,19 @@ class Record(NamedTuple):
 
 
 class DamagedError(Exception):
-    """The database is damaged.
+    """The database is damaged; `records` are those that can be read."""
 
-    Attributes:
-        records: those that can be read.
-    """
-
-    def __init__(self, reason: str, records: Sequence[Record] = ()) -> None:
+    def __init__(self, reason: str, records: Sequence[Record]) -> None:
         super().__init__(reason)
         self.records = list(records)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a database for writing. Each commit waits for the disk."""
+    connection = sqlite3.connect(path, check_same_thread=False)
+    connection.text_factory = bytes  # damage may turn a BLOB into a TEXT that is no UTF-8
+    connection.execute("PRAGMA synchronous=EXTRA")
+    return connection
 
 
 def replace(path: Path, records: Iterable[Record], aside: Path | None) -> None:
@@ -51,32 +63,26 @@ def replace(path: Path, records: Iterable[Record], aside: Path | None) -> None:
         OSError, sqlite3.Error: the disk is full, or fails.
     """
     new = path.with_name(f"{path.name}.new")
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{new}{suffix}").unlink(missing_ok=True)
+    new.unlink(missing_ok=True)
+    Path(f"{new}-journal").unlink(missing_ok=True)
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     connection = connect(new)
     try:
+        connection.execute("PRAGMA auto_vacuum=FULL")  # the file shrinks when records are deleted
         connection.execute(_TABLE)
         insert(connection, records)
     finally:
         connection.close()
-    # The log goes first: SQLite would take what is left of it for that of the new database.
-    for suffix in ("-wal", ""):
+    # The journal goes first: SQLite would take it for that of the new database.
+    for suffix in ("-journal", ""):
         if aside is not None and Path(f"{path}{suffix}").exists():
             Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-    Path(f"{path}-shm").unlink(missing_ok=True)
     new.replace(path)
-    _sync_folder(path.parent)
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open the database for writing. Each commit waits for the disk (`synchronous=FULL`)."""
-    connection = sqlite3.connect(path, check_same_thread=False)
-    connection.text_factory = bytes
-    connection.execute("PRAGMA auto_vacuum=FULL")  # the file shrinks when records are deleted
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    return connection
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def insert(connection: sqlite3.Connection, records: Iterable[Record]) -> None:
@@ -86,71 +92,63 @@ def insert(connection: sqlite3.Connection, records: Iterable[Record]) -> None:
         connection.executemany("INSERT INTO outbox (id, owner, payload, digest) VALUES (?, ?, ?, ?)", rows)
 
 
-def select(connection: sqlite3.Connection, behind: int, limit: int = -1) -> list[Record]:
-    """The first `limit` records behind the id `behind`, in order; -1: all of them.
+def select(connection: sqlite3.Connection, limit: int) -> list[Record]:
+    """The first `limit` records, in order; -1: all of them.
 
     Raises:
-        DamagedError: a record is damaged.
-        sqlite3.Error: the database cannot be read, perhaps because of damage: see :func:`damage`.
+        DamagedError: some are damaged.
+        sqlite3.Error: the database cannot be read for another reason.
     """
     records: list[Record] = []
     damaged = 0
-    reason = ""
     try:
-        query = "SELECT id, owner, payload, digest FROM outbox WHERE id > ? ORDER BY id LIMIT ?"
-        for row in connection.execute(query, (behind, limit)):
+        for row in connection.execute("SELECT id, owner, payload, digest FROM outbox ORDER BY id LIMIT ?", (limit,)):
             record = _record(row)
             if record is None:
                 damaged += 1
             else:
                 records.append(record)
-    except sqlite3.DatabaseError as error:
-        reason = damage(error)
+    except _READING_ERRORS as error:
+        raise DamagedError(_damage(error), records) from None
     if damaged:
-        reason = reason or f"{damaged} of its records do not have their SHA-256"
-    if reason:
+        raise DamagedError(f"{damaged} records do not have their SHA-256", records)
+    return records
+
+
+def last_id(connection: sqlite3.Connection) -> int:
+    """The identifier of the last record that was ever inserted; 0: there was none.
+
+    Raises:
+        sqlite3.Error: the database cannot be read.
+    """
+    return int(connection.execute("SELECT CAST(max(seq) AS INTEGER) FROM sqlite_sequence").fetchone()[0] or 0)
+
+
+def check(path: Path) -> list[Record]:
+    """All records of the database at `path`, after a thorough look at the whole file.
+
+    Raises:
+        DamagedError: it is damaged, or records are missing.
+        sqlite3.Error: it cannot be read for another reason.
+    """
+    records: list[Record] = []
+    with closing(sqlite3.connect(path)) as connection:
+        connection.text_factory = bytes
+        try:
+            connection.execute("BEGIN")  # another process may be writing
+            records = select(connection, -1)
+            reason = connection.execute("PRAGMA quick_check(1)").fetchone()[0].decode(errors="replace").splitlines()[-1]
+            last = last_id(connection)
+        except _READING_ERRORS as error:
+            raise DamagedError(_damage(error), records) from None
+    if reason == "ok" and [record.id for record in records] != list(range(last - len(records) + 1, last + 1)):
+        reason = "records are missing"
+    if reason != "ok":
         raise DamagedError(reason, records)
     return records
 
 
-def check(path: Path) -> list[Record]:
-    """Read all records without changing a file.
-
-    Raises:
-        DamagedError: the database is damaged.
-        sqlite3.Error: it cannot be read for another reason.
-    """
-    if not path.exists():
-        return []
-    connection = _connect_read_only(path)
-    try:
-        records = select(connection, -1)
-        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != b"ok":
-            raise DamagedError(found.decode(errors="replace"), records)
-        return records
-    except sqlite3.DatabaseError as error:
-        raise DamagedError(damage(error)) from None
-    finally:
-        connection.close()
-
-
-def count(path: Path, behind: int) -> int:
-    """How many records behind the id `behind` the database holds, whoever has it open; 0 if there is no such file.
-
-    Raises:
-        sqlite3.Error: it cannot be read.
-    """
-    if not path.exists():
-        return 0
-    connection = _connect_read_only(path)
-    try:
-        return int(connection.execute("SELECT count(*) FROM outbox WHERE id > ?", (behind,)).fetchone()[0])
-    finally:
-        connection.close()
-
-
-def damage(error: sqlite3.DatabaseError) -> str:
+def _damage(error: Exception) -> str:
     """What is damaged.
 
     Raises:
@@ -160,24 +158,6 @@ def damage(error: sqlite3.DatabaseError) -> str:
     if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _NO_DAMAGE:
         raise error
     return str(error)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _connect_read_only(path: Path) -> sqlite3.Connection:
-    # A connection that may write would, when it is closed, move a damaged log into the database and delete it. Without a log
-    # nobody is writing; SQLite would make an empty one, were the file not declared immutable.
-    immutable = int(not Path(f"{path}-wal").exists())
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable={immutable}", uri=True)
-    connection.text_factory = bytes  # damage may turn a BLOB into a TEXT that is no UTF-8
-    return connection
 
 
 def _record(row: Sequence[Any]) -> Record | None:

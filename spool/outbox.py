@@ -11,7 +11,7 @@ from typing import Final
 
 from spool import database, legacy
 from spool.database import DamagedError, Record
-from spool.lock import Counters, LockFile, OutboxError, read_counters
+from spool.lock import FileLock, OutboxError
 
 _LOG: Final = logging.getLogger(__name__)
 _LEGACY_SUFFIX: Final = ".spool"
@@ -23,9 +23,9 @@ class Outbox:
     A record that was appended survives the end of the process and a power cut, until it is removed. One that was delivered may
     come a second time after a crash, so whoever receives it must accept that. Only the file's user can read it.
 
-    Damage is never fatal and never silent. A warning says how many records cannot be read, and names the file beside it that
-    keeps the damaged database; the others are delivered. Records of another owner are set aside in the same way. A file of an
-    earlier version (`NAME.spool` beside `NAME.sqlite`) is read first, and deleted.
+    Damage is never fatal and never silent. A warning says what is damaged and how many records can be read, and names the file
+    beside it that keeps the damaged database. Records of another owner are set aside in the same way. A file of an earlier
+    version (`NAME.spool` beside `NAME.sqlite`) is read first, and deleted.
 
     Args:
         path: the database, `NAME.sqlite`; it and its folder are made when they are missing.
@@ -48,15 +48,15 @@ class Outbox:
         self._mutex = threading.Lock()
         self._closed = False
         self._count = 0
-        self._counters = Counters()
+        self._delivered = 0  # records at the front that are removed, though the disk did not take their removal
+        self._last_id = 0
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = LockFile(_lock_path(path), path)
+        self._lock = FileLock(path.with_name(f"{path.name}.lock"), path)
         try:
             self._connection = self._open()
-            self.lost = 0
             self._import_legacy_file()
         except BaseException as error:
-            self._lock.close()
+            self._lock.release()
             if isinstance(error, sqlite3.Error):
                 raise OutboxError(f"{path} cannot be opened: {error}") from error
             raise
@@ -98,21 +98,21 @@ class Outbox:
         """Remove the first `number` records. Does nothing once the outbox is closed.
 
         Raises:
-            OutboxError, OSError: the disk fails; the records are removed as far as this object is concerned, but may come again
+            OutboxError: the disk fails; the records are removed as far as this object is concerned, but may come again
                 when the file is next opened.
         """
         with self._mutex:
             if self._closed or not number:
                 return
             self._count -= number
-            self._counters = self._counters._replace(removed=self._counters.removed + number)
-            # First, so that records that a crash leaves in the database are not taken for pending ones, nor for missing ones.
-            self._lock.write(self._counters, sync=True)
+            self._delivered += number
+            last = self._last_id - self._count
             try:
                 with self._connection:
-                    self._connection.execute("DELETE FROM outbox WHERE id <= ?", (self._counters.removed,))
+                    self._connection.execute("DELETE FROM outbox WHERE id <= ?", (last,))
             except sqlite3.Error as error:
                 raise OutboxError(f"{self.path} cannot be written: {error}") from error
+            self._delivered = 0
 
     def close(self) -> None:
         """Release the file; pending records stay in it. Closing twice is no error."""
@@ -121,49 +121,38 @@ class Outbox:
                 return
             self._closed = True
             self._connection.close()
-            self._lock.close()
+            self._lock.release()
 
     def _open(self) -> sqlite3.Connection:
         """Check the database, set aside what cannot be used, and open it."""
-        counters = self._lock.read()
-        damage = "" if counters else f"{_lock_path(self.path).name} is damaged, which says how many records there are"
-        removed, appended = counters or Counters()
+        damage = ""
         try:
-            records = database.check(self.path)
+            records = database.check(self.path) if self.path.exists() else []
         except DamagedError as error:
             records, damage = error.records, str(error)
-        records = [record for record in records if record.id > removed]
-        if records:
-            removed = removed or records[0].id - 1
-            appended = max(appended, records[-1].id)
         mine = [record for record in records if record.owner == self._owner]
-        missing = appended - removed - len(records)
-        if missing or damage:
+        aside = None
+        if damage:
             aside = _aside(self.path, "damaged")
-            damage = damage or ("records are missing" if self.path.exists() else "the file is gone")
-            message = "%s is damaged (%s): %d records cannot be read, %d can. What is left of the file is kept as %s"
-            _LOG.warning(message, self.path, damage, missing, len(mine), aside)
-            self.lost += missing
+            message = "%s is damaged (%s): %d of its records can be read. The damaged file is kept as %s"
+            _LOG.warning(message, self.path, damage, len(mine), aside)
         elif len(mine) < len(records):
             aside = _aside(self.path, "of-another-run")
             message = "%s holds %d records of another run. They are kept in %s"
             _LOG.warning(message, self.path, len(records) - len(mine), aside)
-        else:
-            aside = None
         if aside or not self.path.exists():
-            mine = [record._replace(id=number) for number, record in enumerate(mine, appended + 1)]
+            mine = [record._replace(id=number) for number, record in enumerate(mine, 1)]
             database.replace(self.path, mine, aside)
-            removed, appended = appended, appended + len(mine)
+        connection = database.connect(self.path)
         self._count = len(mine)
-        self._counters = Counters(removed, appended)
-        self._lock.write(self._counters)
-        return database.connect(self.path)
+        self._last_id = database.last_id(connection)
+        return connection
 
     def _import_legacy_file(self) -> None:
         path = self.path.with_suffix(_LEGACY_SUFFIX)
         if not path.exists():
             return
-        lock = LockFile(path, path)
+        lock = FileLock(path, path)
         try:
             found = legacy.read(path)
             if found.owner == self._owner and found.records:
@@ -181,49 +170,44 @@ class Outbox:
                 aside = None
             path.rename(aside) if aside else path.unlink()
         finally:
-            lock.close()
+            lock.release()
 
     def _insert(self, payloads: Sequence[bytes]) -> None:
-        first = self._counters.appended + 1
-        database.insert(self._connection, [Record(number, self._owner, each) for number, each in enumerate(payloads, first)])
-        self._count += len(payloads)
-        self._counters = self._counters._replace(appended=self._counters.appended + len(payloads))
-        with suppress(OSError):  # counters that are behind do no harm
-            self._lock.write(self._counters)
+        records = [Record(number, self._owner, payload) for number, payload in enumerate(payloads, self._last_id + 1)]
+        database.insert(self._connection, records)
+        self._count += len(records)
+        self._last_id += len(records)
 
     def _select(self, limit: int | None) -> list[bytes]:
         number = self._count if limit is None else min(limit, self._count)
         records: list[Record] = []
         with suppress(DamagedError):
-            records = database.select(self._connection, self._counters.removed, number)
+            records = database.select(self._connection, self._delivered + number)[self._delivered :]
         if len(records) < number:
+            before = self._count + self._delivered
             self._connection.close()
             self._connection = self._open()
-            records = database.select(self._connection, self._counters.removed, min(number, self._count))
+            self.lost += before - self._count
+            self._delivered = 0
+            records = database.select(self._connection, min(number, self._count))
         return [record.payload for record in records]
 
 
 def count_pending(path: Path) -> int:
     """How many records are pending in the outbox at `path`, whoever has it open; 0 if there is none.
 
-    Records that are missing because of damage count, until the next :class:`Outbox` has told of them.
-
     Raises:
-        OutboxError: SQLite cannot read it.
+        OutboxError: it is damaged; the next :class:`Outbox` sets the damage aside. Or SQLite cannot read it.
         OSError: a file of an earlier version cannot be read.
     """
-    removed, appended = read_counters(_lock_path(path)) or Counters()
-    try:
-        found = database.count(path, removed)
-    except sqlite3.Error as error:
-        raise OutboxError(f"{path} cannot be read: {error}") from error
-    legacy_path = path.with_suffix(_LEGACY_SUFFIX)
-    older = legacy.read(legacy_path).records if legacy_path.exists() else []
-    return max(found, appended - removed) + len(older)
-
-
-def _lock_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.lock")
+    older = path.with_suffix(_LEGACY_SUFFIX)
+    count = len(legacy.read(older).records) if older.exists() else 0
+    if path.exists():
+        try:
+            count += len(database.check(path))
+        except (DamagedError, sqlite3.Error) as error:
+            raise OutboxError(f"{path} cannot be read: {error}") from error
+    return count
 
 
 def _aside(path: Path, why: str) -> Path:

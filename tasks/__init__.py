@@ -1,1 +1,1 @@
-"""One phase of the pipeline each: thin, retryable Prefect tasks over agents, episodes, tracking and reports."""
+"""The phases of the pipeline: thin, retryable Prefect tasks that use agents, episodes, tracking and reports."""

@@ -1,4 +1,4 @@
-"""What a phase shows on Prefect's page: best effort. A page that cannot be written is no reason to lose a phase."""
+"""Prefect artifacts of the phases. They are best effort: a phase does not fail if an artifact cannot be written."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -11,17 +11,17 @@ logger = logging.getLogger(__name__)
 
 
 def show_markdown(key: str, markdown: str) -> None:
-    """Show a text under `key` (lower-case letters, digits and dashes); a server that does not take it is only logged."""
+    """Create a Markdown artifact `key` (lower-case letters, digits and dashes). A failure is only logged."""
     _show(key, partial(create_markdown_artifact, key=key, markdown=markdown))
 
 
 def show_table(key: str, table: Sequence[dict[str, Any]], description: str) -> None:
-    """Show a table under `key` (lower-case letters, digits and dashes); a server that does not take it is only logged."""
+    """Create a table artifact `key` (lower-case letters, digits and dashes). A failure is only logged."""
     _show(key, partial(create_table_artifact, key=key, table=list(table), description=description))
 
 
 def _show(key: str, create: Callable[[], object]) -> None:
     try:
         create()
-    except Exception as error:  # not an interruption, which Prefect raises as a BaseException
-        logger.warning("Prefect does not show %s: %s: %s", key, type(error).__name__, error)
+    except Exception as error:  # an interruption by Prefect is a BaseException
+        logger.warning("the Prefect artifact %s was not created: %s: %s", key, type(error).__name__, error)

@@ -1,7 +1,7 @@
-"""What the smoke test looks at: everything that could fail hours later, in seconds.
+"""The checks of the smoke test, which find in seconds what would fail after hours.
 
-A check is a function that returns what it found, in a few words, or raises. Each runs whatever the others said, so that a
-person sees all faults at once.
+A check is a function that returns a short description of what it found, or raises. All checks run, so that the user sees all
+faults at once.
 """
 
 import logging
@@ -21,17 +21,25 @@ logger = logging.getLogger(__name__)
 
 _STEPS = 20
 _MODEL_BYTES = 30_000_000  # policy, target network and optimiser state of the largest network, rounded up
-_SPOOL_BYTES_PER_STEP = 30  # rows and metrics that wait, of short episodes: a kilobyte each, and 4 bytes for 3 decisions
+_SPOOL_BYTES_PER_STEP = 30  # waiting rows and metrics of short episodes: 1 kB each, and 4 bytes for 3 decisions
 _SPARE_BYTES = 1_000_000_000  # videos, MLflow, Postgres
 
 
 class CheckFailedError(RuntimeError):
-    """Something that a run needs is missing; the message says what and what to do."""
+    """Something that a run needs is missing; the message says what, and what to do."""
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One check: what it found, or why it failed, in words and as what was raised."""
+    """The result of one check.
+
+    Attributes:
+        name: the name of the check.
+        passed: whether it passed.
+        detail: what it found, or why it failed.
+        seconds: how long it took.
+        error: the exception that it raised.
+    """
 
     name: str
     passed: bool
@@ -41,7 +49,7 @@ class CheckResult:
 
 
 def run_checks(config: Config, settings: Settings) -> list[CheckResult]:
-    """Run every check, in an order in which the cheap ones come first."""
+    """Run all checks, the cheap ones first."""
     checks: Sequence[tuple[str, Callable[[Config, Settings], str]]] = (
         ("device", _device),
         ("disk and memory", _space),
@@ -58,7 +66,7 @@ def _run(name: str, check: Callable[[Config, Settings], str], config: Config, se
     fault: Exception | None = None
     try:
         detail = check(config, settings)
-    except Exception as error:  # each fault is reported; the smoke task fails at the end
+    except Exception as error:  # the smoke test reports all faults and fails at its end
         fault, detail = error, f"{type(error).__name__}: {error}"
         logger.debug("check %s failed", name, exc_info=True)
     passed = fault is None
@@ -74,7 +82,7 @@ def _device(config: Config, settings: Settings) -> str:
 
 
 def _space(config: Config, settings: Settings) -> str:
-    """Disk for checkpoints, replay and what waits for servers, memory for the replay buffer or a rollout."""
+    """Check the disk for checkpoints and spools, and the memory for the replay buffer or a rollout."""
     import psutil
 
     from agents import memory_needs
@@ -82,9 +90,9 @@ def _space(config: Config, settings: Settings) -> str:
     space = observation_space(config.environment)
     replay, rollout = memory_needs(config, space)
     on_disk = _MODEL_BYTES * (config.train.keep_checkpoints + len(config.train.milestones) + 2) + _SPARE_BYTES
-    on_disk += _SPOOL_BYTES_PER_STEP * config.train.total_steps  # should Postgres and MLflow be away all the time
+    on_disk += _SPOOL_BYTES_PER_STEP * config.train.total_steps  # if Postgres and MLflow are unavailable all the time
     if config.train.checkpoint_replay_buffer:
-        on_disk += 2 * replay  # as large as in memory, and a new copy is complete before the old one goes
+        on_disk += 2 * replay  # as large as in memory; a new copy is complete before the old one is deleted
     free = shutil.disk_usage(settings.create_home()).free
     available = psutil.virtual_memory().available
     if on_disk > free:
@@ -107,7 +115,7 @@ def _space(config: Config, settings: Settings) -> str:
 
 
 def _game(config: Config, settings: Settings) -> str:
-    """The environment itself: its observation is looked at, not only its shape."""
+    """Play a few steps, and check the observation's shape and content."""
     from mario_env import make
 
     environment = make(config.environment, seed=config.seed)
@@ -132,7 +140,7 @@ def _game(config: Config, settings: Settings) -> str:
 
 
 def _workers(config: Config, settings: Settings) -> str:
-    """As many environments as the training will have, one step each."""
+    """Create as many environments as the training will have, and play one step in each."""
     from mario_env import make_vec
 
     environments = make_vec(config.environment, config.train.n_envs, seed=config.seed)
@@ -141,12 +149,12 @@ def _workers(config: Config, settings: Settings) -> str:
         environments.step(np.zeros(config.train.n_envs, dtype=np.int64))
     finally:
         environments.close()
-    where = "a process each" if config.environment.emulator == "nes-py" else "in this process"
+    where = "one process each" if config.environment.emulator == "nes-py" else "in this process"
     return f"{config.train.n_envs} environments, {where}"
 
 
 def _database(config: Config, settings: Settings) -> str:
-    """A row of NumPy scalars goes in, comes back, and is taken back."""
+    """Write, read and delete a row of NumPy scalars."""
     from episodes.probe import check_writable
 
     with open_store(settings) as store:

@@ -1,4 +1,4 @@
-"""Episodes of an evaluation that no longer counts: they move to an experiment of their own, and none is deleted."""
+"""Archiving of evaluations that are no longer valid: their episodes move to another experiment, and none is deleted."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,10 +14,10 @@ _MAX_PREFIX = 80  # characters of the experiment's name that the new name begins
 def archive_evaluation(store: EpisodeStore, experiment: Experiment, steps: int) -> str | None:
     """Move the evaluation's rows of `experiment` to a new experiment ``NAME-at-STEPS``, or the next free name.
 
-    If the process is killed in between, that experiment has no rows yet, and the next call uses it.
+    If the process is killed in between, the new experiment has no rows, and the next call uses it.
 
     Returns:
-        For a message: how many episodes belong to which experiment now. None if there were no rows.
+        A message on how many episodes belong to which experiment now; None if there were no rows.
     """
     if store.count(experiment.id, "evaluate") == 0:
         return None
@@ -35,14 +35,14 @@ def archive_evaluation(store: EpisodeStore, experiment: Experiment, steps: int) 
 
 
 def numbered_differently(indices: Mapping[int, int], episodes: int) -> bool:
-    """Whether an earlier version played some of the episodes that are recorded under one protocol.
+    """Whether an earlier version played some of the episodes recorded under one protocol.
 
-    Today the episodes of an evaluation have `env_index` 0 to `episodes` - 1 and `episode_index` 0. Earlier versions counted the
-    episodes of each environment, and played others for the same indices.
+    In this version, the episodes of an evaluation have `env_index` 0 to `episodes` - 1 and `episode_index` 0. Earlier versions
+    numbered the episodes of each environment.
 
     Args:
-        indices: for each `env_index`: the next `episode_index`.
-        episodes: how many are to be played under this protocol.
+        indices: the next `episode_index` for each `env_index`.
+        episodes: the number of episodes to play under this protocol.
     """
     return any(env_index >= episodes or following > 1 for env_index, following in indices.items())
 

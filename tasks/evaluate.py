@@ -1,4 +1,4 @@
-"""Phase 4: the agent plays under each protocol, and a random policy for reference."""
+"""Phase 4: evaluation of the agent under each protocol, with a random policy for reference."""
 
 import logging
 import time
@@ -26,17 +26,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RULES: Final = {"noop": 2}
-"""Versions of protocols' rules, 1 where none is named. noop, 1: numbers of idle frames drawn at random; 2: each once."""
+"""Versions of the protocols' rules; 1 if not listed. noop: version 1 drew the numbers of idle frames, 2 plays each once."""
 
 
 @task(name="evaluation", cache_policy=NO_CACHE, persist_result=False)
 def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
-    """Play `evaluate.episodes` episodes under each protocol with the model that the training phase left.
+    """Play `evaluate.episodes` episodes under each protocol with the model of the training phase.
 
-    Its details hold `protocols`: for each, what :func:`evaluation_json` writes.
+    Returns:
+        The record. Its details contain `protocols`, the result of :func:`evaluation_json`.
     """
     if done := phases.finished(experiment.directory, "evaluate"):
-        logger.info("the evaluation has been done before")
+        logger.info("the evaluation is already complete")
         return done
     from agents import load_agent
 
@@ -45,7 +46,7 @@ def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
     with open_experiment_store(experiment) as store:
         summaries, counts = play_protocols(experiment, agent, store)
     with open_run(experiment) as run:
-        metrics = metrics_of(summaries, counts)
+        metrics = evaluation_metrics(summaries, counts)
         run.log_evaluation(str(trained.details["model_uri"]), metrics, step=agent.manifest.steps)
         run.log_dict(evaluation_json(summaries), "evaluation.json")
     details = {
@@ -54,30 +55,30 @@ def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
         "reward_sum": sum(reward_sum for _, reward_sum in counts.values()),
     }
     record = phases.save(experiment.directory, PhaseRecord("evaluate", time.perf_counter() - started, details))
-    show_table("evaluation", table_of(summaries), f"Evaluation of {experiment.name}")
+    show_table("evaluation", evaluation_table(summaries), f"Evaluation of {experiment.name}")
     return record
 
 
 def play_protocols(
     experiment: Experiment, agent: "Agent", store: "EpisodeStore", evaluate: EvaluateConfig | None = None
 ) -> tuple[dict[str, ProtocolSummary], dict[str, tuple[int, float]]]:
-    """Play every protocol whose episodes are not in Postgres yet; each goes there as it ends.
+    """Play every protocol whose episodes are not complete in Postgres yet. Each episode is written when it ends.
 
     Returns:
-        For each protocol its summary, and how many episodes were played with which sum of rewards.
+        The summary of each protocol; and for each protocol the number of its episodes and the sum of their rewards.
 
     Raises:
-        StoreUnavailableError: Postgres is away at the end; the rows wait on disk.
+        StoreUnavailableError: Postgres is unavailable at the end; the rows wait on disk.
     """
     from agents import play_episodes
 
     config = experiment.config
     evaluate = evaluate or config.evaluate
     with open_writer(experiment, store) as writer:
-        # Read before any episode is played: Postgres may be away after that.
+        # This is read before any episode is played, because Postgres may become unavailable.
         counts = _complete(experiment, store, evaluate)
         for protocol, (played, _) in counts.items():
-            logger.info("%-11s %d episodes were played before", protocol, played)
+            logger.info("%-11s %d episodes are already recorded", protocol, played)
         for protocol in evaluate.protocols:
             if protocol in counts:
                 continue
@@ -95,19 +96,19 @@ def play_protocols(
             )
             counts[protocol] = (sink.count, sink.reward_sum)
             logger.info("%-11s %d episodes in %.0f s", protocol, sink.count, time.perf_counter() - started)
-    # Read when all are played: while Postgres is away they can be played, but not read.
+    # These are read after all are played: while Postgres is unavailable, episodes can be played but not read.
     summaries: dict[str, ProtocolSummary] = {}
     for protocol in evaluate.protocols:
         summaries[protocol] = summarise(store.episodes(experiment.id, phase="evaluate", protocol=protocol))
-        logger.info("%-11s %s", protocol, sentence(summaries[protocol]))
+        logger.info("%-11s %s", protocol, describe_summary(summaries[protocol]))
     return summaries, counts
 
 
 def _complete(experiment: Experiment, store: "EpisodeStore", evaluate: EvaluateConfig) -> dict[str, tuple[int, float]]:
-    """For each protocol whose episodes are all recorded: their number, and the sum of their rewards.
+    """The number of episodes and the sum of their rewards for each protocol whose episodes are all recorded.
 
-    An evaluation that an earlier version left incomplete cannot be completed, because the same indices are other episodes now.
-    Its rows move to another experiment, and it starts again.
+    An evaluation that an earlier version left incomplete cannot be completed, because its indices meant other episodes. Its
+    rows move to another experiment, and it starts again.
     """
     from agents import episodes_to_play
 
@@ -126,9 +127,9 @@ def _complete(experiment: Experiment, store: "EpisodeStore", evaluate: EvaluateC
 
 
 def evaluation_json(summaries: Mapping[str, ProtocolSummary]) -> dict[str, Any]:
-    """The summaries as JSON types; intervals are null where there are none.
+    """The summaries as JSON types; a missing interval is null.
 
-    `rule` is the version of what the protocol plays and counts: figures of two versions do not compare.
+    `rule` is the version of the protocol's rule. Figures of different versions are not comparable.
     """
     return {
         protocol: {"rule": RULES.get(protocol, 1), "completion_rate": summary.completion_rate, **asdict(summary)}
@@ -136,8 +137,8 @@ def evaluation_json(summaries: Mapping[str, ProtocolSummary]) -> dict[str, Any]:
     }
 
 
-def metrics_of(summaries: Mapping[str, ProtocolSummary], counts: Mapping[str, tuple[int, float]]) -> dict[str, float]:
-    """What MLflow compares: completion, distance and reward of each protocol, and the sums that rows are reconciled with."""
+def evaluation_metrics(summaries: Mapping[str, ProtocolSummary], counts: Mapping[str, tuple[int, float]]) -> dict[str, float]:
+    """The metrics for MLflow: completion, distance and reward of each protocol, and the sums to reconcile rows with."""
     metrics: dict[str, float] = {}
     for protocol, summary in summaries.items():
         count, reward_sum = counts[protocol]
@@ -153,8 +154,8 @@ def metrics_of(summaries: Mapping[str, ProtocolSummary], counts: Mapping[str, tu
     return metrics
 
 
-def table_of(summaries: Mapping[str, ProtocolSummary]) -> list[dict[str, str]]:
-    """A row a protocol, for people."""
+def evaluation_table(summaries: Mapping[str, ProtocolSummary]) -> list[dict[str, str]]:
+    """The summaries as a table for display, one row per protocol."""
     return [
         {
             "protocol": protocol,
@@ -169,8 +170,8 @@ def table_of(summaries: Mapping[str, ProtocolSummary]) -> list[dict[str, str]]:
     ]
 
 
-def sentence(summary: ProtocolSummary) -> str:
-    """One line on one protocol."""
+def describe_summary(summary: ProtocolSummary) -> str:
+    """A one-line description of one protocol's results."""
     distance = _range(summary.distance_interquartile_mean, summary.distance_interval)
     line = f"{summary.completed} of {summary.episodes} completed: {_percent(summary)}; distance {distance}"
     return f"{line}; {summary.note}" if summary.note else line

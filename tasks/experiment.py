@@ -1,6 +1,6 @@
-"""One experiment and what it is recorded in: its row in Postgres, its run in MLflow, its folder.
+"""An experiment and its records: its row in Postgres, its run in MLflow, and its folder.
 
-Tasks get an :class:`Experiment` and open what they need; nothing that is open crosses from one task to another.
+Tasks receive an :class:`Experiment` and open the store, writer and run that they need. They do not pass open resources on.
 """
 
 import logging
@@ -26,15 +26,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Experiment:
-    """A configured training that has its row, its run and its folder.
+    """A configured training with its row, its MLflow run and its folder.
 
     Attributes:
-        id: of its row in the table `experiments`.
-        name: unique; also the name of its folder and of its MLflow run.
-        config: what it does.
-        run_id: MLflow's id of its run.
-        directory: its checkpoints, model, phase records and report.
-        settings: places and servers.
+        id: id of its row in the table `experiments`.
+        name: its unique name, which is also the name of its folder and of its MLflow run.
+        config: its configuration.
+        run_id: id of its MLflow run; None before it has one.
+        directory: folder of its checkpoints, model, phase records and report.
+        settings: the home folder and the servers.
     """
 
     id: int
@@ -45,35 +45,35 @@ class Experiment:
     settings: Settings
 
     def with_config(self, config: Config) -> "Experiment":
-        """The same experiment, configured otherwise."""
+        """The same experiment with another configuration."""
         return replace(self, config=config)
 
     @property
     def episode_outbox(self) -> Path:
-        """The file where its rows wait for Postgres."""
+        """The file of rows that wait for Postgres."""
         return self.directory / "spool" / "episodes.sqlite"
 
     @property
     def metric_outbox(self) -> Path:
-        """The file where metrics wait for MLflow; those of the other kinds are beside it."""
+        """The file of metrics that wait for MLflow. The files for tags, parameters and documents are next to it."""
         return self.directory / "spool" / "metrics.sqlite"
 
     @property
     def owner(self) -> str:
-        """Whom the rows in the outbox belong to: another database may give the same id to another experiment."""
+        """A unique identity for the rows in the outbox. In another database, another experiment may have the same id."""
         return f"experiment {self.id}, MLflow run {self.run_id}"
 
 
 def open_store(settings: Settings) -> EpisodeStore:
-    """The episode store that `settings` name; the caller closes it."""
+    """Open the episode store of `settings`. The caller closes it."""
     return EpisodeStore.open(settings.database_url, settings.create_home())
 
 
 def open_experiment_store(experiment: Experiment) -> EpisodeStore:
-    """The episode store for a phase of `experiment`; the caller closes it.
+    """Open the episode store for a phase of `experiment`. The caller closes it.
 
     Raises:
-        StoreUnavailableError: Postgres is away; the message says whether rows wait for it.
+        StoreUnavailableError: Postgres is unavailable; the message says whether rows wait for it.
     """
     try:
         return open_store(experiment.settings)
@@ -81,13 +81,13 @@ def open_experiment_store(experiment: Experiment) -> EpisodeStore:
         found = rows_waiting(experiment)
         if not found:
             raise
-        message = f"{error.args[0]} {files_in_words(found)}. {_remedy(experiment)}"
+        message = f"{error.args[0]} {describe_waiting_rows(found)}. {_remedy(experiment)}"
     raise StoreUnavailableError(message)
 
 
 @contextmanager
 def open_run(experiment: Experiment, *, system_metrics: bool = False) -> Iterator[TrackedRun]:
-    """The experiment's MLflow run, continued. It is left running: how it ends is said once, by the end of the pipeline."""
+    """Continue the experiment's MLflow run in a `with` block. The run stays open; only the end of the pipeline ends it."""
     settings = experiment.settings
     with TrackedRun.open(
         resolve_tracking_uri(settings.tracking_uri, settings.home),
@@ -104,10 +104,11 @@ def open_run(experiment: Experiment, *, system_metrics: bool = False) -> Iterato
 
 @contextmanager
 def open_writer(experiment: Experiment, store: EpisodeStore) -> Iterator[EpisodeWriter]:
-    """A writer of the experiment's rows. Those that wait from before are in Postgres when the block begins.
+    """Open a writer of the experiment's rows. Rows that were waiting are in Postgres when the block starts.
 
     Raises:
-        StoreUnavailableError: at the end rows still wait, because Postgres is away; the message says where, and what to do.
+        StoreUnavailableError: rows still wait at the end of the block, because Postgres is unavailable. The message says where
+            they wait, and what to do.
         OutboxLockedError: another process runs this experiment.
     """
     with store.writer(
@@ -121,10 +122,10 @@ def open_writer(experiment: Experiment, store: EpisodeStore) -> Iterator[Episode
 
 
 def write_waiting_rows(experiment: Experiment, store: EpisodeStore) -> None:
-    """Write to Postgres what waits on disk from an earlier process.
+    """Write rows of an earlier process that wait on disk to Postgres.
 
     Raises:
-        StoreUnavailableError: Postgres is away.
+        StoreUnavailableError: Postgres is unavailable.
     """
     if rows_waiting(experiment):
         with open_writer(experiment, store):
@@ -132,27 +133,27 @@ def write_waiting_rows(experiment: Experiment, store: EpisodeStore) -> None:
 
 
 def _remedy(experiment: Experiment) -> str:
-    """What the person does when rows wait."""
+    """What the user can do when rows wait."""
     return (
-        "When the cause is gone, give the command of this run again"
-        f" with --experiment {experiment.name}: it writes them and goes on from here."
+        "When the cause is gone, repeat the command of this run"
+        f" with --experiment {experiment.name}: it writes them and continues from here."
     )
 
 
 def rows_waiting(experiment: Experiment) -> dict[Path, int]:
-    """The files that hold rows of the experiment that are not in Postgres, and how many each holds."""
+    """The number of the experiment's rows that are not in Postgres, for each file that contains some."""
     files = (experiment.episode_outbox, refused_outbox(experiment.episode_outbox))
     return {file: number for file in files if (number := count_pending(file))}
 
 
-def files_in_words(found: Mapping[Path, int]) -> str:
-    """What :func:`rows_waiting` found, for a message."""
+def describe_waiting_rows(found: Mapping[Path, int]) -> str:
+    """A description of the result of :func:`rows_waiting` for a message."""
     counts = ", ".join(f"{number} episode{'s' * (number != 1)} in {file}" for file, number in found.items())
     return f"{counts} wait for Postgres"
 
 
 def checked_name(name: str) -> str:
-    """`name` if it can name an experiment: it becomes a folder's name, and stands in commands.
+    """Check that `name` can name an experiment: it becomes the name of a folder, and is used in commands. Returns `name`.
 
     Raises:
         ConfigError: it cannot.
@@ -163,10 +164,10 @@ def checked_name(name: str) -> str:
 
 
 def load_experiment(name: str, settings: Settings) -> Experiment:
-    """An experiment that was begun before, by its name or id, with the configuration it was begun with.
+    """Load an existing experiment by its name or id, with its stored configuration.
 
     Raises:
-        StoreError: there is none of this name; the message names the nearest.
+        StoreError: there is no such experiment; the message suggests the nearest name.
     """
     with open_store(settings) as store:
         stored = store.experiment(name)
@@ -177,8 +178,8 @@ def load_experiment(name: str, settings: Settings) -> Experiment:
     )
 
 
-def recorded(store: EpisodeStore, experiment_id: int, phase: str, protocol: str = "training") -> "EpisodeTotals":
-    """What Postgres holds of a phase before it is (again) begun: episodes and the sum of their rewards."""
+def recorded_totals(store: EpisodeStore, experiment_id: int, phase: str, protocol: str = "training") -> "EpisodeTotals":
+    """The number of episodes of a phase in Postgres before the phase starts or resumes, and the sum of their rewards."""
     from agents import EpisodeTotals
 
     totals = store.totals(experiment_id, phase, protocol)

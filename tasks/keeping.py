@@ -1,4 +1,4 @@
-"""A run that has ended, kept with the project: its results as a folder, its policy as a model that anyone can load."""
+"""Copying of a completed run into the project: its results as a folder, its policy as a model that anyone can load."""
 
 import socket
 from pathlib import Path
@@ -14,15 +14,17 @@ from tasks.phases import PhaseRecord
 from tasks.report import experiment_data
 
 if TYPE_CHECKING:
-    from reports.kept import Kept
+    from reports.kept import KeptResults
 
 
 class UnfinishedError(RuntimeError):
-    """A run that has not been trained and evaluated to its end; the message says what is missing."""
+    """The run's training or evaluation is not complete; the message says which."""
 
 
-def keep_experiment(name: str, settings: Settings, folder: Path, target: str | None, *, replace_other: bool = False) -> "Kept":
-    """Keep the experiment `name` as `folder`/`target` (default: its preset's name); see :func:`reports.kept.keep_results`.
+def keep_experiment(
+    name: str, settings: Settings, folder: Path, target: str | None, *, replace_other: bool = False
+) -> "KeptResults":
+    """Write the results of the experiment `name` to `folder`/`target` (default: its preset); see :mod:`reports.kept`.
 
     Raises:
         StoreError: there is no such experiment.
@@ -33,23 +35,23 @@ def keep_experiment(name: str, settings: Settings, folder: Path, target: str | N
     from reports.results import protocol_summaries
 
     experiment = load_experiment(name, settings)
-    trained, _ = _ended(experiment)
+    trained, _ = _finished_phases(experiment)
     with open_store(settings) as store:
         data = experiment_data(experiment, store)
         return keep_results(
             data,
             folder / checked_name(target or experiment.config.name),
-            run=_origin(store, experiment, trained),
+            run=_provenance(store, experiment, trained),
             evaluation=evaluation_json(protocol_summaries(data)),
             replace_other=replace_other,
         )
 
 
 def ship_model(name: str, settings: Settings, folder: Path, target: str | None) -> Path:
-    """Keep the policy of the experiment `name` as `folder`/`target` (default: ``world-1-1`` or ``full-game``), two files.
+    """Write the policy of the experiment `name` to two files `folder`/`target` (default: ``world-1-1`` or ``full-game``).
 
     Returns:
-        The manifest; the weights lie beside it.
+        The manifest; the weights are next to it.
 
     Raises:
         StoreError: there is no such experiment.
@@ -59,11 +61,11 @@ def ship_model(name: str, settings: Settings, folder: Path, target: str | None) 
     from agents import ship
 
     experiment = load_experiment(name, settings)
-    trained, evaluated = _ended(experiment)
+    trained, evaluated = _finished_phases(experiment)
     environment = experiment.config.environment
     level = "full-game" if environment.game == "full" else f"world-{environment.world}-{environment.stage}"
     with open_store(settings) as store:
-        origin = _origin(store, experiment, trained)
+        origin = _provenance(store, experiment, trained)
     return ship(
         Path(trained.details["model_path"]),
         folder / checked_name(target or level),
@@ -72,19 +74,19 @@ def ship_model(name: str, settings: Settings, folder: Path, target: str | None) 
     )
 
 
-def _ended(experiment: Experiment) -> tuple[PhaseRecord, PhaseRecord]:
+def _finished_phases(experiment: Experiment) -> tuple[PhaseRecord, PhaseRecord]:
     """The records of training and evaluation."""
     trained, evaluated = phases.finished(experiment.directory, "train"), phases.finished(experiment.directory, "evaluate")
     if trained is None or evaluated is None:
         raise UnfinishedError(
-            f"experiment {experiment.name} has not been {'trained to its end' if trained is None else 'evaluated'} (in "
-            f"{experiment.directory}): give the command of its run again with --experiment {experiment.name}, and it goes on"
+            f"experiment {experiment.name} has not been {'trained completely' if trained is None else 'evaluated'} (in "
+            f"{experiment.directory}): repeat the command of its run with --experiment {experiment.name} to continue it"
         )
     return trained, evaluated
 
 
-def _origin(store: EpisodeStore, experiment: Experiment, trained: PhaseRecord) -> dict[str, Any]:
-    """How the run came about, as JSON types."""
+def _provenance(store: EpisodeStore, experiment: Experiment, trained: PhaseRecord) -> dict[str, Any]:
+    """The provenance of the run as JSON types."""
     record = store.experiment(experiment.id).record
     return {
         "experiment": record.name,
@@ -95,12 +97,12 @@ def _origin(store: EpisodeStore, experiment: Experiment, trained: PhaseRecord) -
         "config_hash": record.config_hash,
         "seed": record.seed,
         "steps": trained.details["steps"],
-        # Of a run of an older version the last model was always the one.
+        # Earlier versions always evaluated the last model.
         "model_steps": trained.details.get("model_steps", trained.details["steps"]),
         "validations": trained.details.get("validations", []),
         "training_episodes": trained.details["episodes"],
         "training_seconds": trained.details["training_seconds"],
-        # Longer than the training where it was interrupted: that counts from where it last went on.
+        # `training_seconds` starts at the last resumption, so this is longer for an interrupted training.
         "first_to_last_episode_seconds": store.totals(experiment.id, "train", "training").seconds,
         "device": record.device,
         **_machine(record),
@@ -110,7 +112,7 @@ def _origin(store: EpisodeStore, experiment: Experiment, trained: PhaseRecord) -
 
 
 def _machine(record: ExperimentRecord) -> dict[str, Any]:
-    """What is known of the machine only where it is this one."""
+    """The number of cores and the memory, if the run was on this machine."""
     if record.host != socket.gethostname():
         return {}
     import psutil

@@ -1,4 +1,4 @@
-"""From a flow run to its MLflow run and its report, and back; and the labels by which a flow run is found."""
+"""Links between a flow run, its MLflow run and its report, and the tags of a flow run."""
 
 import logging
 from uuid import UUID
@@ -15,21 +15,21 @@ logger = logging.getLogger(__name__)
 
 
 def label_flow_run(config: Config) -> None:
-    """Tag the flow run with preset, algorithm, level and seed. Best effort: a flow does not fail for its tags."""
+    """Tag the flow run with preset, algorithm, level and seed. A failure is only logged."""
     tags = {f"{name}:{value}" for name, value in labels(config).items()}
     try:
         with get_client(sync_client=True) as client:
             client.update_flow_run(UUID(str(flow_run.id)), tags=sorted({*flow_run.tags, *tags}))
     except Exception as error:
-        logger.warning("the flow run has not got its tags: %s", error)
+        logger.warning("the flow run could not be tagged: %s", error)
 
 
 def link(experiment: Experiment) -> None:
-    """Name the MLflow run and the report in the flow run's artifacts, and the flow run in MLflow's tags. Best effort."""
+    """Link the MLflow run and the report in an artifact of the flow run, and the flow run in an MLflow tag. Best effort."""
     try:
         with open_run(experiment) as run:
             url = run.url
-            run.set_tags({"prefect_flow_run": _own_page(), "folder": str(experiment.directory)})
+            run.set_tags({"prefect_flow_run": _flow_run_page(), "folder": str(experiment.directory)})
     except Exception as error:
         logger.warning("the links between Prefect and MLflow are missing: %s", error)
         return
@@ -37,7 +37,7 @@ def link(experiment: Experiment) -> None:
 
 
 def _links(experiment: Experiment, url: str) -> str:
-    # Of a store without a server the URL is that of the server which `mario ui` starts, behind words that say so.
+    # For a store without a server, the URL is that of the server of `mario ui`, with an explanation before it.
     words, _, page = url.rpartition(" ")
     when = f" ({words.rstrip(', then')})" if words else ""
     return (
@@ -47,7 +47,7 @@ def _links(experiment: Experiment, url: str) -> str:
     )
 
 
-def _own_page() -> str:
-    """The flow run's page, or its id where a temporary server has no page that lasts."""
+def _flow_run_page() -> str:
+    """The URL of the flow run's page; its id if a temporary server has no permanent page."""
     page = str(flow_run.ui_url)
     return page if page.startswith("http") else str(flow_run.id)

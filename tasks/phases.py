@@ -1,7 +1,7 @@
-"""What a finished phase leaves behind, so that a run that is started again goes on where it stopped.
+"""Records of finished phases, by which a restarted run continues where it stopped.
 
-A record is a small JSON file in the experiment's folder, written when the phase has ended well. Prefect's own task states are
-not used for this: they live in Prefect's database, which may be a temporary one, and a flow that was killed has none.
+A record is a small JSON file in the experiment's folder, written when the phase has finished. Prefect's task states would not
+do: Prefect's database may be temporary, and a flow that was killed has no final state.
 """
 
 import json
@@ -17,12 +17,12 @@ PHASES: tuple[Phase, ...] = ("smoke", "integration", "train", "evaluate", "repor
 
 @dataclass(frozen=True)
 class PhaseRecord:
-    """A phase that ended well.
+    """The record of a finished phase.
 
     Attributes:
         phase: its name.
-        seconds: how long it took, on the wall clock, over all its attempts in this process.
-        details: what later phases and the report need of it, as JSON types.
+        seconds: its wall-clock time.
+        details: results for later phases and the report, as JSON types.
     """
 
     phase: Phase
@@ -31,20 +31,20 @@ class PhaseRecord:
 
 
 def save(directory: Path, record: PhaseRecord) -> PhaseRecord:
-    """Write `record` into the experiment's `directory`; a reader sees the old file or the new one, never half of it."""
+    """Write `record` into the experiment's `directory` atomically. Returns `record`."""
     path = _path(directory, record.phase)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".tmp")
-    with aside.open("w") as file:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w") as file:
         json.dump(asdict(record), file, indent=2)
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(path)
+    temporary.replace(path)
     return record
 
 
 def finished(directory: Path, phase: Phase) -> PhaseRecord | None:
-    """The record of `phase` if it has ended well, else None (also for a file that is damaged)."""
+    """The record of `phase`; None if it has not finished, or the file is damaged."""
     try:
         values = json.loads(_path(directory, phase).read_text())
         return PhaseRecord(phase, float(values["seconds"]), dict(values["details"]))
@@ -52,8 +52,8 @@ def finished(directory: Path, phase: Phase) -> PhaseRecord | None:
         return None
 
 
-def forget(directory: Path, names: Iterable[Phase], kept_as: str) -> None:
-    """Let the phases of these names be done again; their records stay in the folder ``phases/KEPT_AS``."""
+def archive(directory: Path, names: Iterable[Phase], kept_as: str) -> None:
+    """Move the records of these phases to the folder ``phases/KEPT_AS``, so that the phases run again."""
     for name in names:
         path = _path(directory, name)
         if path.is_file():
@@ -62,15 +62,15 @@ def forget(directory: Path, names: Iterable[Phase], kept_as: str) -> None:
             path.replace(target)
 
 
-def moved(before: Path, now: Path) -> None:
-    """Let the records in `now` name files there instead of in `before`, from where the folder was moved."""
+def update_paths(before: Path, now: Path) -> None:
+    """Replace paths below `before` by paths below `now` in the records of the folder `now`, which was moved from `before`."""
     for phase in get_args(Phase):
         if (record := finished(now, phase)) is not None:
-            details = {name: _moved(value, before, now) for name, value in record.details.items()}
+            details = {name: _updated(value, before, now) for name, value in record.details.items()}
             save(now, PhaseRecord(phase, record.seconds, details))
 
 
-def _moved(value: Any, before: Path, now: Path) -> Any:
+def _updated(value: Any, before: Path, now: Path) -> Any:
     inside = isinstance(value, str) and value.startswith(f"{before}{os.sep}")
     return f"{now}{value.removeprefix(str(before))}" if inside else value
 

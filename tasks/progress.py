@@ -1,4 +1,4 @@
-"""How far a training is, as a progress artifact in Prefect; a convenience that never holds up what it shows."""
+"""A progress artifact of the training in Prefect, updated in a background thread that never delays the training."""
 
 import contextvars
 import logging
@@ -15,12 +15,12 @@ logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN = 5.0
 _SECONDS_AT_END = 2.0
-# A server that is away is not asked for ever.
-_MOST_FAILURES = 5
+# After this number of failures, an unavailable server is not asked any more.
+_MAX_FAILURES = 5
 
 
 class Progress:
-    """Where the training is; whoever trains sets `steps`, which costs nothing.
+    """The progress of the training, which the training sets.
 
     Attributes:
         steps: decisions so far.
@@ -31,21 +31,21 @@ class Progress:
 
 
 @contextmanager
-def shown_progress(key: str, total_steps: int, seconds_between: float = SECONDS_BETWEEN) -> Iterator[Progress]:
-    """Show what the block sets as the artifact `key` of the running task, every few seconds, from a thread.
+def progress_artifact(key: str, total_steps: int, seconds_between: float = SECONDS_BETWEEN) -> Iterator[Progress]:
+    """Update the artifact `key` of the running task every few seconds in a thread, from the yielded `Progress`.
 
-    The block never waits for Prefect but at its end, two seconds at most. Without a task, or with a server that is away or
-    refuses, nothing is shown, and nothing is raised.
+    Only the end of the block waits for Prefect, at most two seconds. Without a running task, or if the server is unavailable or
+    refuses, nothing is shown and nothing is raised.
     """
     progress = Progress()
     try:
         get_run_context()
     except MissingContextError:
-        # To ask Prefect anything now would start a server.
+        # A request to Prefect would start a temporary server.
         yield progress
         return
     ended = threading.Event()
-    # The artifact is the running task's: the thread needs to know which that is.
+    # The artifact belongs to the running task, so the thread needs the task's context.
     context = contextvars.copy_context()
     arguments = (key, progress, total_steps, seconds_between, ended)
     thread = threading.Thread(target=context.run, args=(_show, *arguments), name="progress artifact", daemon=True)
@@ -61,17 +61,17 @@ def _show(key: str, progress: Progress, total: int, seconds: float, ended: threa
     create: Any = create_progress_artifact
     update: Any = update_progress_artifact
     artifact, shown, failures = None, -1, 0
-    while failures < _MOST_FAILURES:
+    while failures < _MAX_FAILURES:
         last = ended.wait(seconds)
         steps = progress.steps
         percent = min(100.0, 100.0 * steps / total)
         try:
-            # In this thread Prefect would guess whether its functions are to be awaited.
-            said = {"progress": percent, "description": f"{steps:,} of {total:,} steps", "_sync": True}
+            # `_sync`: otherwise Prefect would guess whether its functions are awaited in this thread.
+            values = {"progress": percent, "description": f"{steps:,} of {total:,} steps", "_sync": True}
             if artifact is None:
-                artifact = create(key=key, **said)
+                artifact = create(key=key, **values)
             elif steps != shown:
-                update(artifact, **said)
+                update(artifact, **values)
             shown = steps
         except Exception as error:
             failures += 1

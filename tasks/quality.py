@@ -1,4 +1,4 @@
-"""Between the phases: are the rows what they should be, and are they all there?"""
+"""Data-quality checks between the phases: the rows are valid and complete."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from episodes.schema import Phase
 from tasks.artifacts import show_markdown, show_table
-from tasks.experiment import Experiment, files_in_words, open_run, open_store, rows_waiting
+from tasks.experiment import Experiment, describe_waiting_rows, open_run, open_store, rows_waiting
 from tasks.phases import PhaseRecord
 from tracking import TrackedRun
 
@@ -24,29 +24,29 @@ logger = logging.getLogger(__name__)
 
 
 class QualityError(RuntimeError):
-    """Rows of a phase break a rule; the message names rules, rows and the page that shows them. Nothing was deleted."""
+    """Rows of a phase break a rule. The message names rules, rows and the page that shows them; nothing was deleted."""
 
 
 class QualityAcceptanceError(RuntimeError):
-    """A rule cannot be accepted; the message says why."""
+    """A broken rule cannot be accepted; the message says why."""
 
 
 @task(name="data quality", task_run_name="data quality: {phase}", cache_policy=NO_CACHE, persist_result=False)
 def check_rows(experiment: Experiment, phase: Phase, done: PhaseRecord) -> None:
-    """Validate the rows of `phase` and reconcile them with what the phase counted and what MLflow has.
+    """Validate the rows of `phase`, and reconcile them with the counts of the phase and with MLflow.
 
     Raises:
-        QualityError: a rule is broken, or rows wait on disk that are not in Postgres.
+        QualityError: a rule is broken, or rows are still waiting on disk.
     """
     if found := rows_waiting(experiment):
         raise QualityError(
-            f"{experiment.name}: {files_in_words(found)}: nothing can be said of rows that are not there. Give the command of "
-            f"this run again with --experiment {experiment.name}, which writes them; if Postgres refuses them, the log says why"
+            f"{experiment.name}: {describe_waiting_rows(found)}, so they cannot be checked. Repeat the command of this run "
+            f"with --experiment {experiment.name}, which writes them; if Postgres refuses them, the log says why"
         )
     from episodes.expectations import validate
     from episodes.quality_page import render
 
-    # Episodes of validations are rows of the training phase too; those who count them keep them apart.
+    # Episodes of validations are rows of the training phase too, but are counted separately.
     validated = int(done.details.get("validation_episodes", 0))
     with open_run(experiment) as run:
         sums = [f"{phase}/reward_sum", *(["validate/reward_sum"] if validated else [])]
@@ -74,21 +74,21 @@ def check_rows(experiment: Experiment, phase: Phase, done: PhaseRecord) -> None:
         reason = f"accepted: {rule.accepted}" if rule.accepted else "a warning"
         logger.warning("%s: %s: %s (%s; expected: %s)", phase, rule.name, rule.observed, reason, rule.expected)
     if broken:
-        names = "\n".join(f"- {rule.name}: {_rows(rule)}" for rule in broken)
+        names = "\n".join(f"- {rule.name}: {_describe_rows(rule)}" for rule in broken)
         show_markdown(f"quality-{phase}-failed", f"Rows of {phase} break these rules:\n\n{names}\n\n{page}")
         raise QualityError(
             f"rows of the phase {phase} of {experiment.name} break {len(broken)} rules (see {page}):\n{names}\n"
-            f"To go on with them as they are: mario quality {experiment.name} --accept RULE --because REASON, and the command "
-            "of this run again"
+            f"To continue with these rows: mario quality {experiment.name} --accept RULE --because REASON, then repeat the "
+            "command of this run"
         )
     kept = len(result.rules) - len(remarks)
-    logger.info("%s: %d rows keep %d of %d rules", phase, result.rows_checked, kept, len(result.rules))
+    logger.info("%s: %d rows pass %d of %d rules", phase, result.rows_checked, kept, len(result.rules))
 
 
 def _metric(run: TrackedRun, name: str, experiment: Experiment) -> float:
     value = run.metric(name)
     if value is None:
-        raise QualityError(f"MLflow has no {name} of {experiment.name}: its rows cannot be reconciled")
+        raise QualityError(f"MLflow has no metric {name} of {experiment.name}, so its rows cannot be reconciled")
     return value
 
 
@@ -100,11 +100,11 @@ def _row(rule: Any) -> dict[str, str]:
         "because": rule.accepted,
         "expected": str(rule.expected),
         "observed": str(rule.observed),
-        "rows": _rows(rule),
+        "rows": _describe_rows(rule),
     }
 
 
-def _rows(rule: Any) -> str:
+def _describe_rows(rule: Any) -> str:
     if not rule.failing_rows:
         return "" if rule.passed else f"expected {rule.expected}, observed {rule.observed}"
     ids = ", ".join(str(row.get("id")) for row in rule.failing_rows)
@@ -112,7 +112,7 @@ def _rows(rule: Any) -> str:
 
 
 def quality_table(experiment: Experiment) -> list[dict[str, str]]:
-    """What the checks of `experiment` found last, phase by phase, what does not hold first, with what was accepted since."""
+    """The latest results of the checks of `experiment` in all phases, broken rules first, with later acceptances."""
     found = [(phase, rule) for phase, rules in _last_results(experiment).items() for rule in rules]
     found.sort(key=lambda each: ("broken", "warning", "accepted", "holds").index(each[1].verdict))
     return [
@@ -129,10 +129,10 @@ def quality_table(experiment: Experiment) -> list[dict[str, str]]:
 
 
 def accept_rule(experiment: Experiment, name: str, reason: str, phase: str | None = None) -> list[str]:
-    """Accept that the rule `name` is broken as it was last seen, in every phase (or only in `phase`) where it is.
+    """Accept the broken rule `name`, as it was last seen, in every phase where it is broken (or only in `phase`).
 
     Returns:
-        The phases.
+        The phases in which it was accepted.
 
     Raises:
         QualityAcceptanceError: no reason is given, there is no such rule, or it holds.
@@ -140,7 +140,7 @@ def accept_rule(experiment: Experiment, name: str, reason: str, phase: str | Non
     from episodes.acceptance import accept
 
     if not reason.strip():
-        raise QualityAcceptanceError("say why the rule may be broken: --because TEXT")
+        raise QualityAcceptanceError("say why the broken rule is acceptable: --because TEXT")
     results = {each: rules for each, rules in _last_results(experiment).items() if phase in (None, each)}
     if not results:
         where = f" of the phase {phase}" if phase else ""

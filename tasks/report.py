@@ -1,4 +1,4 @@
-"""Phase 5: the analysis report, of one experiment or of several side by side."""
+"""Phase 5: the analysis report on one experiment, or on a comparison of several."""
 
 import hashlib
 import json
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# File systems take 255 bytes.
-_LONGEST_FOLDER = 150
+# File systems allow names of 255 bytes.
+_MAX_FOLDER_NAME = 150
 
 
 @task(name="analysis report", cache_policy=NO_CACHE, persist_result=False)
 def write_report(experiment: Experiment) -> PhaseRecord:
-    """Write the experiment's report, and keep it in MLflow too."""
+    """Write the experiment's report, and log it to MLflow."""
     started = time.perf_counter()
     paths = report_on([experiment], experiment.settings, experiment.directory / "report")
     with open_run(experiment) as run:
@@ -46,7 +46,7 @@ def write_report(experiment: Experiment) -> PhaseRecord:
         "typical_video": str(paths.video_typical) if paths.video_typical else None,
     }
     record = phases.save(experiment.directory, PhaseRecord("report", time.perf_counter() - started, details))
-    # Not a link: a page from a server may not open a file of this machine.
+    # A path instead of a link: a page from a server must not open local files.
     show_markdown("report", f"Report on **{experiment.name}**: `{paths.html}`, also in MLflow.")
     return record
 
@@ -67,16 +67,16 @@ def report_on(experiments: Sequence[Experiment], settings: Settings, directory: 
 
 
 def comparison_folder(names: Sequence[str]) -> str:
-    """Name of the folder for a report that compares experiments; the same names in the same order give the same one."""
+    """The folder name for a report that compares experiments. It depends only on the names and their order."""
     joined = "-".join(names)
-    if len(joined) <= _LONGEST_FOLDER:
+    if len(joined) <= _MAX_FOLDER_NAME:
         return joined
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
     return f"{names[0][:100]}-and-{len(names) - 1}-more-{digest}"
 
 
 def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "ExperimentData":
-    """What the report needs to know of one experiment, from Postgres, its phase records and MLflow."""
+    """The data of one experiment for the report, from Postgres, its phase records and MLflow."""
     from reports.data import ExperimentData, PhaseTiming
 
     config = experiment.config
@@ -99,7 +99,7 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
 
 
 def _provenance(store: "EpisodeStore", experiment_id: int) -> dict[str, Any]:
-    """The experiment's row, but for what the report says elsewhere, and how often it was started."""
+    """The experiment's row without the columns shown elsewhere in the report, and a description of its attempts."""
     record = asdict(store.experiment(experiment_id).record)
     values = {name: value for name, value in record.items() if name not in ("name", "config", "status", "ended")}
     return {**values, "attempts": in_words(attempts(store, experiment_id))}
@@ -118,7 +118,7 @@ def _quality(folder: Path) -> "Iterator[RuleCheck]":
                 observed=str(rule["observed"]),
                 failing_count=rule["failing_count"],
                 phase=path.stem,
-                # Results of an older version have neither.
+                # Results of earlier versions have neither.
                 severity=rule.get("severity", "error"),
                 accepted=rule.get("accepted", ""),
             )
@@ -133,7 +133,7 @@ def _frames(store: "EpisodeStore", experiment: Experiment, episode_id: int) -> "
     return episode_frames(experiment.config.environment, EpisodeStart.from_json(episode.start), episode.actions, episode.delays)
 
 
-# MLflow's names of system metrics, what a person calls them, and their unit.
+# System metrics: their names in MLflow, their names in the report, and their units.
 _RESOURCES = (
     ("system/cpu_utilization_percentage", "CPU", "%"),
     ("system/system_memory_usage_megabytes", "memory in use", "MB"),

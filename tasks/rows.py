@@ -1,4 +1,4 @@
-"""From a played episode to its row in Postgres."""
+"""Conversion of played episodes to rows in Postgres."""
 
 from dataclasses import fields
 from typing import get_args
@@ -9,12 +9,12 @@ from episodes import EpisodeRow, EpisodeWriter
 from episodes.schema import EpisodeProtocol, Phase
 from mario_env import EpisodeSummary
 
-# A column that the summary of an episode has under the same name is taken from it: the names are in the schema alone.
+# Columns with the name of a field of `EpisodeSummary` are copied from it, so that only the schema lists the names.
 _FROM_SUMMARY = frozenset(each.name for each in fields(EpisodeRow)) & frozenset(each.name for each in fields(EpisodeSummary))
 
 
 def episode_row(experiment_id: int, phase: Phase, protocol: EpisodeProtocol, played: PlayedEpisode) -> EpisodeRow:
-    """The row of `played`."""
+    """The row of a played episode."""
     return EpisodeRow(
         experiment_id=experiment_id,
         phase=phase,
@@ -29,11 +29,11 @@ def episode_row(experiment_id: int, phase: Phase, protocol: EpisodeProtocol, pla
 
 
 class EpisodeSink:
-    """Hands every episode of one phase to the writer, and counts what it handed over.
+    """Passes the episodes of one phase to the writer, and counts them.
 
     Attributes:
-        count: episodes handed over.
-        reward_sum: of their rewards.
+        count: number of episodes.
+        reward_sum: sum of their rewards.
     """
 
     def __init__(self, writer: EpisodeWriter, experiment_id: int, phase: Phase, protocol: EpisodeProtocol = "training") -> None:
@@ -45,7 +45,7 @@ class EpisodeSink:
         self.reward_sum = 0.0
 
     def __call__(self, played: PlayedEpisode) -> None:
-        """Hand over one episode; returns at once."""
+        """Pass one episode to the writer, without waiting for Postgres."""
         row = episode_row(self._experiment_id, self._phase, self._protocol, played)
         self._writer.put(row, played.summary.start.to_json(), played.summary.actions, played.summary.delays)
         self.count += 1
@@ -53,7 +53,11 @@ class EpisodeSink:
 
 
 def evaluation_protocol(protocol: Protocol) -> EpisodeProtocol:
-    """The same word, as the schema's type."""
+    """Convert a protocol of the configuration to the type of the episode schema.
+
+    Raises:
+        ValueError: the schema has no such protocol.
+    """
     if protocol not in get_args(EpisodeProtocol):
         raise ValueError(f"the episode schema does not know the protocol {protocol!r}")
     return protocol

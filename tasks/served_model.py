@@ -1,4 +1,4 @@
-"""The code file that MLflow stores with a registered agent and runs to load it again ("models from code")."""
+"""The code that MLflow stores with a registered agent, and runs to load it ("models from code")."""
 
 from agents import load_agent
 from tracking.served_model import serve

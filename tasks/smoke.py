@@ -1,4 +1,4 @@
-"""Phase 1: seconds in which everything that could fail later is tried."""
+"""Phase 1: the smoke test, which finds in seconds what would fail later."""
 
 import time
 
@@ -14,10 +14,10 @@ from tasks.transient import is_transient
 
 @task(name="smoke test", cache_policy=NO_CACHE, persist_result=False)
 def smoke_test(config: Config, settings: Settings) -> PhaseRecord:
-    """Run every check; all faults are named at once. Needs no experiment: nothing has been begun when it fails.
+    """Run all checks. This needs no experiment, so nothing has been started if it fails.
 
     Raises:
-        CheckFailedError: at least one check failed.
+        CheckFailedError: at least one check failed; the message names all faults.
     """
     started = time.perf_counter()
     results = run_checks(config, settings)
@@ -32,7 +32,7 @@ def smoke_test(config: Config, settings: Settings) -> PhaseRecord:
     failed = [each for each in results if not each.passed]
     if failed:
         message = "the smoke test failed:\n" + "\n".join(f"{each.name}: {each.detail}" for each in failed)
-        # A retry mends only what passes: with one lasting fault among them it would fail again.
-        lasting = [each.error for each in failed if not is_transient(each.error)]
-        raise CheckFailedError(message) from (lasting or [failed[0].error])[0]
+        # A retry is useful only if all faults are transient.
+        permanent = [each.error for each in failed if not is_transient(each.error)]
+        raise CheckFailedError(message) from (permanent or [failed[0].error])[0]
     return PhaseRecord("smoke", time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""Phase 3: the full training, which goes on from its newest checkpoint."""
+"""Phase 3: the full training, which resumes from its newest checkpoint."""
 
 import logging
 import time
@@ -14,10 +14,10 @@ from episodes import EpisodeStore, EpisodeWriter, StoreError, StoreUnavailableEr
 from mario_env import observation_space
 from tasks import phases
 from tasks.artifacts import show_markdown
-from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded
+from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded_totals
 from tasks.naming import labels, level_name
 from tasks.phases import PhaseRecord
-from tasks.progress import shown_progress
+from tasks.progress import progress_artifact
 from tasks.rows import EpisodeSink, evaluation_protocol
 from tracking import ModelVersion, TrackedRun, TrackingError
 
@@ -26,24 +26,25 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The code file with which MLflow loads the model again.
+# The code with which MLflow loads the model.
 _SERVED_MODEL = Path(__file__).with_name("served_model.py")
 
 
 @task(name="full training", cache_policy=NO_CACHE, persist_result=False)
 def train_agent(experiment: Experiment) -> PhaseRecord:
-    """Train to `train.total_steps`, register the model, and return its place.
+    """Train to `train.total_steps`, and register the model.
 
-    Called directly, never submitted: a signal reaches it in the main thread, and it ends with a checkpoint.
+    The task must be called directly, not submitted, so that signals reach the training in the main thread. It then ends with a
+    checkpoint.
 
     Raises:
-        TrainingInterrupted: SIGINT or SIGTERM; a checkpoint was written first.
+        TrainingInterrupted: SIGINT or SIGTERM was received; a checkpoint was written first.
         NonFiniteError: the loss or a weight is NaN or infinite.
-        StoreUnavailableError: Postgres is away at the end. The model is kept and rows wait on disk: the phase, when it is begun
-            again, writes them and trains no more.
+        StoreUnavailableError: Postgres is unavailable at the end. The model is kept, and rows wait on disk. If the phase is
+            started again, it writes them without further training.
     """
     if done := phases.finished(experiment.directory, "train"):
-        logger.info("the training has been done before: %s", dict(done.details))
+        logger.info("the training is already complete: %s", dict(done.details))
         return done
     started = time.perf_counter()
     with open_experiment_store(experiment) as store, open_run(experiment, system_metrics=True) as run:
@@ -58,59 +59,16 @@ def train_agent(experiment: Experiment) -> PhaseRecord:
 
 
 def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict[str, object]:
-    from agents import train
-    from mario_env import make_vec
-
-    config = experiment.config
-    result: TrainingResult | None = None
-    environments = make_vec(
-        config.environment,
-        config.train.n_envs,
-        seed=config.seed,
-        threads=config.train.game_threads,
-        retry=config.retry,
-    )
-    try:
-        with (
-            open_writer(experiment, store) as writer,
-            shown_progress("training-progress", config.train.total_steps) as progress,
-        ):
-            sink = EpisodeSink(writer, experiment.id, "train")
-
-            def on_episode(episode: "PlayedEpisode") -> None:
-                progress.steps = episode.global_step
-                sink(episode)
-
-            result = train(
-                config,
-                env=environments,
-                directory=experiment.directory,
-                total_steps=config.train.total_steps,
-                on_episode=on_episode,
-                writers=[run.kv_writer()],
-                validation=_validation(experiment, store, writer),
-                episode_indices=store.next_episode_indices(experiment.id, "train", "training"),
-                recorded=recorded(store, experiment.id, "train"),
-                before_checkpoint=lambda: sync(writer, run),
-                on_checkpoint=lambda checkpoint: run.log_dict(
-                    checkpoint.manifest.to_json(), f"checkpoints/{checkpoint.path.name}.json"
-                ),
-            )
-            progress.steps = result.steps
-    except StoreUnavailableError as error:
-        if result is None:
-            raise
-        raise StoreUnavailableError(f"the training is complete, its model is in {result.model_path}. {error}") from None
-    finally:
-        environments.close()
+    """Train, and register the model. Returns the details of the phase."""
+    result = _run_training(experiment, store, run)
     run.log_metrics({"train/episodes": result.episodes, "train/reward_sum": result.reward_sum}, result.steps)
-    model_path, model_steps = _chosen(experiment, result)
+    model_path, model_steps = _select_model(experiment, result)
     try:
         version = register(experiment, run, model_path, model_steps)
     except TrackingError as error:
         raise TrackingError(
             f"the training is complete, its model is in {model_path}, but MLflow has not registered it: {error}. When "
-            f"MLflow is back, give the command of this run again with --experiment {experiment.name}: it goes on here"
+            f"MLflow is back, repeat the command of this run with --experiment {experiment.name}: it continues here"
         ) from error
     return {
         "steps": result.steps,
@@ -128,6 +86,56 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
     }
 
 
+def _run_training(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> "TrainingResult":
+    """Train to `train.total_steps`, with episodes going to Postgres and metrics to MLflow."""
+    from agents import train
+    from mario_env import make_vec
+
+    config = experiment.config
+    result: TrainingResult | None = None
+    environments = make_vec(
+        config.environment,
+        config.train.n_envs,
+        seed=config.seed,
+        threads=config.train.game_threads,
+        retry=config.retry,
+    )
+    try:
+        with (
+            open_writer(experiment, store) as writer,
+            progress_artifact("training-progress", config.train.total_steps) as progress,
+        ):
+            sink = EpisodeSink(writer, experiment.id, "train")
+
+            def on_episode(episode: "PlayedEpisode") -> None:
+                progress.steps = episode.global_step
+                sink(episode)
+
+            result = train(
+                config,
+                env=environments,
+                directory=experiment.directory,
+                total_steps=config.train.total_steps,
+                on_episode=on_episode,
+                writers=[run.kv_writer()],
+                validation=_validation(experiment, store, writer),
+                episode_indices=store.next_episode_indices(experiment.id, "train", "training"),
+                recorded=recorded_totals(store, experiment.id, "train"),
+                before_checkpoint=lambda: sync_records(writer, run),
+                on_checkpoint=lambda checkpoint: run.log_dict(
+                    checkpoint.manifest.to_json(), f"checkpoints/{checkpoint.path.name}.json"
+                ),
+            )
+            progress.steps = result.steps
+    except StoreUnavailableError as error:
+        if result is None:
+            raise
+        raise StoreUnavailableError(f"the training is complete, its model is in {result.model_path}. {error}") from None
+    finally:
+        environments.close()
+    return result
+
+
 def _validation(experiment: Experiment, store: EpisodeStore, writer: EpisodeWriter) -> "Validation | None":
     from agents import Validation
 
@@ -136,13 +144,13 @@ def _validation(experiment: Experiment, store: EpisodeStore, writer: EpisodeWrit
     protocol = evaluation_protocol(experiment.config.train.validation.protocol)
     return Validation(
         on_episode=EpisodeSink(writer, experiment.id, "train", protocol),
-        recorded=recorded(store, experiment.id, "train", protocol),
+        recorded=recorded_totals(store, experiment.id, "train", protocol),
         next_index=max(store.next_episode_indices(experiment.id, "train", protocol).values(), default=0),
     )
 
 
-def _chosen(experiment: Experiment, result: "TrainingResult") -> tuple[Path, int]:
-    """The model that is registered and evaluated, and for how many steps it was trained."""
+def _select_model(experiment: Experiment, result: "TrainingResult") -> tuple[Path, int]:
+    """The folder of the model to register and evaluate, and the number of steps that it was trained for."""
     from agents import keep_best
 
     if result.model_path is None:
@@ -150,28 +158,27 @@ def _chosen(experiment: Experiment, result: "TrainingResult") -> tuple[Path, int
     if experiment.config.evaluate.model == "last":
         return result.model_path, result.steps
     if result.best is None:
-        logger.warning("no checkpoint of a policy that was validated is left: the last policy is evaluated instead of the best")
+        logger.warning("no validated checkpoint is left: the last policy is evaluated instead of the best one")
         return result.model_path, result.steps
     logger.info("the best policy in validation is that of step %d", result.best.steps)
     return keep_best(experiment.directory, result.best), result.best.steps
 
 
-def sync(writer: EpisodeWriter, run: TrackedRun) -> None:
-    """Have every episode and metric so far on disk before a checkpoint: a training that goes on from there makes none again.
+def sync_records(writer: EpisodeWriter, run: TrackedRun) -> None:
+    """Sync all episodes and metrics to disk before a checkpoint, so that a resumed training does not repeat them.
 
-    Neither Postgres nor MLflow is waited for. A disk that takes no rows will hardly take the checkpoint; training goes on all
-    the same.
+    This does not wait for Postgres or MLflow. If the disk fails, the training continues.
     """
     try:
         writer.sync()
     except StoreError as error:
-        logger.warning("a checkpoint is written before the episodes it counts: %s", error)
+        logger.warning("the checkpoint counts episodes that are not on disk: %s", error)
     if not run.sync():
-        logger.warning("a checkpoint is written before the metrics it counts: the disk has not taken them")
+        logger.warning("the checkpoint counts metrics that are not on disk: they could not be written")
 
 
 def register(experiment: Experiment, run: TrackedRun, model: Path, steps: int) -> ModelVersion:
-    """Register the model in the folder `model` as a version of the run, once, however often it is called."""
+    """Register the model in the folder `model` as a model version of the run. Repeated calls register it once."""
     config = experiment.config
     name = config.tracking.registered_model or f"mario-{level_name(config.environment)}-{config.agent.algorithm}"
     tags = labels(config) | {"experiment": experiment.name}
@@ -182,9 +189,9 @@ def register(experiment: Experiment, run: TrackedRun, model: Path, steps: int) -
 
 @task(name="model alias", cache_policy=NO_CACHE, persist_result=False)
 def move_alias(experiment: Experiment, trained: PhaseRecord) -> None:
-    """Let the preset's name mean this model from now on: called when its evaluation and the checks of its rows have passed.
+    """Move the alias with the preset's name to this model, after its evaluation and the data-quality checks have passed.
 
-    An experiment does it once: one that ended long ago, started again, takes the name from no newer one.
+    An experiment moves the alias once. If an old experiment is started again, newer ones keep the alias.
     """
     if phases.finished(experiment.directory, "alias"):
         return

@@ -1,7 +1,7 @@
-"""Which faults a retry can mend.
+"""Transient faults and their retries.
 
-A lost connection, a full disk or a dead worker may be over in a minute; a wrong type or an unknown key never is, and repeating
-it only hides the message.
+A lost connection, a full disk or a dead worker may be over in a minute. A wrong type or an unknown key is permanent, and a
+retry would only hide the message.
 """
 
 import logging
@@ -20,15 +20,16 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_BUSY = (408, 429, 500, 502, 503, 504)  # HTTP: time-out, too many requests, faults of the server or of what is before it
+# HTTP: timeout, too many requests, and errors of the server or of a proxy in front of it
+_TRANSIENT_STATUS_CODES = (408, 429, 500, 502, 503, 504)
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether the same work may succeed when it is tried again.
+    """Whether a retry may succeed.
 
-    `OSError` covers lost connections, timeouts and full disks. A GPU without memory may have it when the failed attempt's is
-    freed; one that is lost is lost to this process. Everything that names a fault of the program or of its input
-    (`TypeError`, `ValueError`, `KeyError`, an assertion …) is final.
+    `OSError` covers lost connections, timeouts and full disks. A GPU that is out of memory may have enough after the failed
+    attempt has been freed. A lost GPU is lost to this process. Errors in the program or its input (`TypeError`, `ValueError`,
+    `KeyError`, assertions …) are permanent.
     """
     from httpx import HTTPStatusError, TransportError
     from sqlalchemy.exc import InterfaceError, OperationalError
@@ -40,23 +41,23 @@ def is_transient(error: BaseException | None) -> bool:
     from tracking import ModelNotFoundError, RunNotFoundError, TrackingError
 
     final = (ModelNotFoundError, RunNotFoundError, DeviceLostError)
-    # Of httpx, by which Prefect's client speaks, TransportError is no OSError.
+    # Prefect's client uses httpx, whose TransportError is not an OSError.
     servers = (OSError, EOFError, TransportError, OperationalError, InterfaceError, StoreUnavailableError, TrackingError)
     transient = (*servers, WorkerError)
-    # What raised the error may be wrapped in an error that speaks to the person: look at its cause too.
+    # The original error may be the cause of an error with a message for the user.
     while error is not None:
         if isinstance(error, final):
             return False
         if isinstance(error, transient) or is_out_of_memory(error):
             return True
-        if isinstance(error, HTTPStatusError) and error.response.status_code in _BUSY:
+        if isinstance(error, HTTPStatusError) and error.response.status_code in _TRANSIENT_STATUS_CODES:
             return True
         error = error.__cause__
     return False
 
 
 def retry_if_transient(task: Task[Any, Any], task_run: TaskRun, state: "State[Any]") -> bool:
-    """Prefect's `retry_condition_fn`."""
+    """A `retry_condition_fn` for Prefect tasks."""
     try:
         state.result()
     except BaseException as error:
@@ -64,13 +65,13 @@ def retry_if_transient(task: Task[Any, Any], task_run: TaskRun, state: "State[An
     return False
 
 
-def retried(retry: RetryConfig, what: str, action: "Callable[[], Result]") -> "Result":
-    """Do in the flow's body what Prefect retries for a task: again after a fault that may pass, as often and as late.
+def retry_transient(retry: RetryConfig, what: str, action: "Callable[[], Result]") -> "Result":
+    """Call `action` with the same retries in a flow's body that Prefect gives to a task.
 
     Args:
-        retry: how often, and how long between.
-        what: is tried, for the log.
-        action: may be called again after it raised.
+        retry: the number of retries and their delays.
+        what: a name of the action for the log.
+        action: a function that may be called again after it has raised.
     """
     for attempt in range(retry.attempts):
         try:
@@ -79,12 +80,12 @@ def retried(retry: RetryConfig, what: str, action: "Callable[[], Result]") -> "R
             if not is_transient(error):
                 raise
             wait = retry.delay_seconds * 2**attempt
-            logger.warning("%s failed and is tried again in %.0f s: %s", what, wait, error)
+            logger.warning("%s failed; retrying in %.0f s: %s", what, wait, error)
             time.sleep(wait)
     return action()
 
 
 def retry_options(retry: RetryConfig) -> dict[str, Any]:
-    """Options of :meth:`prefect.Task.with_options` for a phase: how often, and how long between."""
+    """Options for :meth:`prefect.Task.with_options`: the number of retries, their delays and their condition."""
     delays: Callable[[int], list[float]] | float = exponential_backoff(retry.delay_seconds) if retry.attempts else 0
     return {"retries": retry.attempts, "retry_delay_seconds": delays, "retry_condition_fn": retry_if_transient}

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -106,15 +108,14 @@ def test_a_relative_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", [*PRESENT, *OTHERS], ids=name)
 def test_a_named_file_or_folder_exists(page: Path) -> None:
     named = {each for each in inline(page) if re.fullmatch(r"[a-z_]+/(?:[a-z_0-9/]+\.(?:py|yaml|json|sql)|[a-z_/]*)", each)}
-    rooms = {each for each in named if each.startswith(("agents/", "tests/agents/"))}
-    assert {each for each in named - rooms if not (PROJECT / each).exists()} == set()
+    assert {each for each in named if not (PROJECT / each).exists()} == set()
 
 
 @pytest.mark.parametrize("page", PRESENT, ids=name)
 def test_a_named_key_of_the_configuration_exists(page: Path) -> None:
     sections = "|".join(Config.model_fields)
-    named = {found[1] for each in inline(page) if (found := re.match(rf"((?:{sections})\.[a-z_.]+)\b", each))}
-    assert {each for each in named if each.rpartition(".")[2] not in ("py", "md")} <= keys(Config)
+    named = {found[1] for each in inline(page) if (found := re.fullmatch(rf"((?:{sections})\.[a-z_.]+)(?:[:= ].*)?", each))}
+    assert {each for each in named if each.rpartition(".")[2] not in ("py", "md", "sqlite")} <= keys(Config)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -126,6 +127,26 @@ def test_a_picture_is_one(page: Path) -> None:
 
 def test_every_preset_is_described() -> None:
     assert all(f"| `{preset}` |" in text(PROJECT / "docs/configuration.md") for preset in preset_names())
+
+
+def test_the_drawn_rooms_are_those_of_agents() -> None:
+    (drawing,) = re.findall(r"```text\n(.*?)```", text(PROJECT / "ARCHITECTURE.md"), re.DOTALL)
+    drawn = {line.split()[0]: re.split(r" {3,}", line)[2].split() for line in drawing.splitlines()}
+    rooms = {path.parent.relative_to(PROJECT / "agents").as_posix() for path in (PROJECT / "agents").rglob("*.py")}
+    assert drawn.keys() == rooms
+    missing = {(room, each) for room, found in drawn.items() for each in found if not module(room, each).exists()}
+    assert missing == set()
+
+
+def module(room: str, name: str) -> Path:
+    return PROJECT / "agents" / room / f"{name}.py"
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", text(README), re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"[a-z_]+ after \d+ pixels\n", done.stdout)
 
 
 def test_every_test_that_the_page_of_faults_names_exists() -> None:

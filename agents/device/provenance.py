@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.device.code import code_digests
-from configs import PROJECT
+from configs import CHECKOUT
 
 PACKAGES = (
     "train-mario",
@@ -59,8 +59,8 @@ class Provenance:
         return asdict(self)
 
 
-def provenance(device: str = "auto", project: Path = PROJECT) -> Provenance:
-    """Look at code (in `project`), versions and machine now.
+def provenance(device: str = "auto", project: Path | None = CHECKOUT) -> Provenance:
+    """Look at code (in `project`; None: installed, without a commit), versions and machine now.
 
     Raises:
         DeviceError: `device` is "cuda" and there is none.
@@ -74,8 +74,8 @@ def provenance(device: str = "auto", project: Path = PROJECT) -> Provenance:
     resolved = resolve_device(device)
     if resolved.startswith("cuda"):
         resolved = f"{resolved} ({torch.cuda.get_device_name(resolved)})"
-    commit = _git(project, "rev-parse", "HEAD")
-    changes = _git(project, "status", "--porcelain") if commit else None
+    commit = _git(project, "rev-parse", "HEAD") if project else None
+    changes = _git(project, "status", "--porcelain") if project and commit else None
     return Provenance(
         git_commit=commit or None,
         git_dirty=None if changes is None else bool(changes),

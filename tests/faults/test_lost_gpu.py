@@ -51,9 +51,9 @@ def test_a_lost_gpu_costs_a_process_and_nothing_else(mario: Any, settings: Setti
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
     assert "CUDA error: an illegal memory access was encountered" in output
-    assert "a new process goes on in 0 s, the 1. of at most 1 (retry.attempts)" in output
+    assert "continuing in a new process in 0 s (1 of at most 1, retry.attempts)" in output
     assert re.search(r"going on from \S+step-000001024 at step 1,024", output)
-    assert "Traceback" not in output.rpartition("a new process goes on")[2]
+    assert "Traceback" not in output.rpartition("continuing in a new process")[2]
     trained = finished(settings.experiment_directory(name), "train")
     assert trained is not None
     with open_store(settings) as store:
@@ -72,7 +72,7 @@ def test_a_gpu_that_is_lost_again_and_again_is_given_up(mario: Any, settings: Se
     done = mario("run", TINY, "--experiment", name, **failing(name, 9))
     output = done.stdout + done.stderr
     assert done.returncode == 1, output
-    assert output.count("a new process goes on in") == 1
+    assert output.count("continuing in a new process in") == 1
     assert "stays unusable for this process" in done.stderr.rpartition("error: ")[2]
     assert finished(settings.experiment_directory(name), "train") is None
     with open_store(settings) as store:

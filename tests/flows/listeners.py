@@ -1,4 +1,4 @@
-"""What may listen on a port instead of the server that one expects there."""
+"""Programs that may listen on a port instead of the expected server."""
 
 import socket
 import ssl
@@ -22,7 +22,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def write_certificate(certificate: Path, key: Path) -> None:
-    """A certificate for 127.0.0.1 that it has signed itself, valid for an hour."""
+    """Write a self-signed certificate for 127.0.0.1, valid for an hour."""
     secret = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -36,7 +36,7 @@ def write_certificate(certificate: Path, key: Path) -> None:
 
 @contextmanager
 def file_server(certificate: tuple[Path, Path] | None = None) -> Iterator[int]:
-    """`python -m http.server`, by TLS if a certificate and its key are given; yields its port."""
+    """Run an HTTP file server, with TLS if a certificate and its key are given. Yields its port."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Quiet) as server:
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -53,14 +53,14 @@ def file_server(certificate: tuple[Path, Path] | None = None) -> Iterator[int]:
 
 @contextmanager
 def silent() -> Iterator[int]:
-    """It accepts connections, and says nothing; yields its port."""
+    """Accept connections, but send nothing. Yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 @contextmanager
 def dripping() -> Iterator[int]:
-    """It answers with one byte after another, for ever: no time-out between two bytes sees it. Yields its port."""
+    """Send single bytes without end, so that timeouts between bytes never expire. Yields the port."""
     ended = threading.Event()
 
     def drip(listener: socket.socket) -> None:

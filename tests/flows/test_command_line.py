@@ -1,4 +1,4 @@
-"""The command `mario` answers, and explains what is wrong in one message."""
+"""The command `mario`: its output, and its messages on errors."""
 
 import errno
 import os
@@ -60,7 +60,7 @@ def test_presets_are_listed_and_shown(mario: Any) -> None:
         (["watch", "--episode", "987654"], "there is no episode 987654"),
     ],
 )
-def test_faults_of_the_person_are_one_message(mario: Any, arguments: list[str], message: str) -> None:
+def test_a_wrong_argument_gives_one_message(mario: Any, arguments: list[str], message: str) -> None:
     done = mario(*arguments)
     assert done.returncode == 1, done.stdout + done.stderr
     assert message in done.stderr
@@ -85,7 +85,7 @@ def test_faults_of_the_person_are_one_message(mario: Any, arguments: list[str], 
         (["report", "x", "--output", TINY], f"invalid value for '--output': {TINY} is a file: name a folder"),
     ],
 )
-def test_a_slip_on_the_command_line_is_one_message(mario: Any, arguments: list[str], message: str) -> None:
+def test_a_mistake_on_the_command_line_gives_one_message(mario: Any, arguments: list[str], message: str) -> None:
     done = mario(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith(f"error: {message}")
@@ -93,7 +93,7 @@ def test_a_slip_on_the_command_line_is_one_message(mario: Any, arguments: list[s
     assert done.stdout == ""
 
 
-def test_no_command_at_all_prints_the_help(mario: Any) -> None:
+def test_without_a_command_the_help_is_printed(mario: Any) -> None:
     done = mario()
     assert done.returncode == 2
     assert "Usage: mario" in done.stdout
@@ -108,12 +108,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here, which takes root: {mounted.stderr.strip()}")
+        pytest.skip(f"mounting a file system requires root: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_home_that_cannot_be_written_is_one_message(mario: Any, tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_written_gives_one_message(mario: Any, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for home, reason in (
         ("/proc/x", "cannot be created"),
@@ -130,10 +130,10 @@ def test_a_home_that_cannot_be_written_is_one_message(mario: Any, tmp_path: Path
     assert "--experiment" in helped.stdout
 
 
-def test_a_full_or_read_only_disk_is_one_message_at_the_start(mario: Any, disk: Path) -> None:
+def test_a_full_or_read_only_disk_gives_one_message_at_the_start(mario: Any, disk: Path) -> None:
     full = mario("run", TINY, MARIO_HOME=str(disk / "home"))
     left = list((disk / "home").iterdir())
-    # What writes nothing works all the same.
+    # Commands that write nothing still work.
     listed = mario("presets", MARIO_HOME=str(disk / "home"))
     stopped = mario("stop", MARIO_HOME=str(disk / "home"))
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
@@ -142,16 +142,17 @@ def test_a_full_or_read_only_disk_is_one_message_at_the_start(mario: Any, disk: 
     assert full.returncode == read_only.returncode == 1
     assert "No space left on device; free some space" in full.stderr
     assert left == []
-    assert "Read-only file system; check the rights" in read_only.stderr
+    assert "Read-only file system; check the folder's permissions" in read_only.stderr
     assert full.stderr.count("\n") == read_only.stderr.count("\n") == 1
     assert listed.returncode == stopped.returncode == 0
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOENT, errno.ENAMETOOLONG])
-def test_a_disk_that_fails_later_is_explained_and_other_faults_keep_their_traceback(number: int) -> None:
-    assert usage.outside(OSError(number, os.strerror(number), "/a/file")) == f"/a/file: {os.strerror(number)}"
-    assert usage.outside(OSError(number, os.strerror(number))) == os.strerror(number)
-    assert usage.outside(OSError(errno.EINVAL, "a fault of the program")) is None
+def test_an_error_of_the_disk_gives_a_message_and_other_errors_keep_their_traceback(number: int) -> None:
+    message = usage.os_error_message
+    assert message(OSError(number, os.strerror(number), "/a/file")) == f"/a/file: {os.strerror(number)}"
+    assert message(OSError(number, os.strerror(number))) == os.strerror(number)
+    assert message(OSError(errno.EINVAL, "a bug in the program")) is None
 
 
 def test_the_smoke_phase_passes(mario: Any) -> None:
@@ -160,7 +161,7 @@ def test_the_smoke_phase_passes(mario: Any) -> None:
     assert done.stdout.count(" ok ") == 6
 
 
-def test_the_smoke_phase_names_a_database_that_is_away_without_its_password(mario: Any) -> None:
+def test_the_smoke_phase_reports_an_unavailable_database_without_its_password(mario: Any) -> None:
     done = mario("check", TINY, DATABASE_URL="postgresql://mario:hunter2@127.0.0.1:1/mario")
     assert done.returncode == 1
     output = done.stdout + done.stderr
@@ -169,7 +170,7 @@ def test_the_smoke_phase_names_a_database_that_is_away_without_its_password(mari
     assert "127.0.0.1" in output
 
 
-def test_ctrl_c_ends_with_a_checkpoint_and_the_command_to_go_on(home: Path, mario: Any) -> None:
+def test_ctrl_c_ends_with_a_checkpoint_and_prints_the_command_that_continues(home: Path, mario: Any) -> None:
     arguments = ["run", TINY, "--set", "train.total_steps=100000", "--experiment", "ctrl-c"]
     process = subprocess.Popen([MARIO, *arguments], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     checkpoints = home / "experiments" / "ctrl-c" / "checkpoints"
@@ -185,11 +186,11 @@ def test_ctrl_c_ends_with_a_checkpoint_and_the_command_to_go_on(home: Path, mari
     latest = max(int(path.parent.name.removeprefix("step-")) for path in checkpoints.glob("step-*/manifest.json"))
     done = mario("episodes", "--experiment", "ctrl-c", "--count", "1")
     assert done.returncode == 0
-    # PPO gives up the rollout it is in the middle of: the newest checkpoint may be the one after its first rollout.
+    # PPO abandons its current rollout, so the newest checkpoint may be the one after its first rollout.
     assert latest >= 512
 
 
-def test_psql_opens_the_episodes_and_stop_ends_the_server(mario: Any, tmp_path: Path) -> None:
+def test_psql_opens_the_database_and_stop_ends_the_server(mario: Any, tmp_path: Path) -> None:
     home = {"MARIO_HOME": str(tmp_path / "home")}
     assert "no embedded Postgres is running" in mario("stop", **home).stdout
     try:

@@ -1,4 +1,4 @@
-"""`mario database`: a shared database is upgraded when a person says so, and the smoke test says what is pending."""
+"""`mario database`: a shared database is upgraded by command, and the smoke test lists the pending revisions."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ DUMP = PROJECT / "tests" / "episodes" / "data" / "revision_0001.sql"
 
 @pytest.fixture
 def shared(postgres: Postgres) -> str:
-    """The URL of a database of the first revision."""
+    """The URL of a database at the first revision."""
     engine = create_engine(address.parse(postgres.url))
     with engine.begin() as connection:
         connection.exec_driver_sql(DUMP.read_text(encoding="utf-8").replace("%", "%%"))
@@ -22,7 +22,7 @@ def shared(postgres: Postgres) -> str:
     return postgres.url
 
 
-def test_an_older_shared_database_is_named_and_upgraded_by_command(shared: str, mario: Any) -> None:
+def test_an_older_shared_database_is_reported_and_upgraded_by_command(shared: str, mario: Any) -> None:
     checked = mario("check", TINY, DATABASE_URL=shared)
     assert checked.returncode == 1
     assert "0002: Make names of experiments unique" in checked.stdout + checked.stderr
@@ -39,7 +39,7 @@ def test_an_older_shared_database_is_named_and_upgraded_by_command(shared: str, 
     upgraded = mario("database", "upgrade", DATABASE_URL=shared)
     assert upgraded.returncode == 0, upgraded.stderr
     assert "applied 0002: Make names of experiments unique" in upgraded.stdout
-    assert "nothing is pending" in mario("database", "upgrade", DATABASE_URL=shared).stdout
+    assert "nothing to do" in mario("database", "upgrade", DATABASE_URL=shared).stdout
     assert "twice-older-2" in mario("episodes", DATABASE_URL=shared).stdout
     for done in (checked, listed, opened, upgraded):
         assert PASSWORD not in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The deployment: servers, a worker, and the command that people type."""
+"""The deployment: the servers of `mario ui`, its worker, and `prefect deployment run`."""
 
 import base64
 import json
@@ -41,13 +41,13 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Servers:
-    """What `mario ui` has started.
+    """The servers that `mario ui` has started.
 
     Attributes:
         api: the URL of Prefect's API.
         secret: `USER:PASSWORD` of Prefect's server.
-        process: `mario ui` itself.
-        output: what it has printed.
+        process: the process of `mario ui`.
+        output: its output.
     """
 
     api: str
@@ -56,7 +56,7 @@ class Servers:
     output: str
 
     def status(self, path: str, method: str = "GET", **headers: str) -> int:
-        """What the server answers to a request without the secret."""
+        """The status code of the response to a request without the secret."""
         request = urllib.request.Request(f"{self.api}{path}", method=method, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
@@ -77,7 +77,7 @@ class Servers:
 
 @pytest.fixture(scope="module")
 def servers(home: Path, pipeline: Any) -> Iterator[Servers]:
-    """`mario ui` on ports of its own. Ctrl-C ends it."""
+    """`mario ui` on free ports, ended by Ctrl-C."""
     prefect, mlflow = free_port(), free_port()
     arguments = [MARIO, "ui", "--prefect-port", str(prefect), "--mlflow-port", str(mlflow)]
     process = subprocess.Popen(arguments, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -105,7 +105,7 @@ def servers(home: Path, pipeline: Any) -> Iterator[Servers]:
 
 
 def prefect(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """A `prefect` command as a person types it in the project's folder, with nothing set but where the tests' home is."""
+    """Run a `prefect` command in the project's folder, with no variable set except the tests' home."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": os.environ["PREFECT_HOME"]} | variables
     return subprocess.run(
@@ -115,11 +115,11 @@ def prefect(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize("name", ["train-mario", "train-mario/train-mario"])
 def test_both_names_of_the_deployment_run_it(servers: Servers, pipeline: Any, settings: Settings, name: str) -> None:
-    """The experiment has ended, so that nothing is played again: what is tested is the way there."""
+    """The experiment is completed, so nothing is played: only the way from the command to the flow is tested."""
     with open_store(settings) as store:
         experiment = store.experiment(pipeline.name)
         before = store.count(experiment.id)
-    # A proxy that is not there: a request for loopback that went through it would fail.
+    # The proxy does not exist: a request to loopback through it would fail.
     proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY"), "http://127.0.0.1:1")
     experiment_name = f"experiment={pipeline.name}"
     done = prefect("deployment", "run", name, "--param", f"preset={TINY}", "--param", experiment_name, "--watch", **proxies)
@@ -150,7 +150,7 @@ def test_a_whole_run_completes_on_the_worker(servers: Servers, settings: Setting
     tasks = servers.fetch("/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
     assert len(tasks) == 9
-    # Its name says what it is, and is the experiment's.
+    # The flow run is named like its experiment.
     name = runs[0]["name"]
     assert re.fullmatch(r"tiny-1-1-seed\d+-\d{4}-\d{4}-[0-9a-f]{4}", name)
     assert {"preset:tiny", "algorithm:ppo", "level:1-1"} <= set(runs[0]["tags"])
@@ -160,7 +160,7 @@ def test_a_whole_run_completes_on_the_worker(servers: Servers, settings: Setting
     found = servers.fetch("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [runs[0]["id"]]}}, "limit": 200})
     artifacts = {artifact["key"]: artifact["data"] for artifact in found}
     assert artifacts["training-progress"] == 100.0
-    # From Prefect to MLflow and back.
+    # The links from Prefect to MLflow and back.
     assert f"/runs/{record.mlflow_run_id})" in artifacts["links"]
     assert f"/runs/{record.mlflow_run_id}/artifacts/report/report.html)" in artifacts["links"]
     tracked = MlflowClient(resolve_tracking_uri(None, settings.home)).get_run(str(record.mlflow_run_id))
@@ -169,7 +169,7 @@ def test_a_whole_run_completes_on_the_worker(servers: Servers, settings: Setting
     assert {"preset", "algorithm", "level", "seed"} <= set(tracked.data.tags)
 
 
-def test_the_form_offers_the_presets_and_takes_a_file(servers: Servers) -> None:
+def test_the_form_lists_the_presets_and_accepts_a_file(servers: Servers) -> None:
     deployment = servers.fetch("/deployments/name/train-mario/train-mario")
     choice, text = deployment["parameter_openapi_schema"]["properties"]["preset"]["anyOf"]
     assert choice["enum"] == preset_names()
@@ -179,7 +179,7 @@ def test_the_form_offers_the_presets_and_takes_a_file(servers: Servers) -> None:
 def test_cancelling_ends_the_training_with_a_checkpoint(servers: Servers, home: Path) -> None:
     experiment = "cancelled"
     arguments = ["--param", f"preset={TINY}", "--param", f"experiment={experiment}"]
-    # so many steps that it cannot end by itself, and no checkpoint that is due before
+    # too many steps to end by itself, and no checkpoint before the end
     overrides = 'overrides=["train.total_steps=2000000", "train.checkpoint_every=2000000"]'
     done = prefect("deployment", "run", "train-mario", *arguments, "--param", overrides)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -193,22 +193,22 @@ def test_cancelling_ends_the_training_with_a_checkpoint(servers: Servers, home: 
     assert 0 < steps < 2_000_000
 
 
-def test_without_the_secret_nothing_is_answered(servers: Servers) -> None:
+def test_requests_without_the_secret_are_refused(servers: Servers) -> None:
     assert servers.status("/admin/version") == 401
     assert servers.status("/flow_runs/filter", "POST") == 401
     assert servers.status("/admin/version", Authorization=f"Basic {base64.b64encode(b'mario:guessed').decode()}") == 401
     assert servers.status("/admin/version", Authorization=servers.authorization) == 200
-    assert servers.status("/health") == 200, "says only that it is there"
+    assert servers.status("/health") == 200, "the health check needs no secret"
 
 
-def test_a_foreign_host_is_refused_with_the_secret_too(servers: Servers) -> None:
+def test_another_host_name_is_refused_even_with_the_secret(servers: Servers) -> None:
     for path in ("/health", "/admin/version", "/../", "/../ui-settings"):
         assert servers.status(path, Host="rebound.example:4200", Authorization=servers.authorization) == 400, path
     port = urlsplit(servers.api).port
     assert servers.status("/admin/version", Host=f"localhost:{port}", Authorization=servers.authorization) == 200
 
 
-def test_only_its_own_page_may_use_the_server_from_a_browser(servers: Servers) -> None:
+def test_only_the_servers_own_page_passes_cors(servers: Servers) -> None:
     asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
     port = urlsplit(servers.api).port
     assert port is not None
@@ -218,7 +218,7 @@ def test_only_its_own_page_may_use_the_server_from_a_browser(servers: Servers) -
         assert servers.status("/deployments/", "OPTIONS", Origin=origin, **asks) == 200, origin
 
 
-def test_the_page_is_served_and_asks_for_the_secret(servers: Servers) -> None:
+def test_the_page_is_served_and_requires_the_secret(servers: Servers) -> None:
     root = servers.api.removesuffix("/api")
     with urllib.request.urlopen(f"{root}/", timeout=20) as answer:
         assert b"<html" in answer.read().lower()
@@ -228,7 +228,7 @@ def test_the_page_is_served_and_asks_for_the_secret(servers: Servers) -> None:
     assert settings["api_url"] == servers.api
 
 
-def test_the_secret_is_shown_to_nobody_but_its_user(servers: Servers, home: Path) -> None:
+def test_only_the_user_can_read_the_secret(servers: Servers, home: Path) -> None:
     password = servers.secret.partition(":")[2]
     assert password not in servers.output, "the output may be a file that others read"
     assert str(home / "prefect-server" / "secret") in servers.output
@@ -244,20 +244,20 @@ def test_only_this_homes_server_is_used(servers: Servers, home: Path, tmp_path: 
     assert found is not None
     assert (found.url, found.auth) == (servers.api, servers.secret)
     assert psutil.Process(found.pid).ppid() == servers.process.pid
-    # Another home whose servers had the same port before.
+    # Another home, whose servers had the same port before.
     prefect_access.server_secret(tmp_path)
-    prefect_access.announce(tmp_path, servers.api)
+    prefect_access.publish_server(tmp_path, servers.api)
     assert prefect_access.running_server(tmp_path) is None
 
 
-def test_the_servers_of_a_home_are_started_once(servers: Servers, mario: Any) -> None:
+def test_running_servers_of_a_home_are_not_started_again(servers: Servers, mario: Any) -> None:
     done = mario("ui", "--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
     assert done.returncode == 1
     assert f"run already: Prefect's is at {servers.api.removesuffix('/api')}" in done.stderr
 
 
-def test_a_cause_outside_the_program_is_a_message_without_a_traceback(servers: Servers, home: Path, mario: Any) -> None:
-    """And the run is recorded by the servers of its home."""
+def test_an_error_from_outside_gives_a_message_without_a_traceback(servers: Servers, home: Path, mario: Any) -> None:
+    """The failed run is recorded by the servers of its home."""
     done = mario("run", TINY, "--experiment", "no-database", DATABASE_URL="postgresql://mario:hunter2@127.0.0.1:1/mario")
     output = done.stdout + done.stderr
     assert done.returncode == 1, output
@@ -275,7 +275,7 @@ def test_a_cause_outside_the_program_is_a_message_without_a_traceback(servers: S
 
 @pytest.fixture
 def pool_by_hand(servers: Servers) -> str:
-    """A pool beside the one of `mario ui`, with the same deployment, for a worker that a person starts."""
+    """A second work pool with the same deployment, for a worker that is started by hand."""
     name = "by-hand"
     servers.fetch("/work_pools/", {"name": name, "type": "process"})
     deployed = servers.fetch("/deployments/filter", {})[0]
@@ -284,10 +284,10 @@ def pool_by_hand(servers: Servers) -> str:
     return name
 
 
-def test_a_worker_started_by_hand_sends_our_lines_to_prefects_page(servers: Servers, pool_by_hand: str) -> None:
+def test_a_worker_started_by_hand_sends_the_projects_log_lines_to_prefect(servers: Servers, pool_by_hand: str) -> None:
     started = prefect("deployment", "run", f"train-mario/{pool_by_hand}", "--param", f"preset={TINY}")
     assert started.returncode == 0, started.stdout + started.stderr
-    # The smoke test says so, and nothing more is played.
+    # The smoke test fails, so nothing is played.
     away = "postgresql://mario:hunter2@127.0.0.1:1/mario"
     worked = prefect("worker", "start", "--pool", pool_by_hand, "--run-once", DATABASE_URL=away)
     assert worked.returncode == 0, worked.stdout + worked.stderr
@@ -314,14 +314,14 @@ def test_a_name_without_a_slash_is_doubled() -> None:
     assert full_name("a/b") == "a/b"
 
 
-def test_the_hook_is_what_prefect_registers() -> None:
+def test_the_hook_has_prefects_marker() -> None:
     from flows import prefect_plugin
 
     assert register_hook.project_name == prefect_plugin.register_hook.project_name
 
 
 @pytest.mark.parametrize("first", ["flows.prefect_plugin", "flows.servers", "prefect"])
-def test_the_plugin_loads_whatever_is_imported_first(first: str) -> None:
+def test_the_plugin_loads_in_any_import_order(first: str) -> None:
     code = (
         f"import {first}, prefect; from prefect.client.orchestration import PrefectClient; "
         "print(hasattr(PrefectClient.read_deployment_by_name, '__wrapped__'))"

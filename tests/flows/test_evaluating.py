@@ -1,4 +1,4 @@
-"""An evaluation whose Postgres goes away: its rows wait, and the same command with the experiment's name ends it."""
+"""`mario evaluate`: an unavailable Postgres, evaluations that continue, overrides, and shipped figures."""
 
 import logging
 from pathlib import Path
@@ -22,7 +22,7 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """An agent that has learned nothing."""
+    """An untrained agent."""
     config = load(TINY, ["environment.stall_after=12", "evaluate.protocols=[sticky, random]", "train.device=cpu"])
     env = make_vec(config.environment, 1, seed=0)
     path = save_model(tmp_path, config, build(config, env, device="cpu"))
@@ -30,16 +30,16 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_rows_of_an_evaluation_wait_while_postgres_is_away(
+def test_rows_of_an_evaluation_wait_while_postgres_is_unavailable(
     model: Path, postgres: Postgres, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("episodes.writer._CLOSING_SECONDS", 1.0)  # how long it waits at the end
+    monkeypatch.setattr("episodes.writer._CLOSING_SECONDS", 1.0)  # its timeout at the end
     settings = Settings(home, postgres.url, None)
     name, count = "judged", 12
     outbox = settings.experiment_directory(name) / "spool" / "episodes.sqlite"
 
     class StopPostgres(logging.Handler):
-        """Stops it when the first protocol has been played."""
+        """Stops Postgres after the first protocol."""
 
         def emit(self, record: logging.LogRecord) -> None:
             if f"{count} episodes in" in record.getMessage():
@@ -58,7 +58,7 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_away(
     postgres.start()
     with caplog.at_level("INFO"):
         _, figures = evaluate_model(str(model), count, settings, Trust(anyway=True), name)
-    assert "12 episodes were played before" in caplog.text
+    assert "12 episodes are already recorded" in caplog.text
     assert {protocol: each["episodes"] for protocol, each in figures["protocols"].items()} == {"sticky": count, "random": count}
     with EpisodeStore.open(postgres.url, home) as store:
         stored = store.experiment(name)
@@ -71,7 +71,7 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_away(
 def test_an_evaluation_that_an_earlier_version_left_incomplete_starts_again(
     model: Path, postgres: Postgres, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its rows have other indices: with them the evaluation would have more episodes than were asked for."""
+    """Its rows have other indices. With them the evaluation would have too many episodes."""
     settings = Settings(home, postgres.url, None)
     name, count = "earlier", 3
     evaluate_model(str(model), count, settings, Trust(anyway=True), name)
@@ -106,7 +106,7 @@ def test_a_model_plays_another_level(model: Path, postgres: Postgres, home: Path
     assert (rows["world"].item(), rows["stage"].item()) == (1, 2)
 
 
-def test_figures_of_other_settings_are_not_compared_with_those_a_model_was_shipped_with(
+def test_figures_of_other_settings_are_not_compared_with_the_shipped_figures(
     model: Path, postgres: Postgres, home: Path, tmp_path: Path
 ) -> None:
     settings = Settings(home, postgres.url, None)
@@ -133,13 +133,15 @@ def test_figures_of_another_number_of_games_at_a_time_are_compared(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("environment.actions=complex", r"chooses among 7 actions, and environment\.actions has 12: name a set of 7"),
+        ("environment.actions=complex", r"was trained with 7 actions, and environment\.actions has 12: set it to 7 actions"),
         ("environment.stage=5", r"--set environment\.stage=5: environment\.stage: .*less than or equal to 4"),
-        ("agent.gamma=0.5", r"--set agent\.gamma=0\.5: here only environment, evaluate, seed can be set"),
+        ("agent.gamma=0.5", r"--set agent\.gamma=0\.5: only environment, evaluate, seed can be set here"),
         ("environment.stag=2", "did you mean environment.stage"),
     ],
 )
-def test_what_a_model_cannot_play_is_refused_before_any_work(given: str, message: str, model: Path, tmp_path: Path) -> None:
+def test_an_environment_that_the_model_cannot_play_is_refused_before_any_work(
+    given: str, message: str, model: Path, tmp_path: Path
+) -> None:
     nowhere = Settings(tmp_path / "home", "postgresql://nobody@127.0.0.1:1/none", None)
     with pytest.raises(ConfigError, match=message):
         evaluate_model(str(model), None, nowhere, Trust(anyway=True), "refused", [given])

@@ -1,4 +1,4 @@
-"""`mario experiments`: what was begun and how it stands, with a real run that is killed."""
+"""`mario experiments`: the status and progress of experiments, with a real run that is killed."""
 
 import os
 import signal
@@ -20,11 +20,11 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 
 def listed(settings: Settings, name: str, **wanted: Any) -> dict[str, str]:
-    """The row of one experiment; empty if it is not in the list."""
+    """The row of one experiment; empty if it is not listed."""
     return next((row for row in list_experiments(settings, 100, **wanted) if row["name"] == name), {})
 
 
-def test_a_run_that_has_ended_is_listed_with_what_came_of_it(mario: Any, pipeline: Any, settings: Settings) -> None:
+def test_a_completed_run_is_listed_with_its_results(mario: Any, pipeline: Any, settings: Settings) -> None:
     done = mario("experiments", "--status", "completed", "--preset", "tiny")
     row = listed(settings, pipeline.name)
 
@@ -38,7 +38,9 @@ def test_a_run_that_has_ended_is_listed_with_what_came_of_it(mario: Any, pipelin
     assert mario("experiments", "--preset", "baseline").stdout == "latest experiments: none yet\n"
 
 
-def test_one_whose_process_was_killed_shows_as_gone_and_can_be_marked(mario: Any, home: Path, settings: Settings) -> None:
+def test_an_experiment_whose_process_was_killed_is_shown_as_gone_and_can_be_marked(
+    mario: Any, home: Path, settings: Settings
+) -> None:
     arguments = ["run", TINY, "--set", "train.total_steps=100000", "--experiment", "killed"]
     process = subprocess.Popen(
         [MARIO, *arguments], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
@@ -48,10 +50,10 @@ def test_one_whose_process_was_killed_shows_as_gone_and_can_be_marked(mario: Any
         refused = mario("experiments", "--mark-crashed", "killed")
         assert process.poll() is None
     finally:
-        # With all it has started: its temporary Prefect server would stay.
+        # The whole group, because its temporary Prefect server would stay otherwise.
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    # Postgres notices the end of a killed client a moment later.
+    # Postgres notices the end of a killed client with a short delay.
     wait_until(lambda: listed(settings, "killed")["status"] == "gone")
 
     assert refused.returncode == 1
@@ -67,7 +69,7 @@ def test_one_whose_process_was_killed_shows_as_gone_and_can_be_marked(mario: Any
         assert store.experiment("killed").record.ended is not None
     again = mario("experiments", "--mark-crashed", "killed")
     assert again.returncode == 1
-    assert again.stderr == "error: experiment killed has ended: it is failed\n"
+    assert again.stderr == "error: experiment killed has ended already; its status is failed\n"
 
 
 def wait_until(condition: Any, process: "subprocess.Popen[bytes] | None" = None) -> None:
@@ -81,5 +83,5 @@ def wait_until(condition: Any, process: "subprocess.Popen[bytes] | None" = None)
 @pytest.mark.parametrize(
     ("seconds", "words"), [(59, "0 min"), (3_599, "59 min"), (3_600, "1 h 0 min"), (86_399, "23 h 59 min"), (90_000, "1 d 1 h")]
 )
-def test_ages_are_rough(seconds: int, words: str) -> None:
+def test_ages_have_two_units(seconds: int, words: str) -> None:
     assert _age(timedelta(seconds=seconds)) == words

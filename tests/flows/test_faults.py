@@ -1,4 +1,4 @@
-"""Whose fault it is decides what a person sees."""
+"""Errors from outside give a message and a log file; bugs in the program keep their traceback."""
 
 import logging
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from configs import ConfigError
-from flows.faults import _Formatter, message_of
+from flows.faults import _Formatter, describe_fault
 
 AWAY = "postgresql+psycopg2://mario:hunter2@127.0.0.1:1/mario"
 
 
 def raised(action: Callable[[], object]) -> Exception:
-    with pytest.raises(Exception) as caught:  # noqa: PT011 (the test says which)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 (the caller checks the type)
         action()
     return caught.value
 
@@ -40,11 +40,11 @@ def read_a_setting() -> None:
     pydantic.TypeAdapter(dict[str, pydantic.HttpUrl]).validate_python({"url": "http://u:hunter2@[::1"})
 
 
-def our_slip() -> None:
-    raise RuntimeError("a slip of ours")
+def bug() -> None:
+    raise RuntimeError("a bug")
 
 
-def type_slip() -> None:
+def type_error() -> None:
     len(3)  # type: ignore[arg-type]
 
 
@@ -59,12 +59,12 @@ def type_slip() -> None:
         (read_a_setting, pydantic.ValidationError, "a setting: ValidationError: url: Input should be a valid URL"),
     ],
 )
-def test_a_fault_from_outside_is_a_message_and_a_file(
+def test_an_error_from_outside_gives_a_message_and_a_file(
     tmp_path: Path, action: Callable[[], object], kind: type[Exception], start: str
 ) -> None:
     error = raised(action)
     assert isinstance(error, kind)
-    message = message_of(error, tmp_path)
+    message = describe_fault(error, tmp_path)
     assert message is not None
     assert message.startswith(start)
     assert "hunter2" not in message
@@ -79,31 +79,31 @@ def test_a_fault_from_outside_is_a_message_and_a_file(
     assert "hunter2" not in text
 
 
-@pytest.mark.parametrize("action", [our_slip, type_slip])
-def test_a_fault_of_the_program_is_none(tmp_path: Path, action: Callable[[], object]) -> None:
-    assert message_of(raised(action), tmp_path) is None
+@pytest.mark.parametrize("action", [bug, type_error])
+def test_a_bug_gives_no_message(tmp_path: Path, action: Callable[[], object]) -> None:
+    assert describe_fault(raised(action), tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_message_needs_no_disk(tmp_path: Path) -> None:
+def test_a_message_is_given_even_if_the_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file where the folder should be")
-    message = message_of(raised(read_nothing), tmp_path)
+    message = describe_fault(raised(read_nothing), tmp_path)
     assert message is not None
     assert message.endswith("(the traceback could not be written)")
 
 
-def test_a_lonely_error_of_a_group_counts_as_itself(tmp_path: Path) -> None:
+def test_the_only_error_of_a_group_is_treated_as_the_error(tmp_path: Path) -> None:
     group = ExceptionGroup("unhandled errors in a TaskGroup", [raised(read_nothing)])
-    message = message_of(group, tmp_path)
+    message = describe_fault(group, tmp_path)
     assert message is not None
     assert message.startswith("FileNotFoundError: ")
-    assert message_of(ExceptionGroup("two", [OSError(), TypeError()]), tmp_path) is None
+    assert describe_fault(ExceptionGroup("two", [OSError(), TypeError()]), tmp_path) is None
 
 
 @pytest.mark.parametrize(
     ("error", "shown"), [(ConfigError("a wrong key"), False), (OSError("full"), False), (TypeError("?"), True)]
 )
-def test_the_console_shows_tracebacks_of_the_programs_faults_alone(tmp_path: Path, error: Exception, shown: bool) -> None:
+def test_the_console_shows_only_tracebacks_of_bugs(tmp_path: Path, error: Exception, shown: bool) -> None:
     record = logging.LogRecord("prefect", logging.ERROR, __file__, 1, "it failed: %s", (error,), (type(error), error, None))
     text = _Formatter(logging.Formatter("%(levelname)s | %(message)s"), tmp_path).format(record)
     assert text.startswith(f"ERROR | it failed: {error}\n")

@@ -1,4 +1,4 @@
-"""What is kept of a run: results that say how it came about, and a policy whose figures can be confirmed."""
+"""`mario keep` and `mario ship`: results with their provenance, and policies with figures that can be confirmed."""
 
 import csv
 import hashlib
@@ -21,7 +21,7 @@ from tasks.phases import finished
 
 @pytest.fixture(scope="module")
 def results(mario: Any, pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of the tiny run, kept."""
+    """The folder that `mario keep` wrote for the tiny run."""
     folder = tmp_path_factory.mktemp("results")
     done = mario("keep", pipeline.name, "--folder", str(folder), "--as", "tiny-kept")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -30,14 +30,14 @@ def results(mario: Any, pipeline: Any, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def shipped(mario: Any, pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny run's policy, shipped: its manifest."""
+    """The manifest that `mario ship` wrote for the tiny run."""
     folder = tmp_path_factory.mktemp("models")
     done = mario("ship", pipeline.name, "--folder", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "world-1-1.json"
 
 
-def test_all_that_belongs_to_a_result_is_kept(results: Path, pipeline: Any) -> None:
+def test_the_results_are_complete(results: Path, pipeline: Any) -> None:
     evaluated, trained = finished(pipeline.directory, "evaluate"), finished(pipeline.directory, "train")
     assert evaluated is not None
     assert trained is not None
@@ -56,7 +56,7 @@ def test_all_that_belongs_to_a_result_is_kept(results: Path, pipeline: Any) -> N
     assert (results / "best.mp4").read_bytes()[4:8] == b"ftyp"
 
 
-def test_the_page_says_how_far_the_agent_gets(results: Path) -> None:
+def test_the_page_shows_how_far_the_agent_gets(results: Path) -> None:
     page = (results / "README.md").read_text()
     figures = json.loads((results / "evaluation.json").read_text())["stochastic"]
 
@@ -77,18 +77,18 @@ def test_results_of_another_run_are_not_replaced(mario: Any, pipeline: Any, resu
     (results / "run.json").write_text(json.dumps(run))
 
     assert refused.returncode == 1
-    assert "holds the results of another run (somebody-else" in refused.stderr
+    assert "contains the results of another run (somebody-else" in refused.stderr
 
 
 def test_a_shipped_policy_has_the_figures_it_was_shipped_with(mario: Any, shipped: Path, tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    # As somebody does who has cloned the project: another home, without the run.
+    # Like a fresh clone: another home, without the run.
     home = {"MARIO_HOME": str(tmp_path / "home")}
     done = mario("evaluate", str(shipped), "--trust", "--json", str(figures), **home)
     mario("stop", **home)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "every figure is the one the model was shipped with" in done.stdout
+    assert "all figures equal those that the model was shipped with" in done.stdout
     found = json.loads(figures.read_text())
     assert found["confirmation"]["identical"] is True
     assert found["confirmation"]["told"]["stochastic"]["episodes"] == found["protocols"]["stochastic"]["episodes"] == 2
@@ -103,7 +103,7 @@ def test_a_shipped_policy_is_watched_without_any_server(mario: Any, shipped: Pat
     assert not [path for path in home.rglob("*") if "postgres" in path.name or "mlflow" in path.name]
 
 
-def test_a_file_from_elsewhere_is_vouched_for(mario: Any, pipeline: Any, tmp_path: Path) -> None:
+def test_a_file_from_elsewhere_needs_a_sha256(mario: Any, pipeline: Any, tmp_path: Path) -> None:
     model = shutil.copytree(pipeline.directory / "model", tmp_path / "model")
     digest = hashlib.sha256((model / "manifest.json").read_bytes()).hexdigest()
     video = ("--video", str(tmp_path / "mario.mp4"))
@@ -112,13 +112,13 @@ def test_a_file_from_elsewhere_is_vouched_for(mario: Any, pipeline: Any, tmp_pat
     known = mario("watch", str(model), "--sha256", digest, *video)
 
     assert (unknown.returncode, other.returncode, known.returncode) == (1, 1, 0), known.stderr
-    assert f"here it is {digest}" in unknown.stderr
+    assert f"the SHA-256 of this file is {digest}" in unknown.stderr
     assert "it is another model" in other.stderr
 
 
 @pytest.mark.parametrize("changed", ["model.zip", "config.json", "manifest.json"])
-def test_a_vouched_hash_covers_manifest_configuration_and_weights(changed: str, pipeline: Any, tmp_path: Path) -> None:
-    """Also where the manifest was made to fit what was changed."""
+def test_the_sha256_covers_manifest_configuration_and_weights(changed: str, pipeline: Any, tmp_path: Path) -> None:
+    """Even if the manifest was adapted to the change."""
     model = shutil.copytree(pipeline.directory / "model", tmp_path / "model")
     digest = hashlib.sha256((model / "manifest.json").read_bytes()).hexdigest()
     settings, trust = Settings(tmp_path / "home", None, None), Trust(digest.upper())
@@ -131,7 +131,7 @@ def test_a_vouched_hash_covers_manifest_configuration_and_weights(changed: str, 
         data = (model / changed).read_bytes()
         data = data.replace(b'"gamma": 0.9', b'"gamma": 0.8') if changed == "config.json" else data + b" "
         (model / changed).write_bytes(data)
-        with pytest.raises(CheckpointError, match=changed):  # the manifest tells
+        with pytest.raises(CheckpointError, match=changed):  # the manifest does not match
             load_model(str(model), settings, trust)
         manifest["files"][changed] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     (model / "manifest.json").write_text(json.dumps(manifest))
@@ -139,7 +139,7 @@ def test_a_vouched_hash_covers_manifest_configuration_and_weights(changed: str, 
         load_model(str(model), settings, trust)
 
 
-def test_a_shipped_policys_hash_is_that_of_its_description(shipped: Path, tmp_path: Path) -> None:
+def test_the_sha256_of_a_shipped_policy_is_that_of_its_manifest(shipped: Path, tmp_path: Path) -> None:
     copies = [Path(shutil.copy(path, tmp_path)) for path in (shipped, shipped.with_suffix(".pth"))]
     settings = Settings(tmp_path / "home", None, None)
     digest = hashlib.sha256(copies[0].read_bytes()).hexdigest()
@@ -152,13 +152,13 @@ def test_a_shipped_policys_hash_is_that_of_its_description(shipped: Path, tmp_pa
         load_model(str(copies[0]), settings, Trust(digest))
 
 
-def test_a_run_that_has_not_ended_is_not_kept(mario: Any, pipeline: Any, tmp_path: Path) -> None:
+def test_an_unfinished_run_is_not_shipped(mario: Any, pipeline: Any, tmp_path: Path) -> None:
     record = pipeline.directory / "phases" / "evaluate.json"
-    aside = record.rename(tmp_path / "evaluate.json")
+    moved = record.rename(tmp_path / "evaluate.json")
     try:
         done = mario("ship", pipeline.name, "--folder", str(tmp_path / "models"))
     finally:
-        shutil.move(aside, record)
+        shutil.move(moved, record)
     assert done.returncode == 1
     assert "experiment tiny has not been evaluated" in done.stderr
     assert not (tmp_path / "models").exists()
@@ -168,32 +168,32 @@ def _figures(low: float, high: float) -> dict[str, Any]:
     return {"episodes": 100, "completed": 50, "completion": {"low": low, "high": high}}
 
 
-def test_figures_contradict_when_their_intervals_do_not_meet() -> None:
-    told = {"stochastic": _figures(0.4, 0.6), "sticky": _figures(0.1, 0.2), "noop": _figures(0.0, 0.1)}
-    found = {"stochastic": _figures(0.55, 0.8), "sticky": _figures(0.3, 0.5)}
-    result = confirmation(told, found)
+def test_figures_contradict_each_other_if_their_intervals_do_not_overlap() -> None:
+    shipped = {"stochastic": _figures(0.4, 0.6), "sticky": _figures(0.1, 0.2), "noop": _figures(0.0, 0.1)}
+    measured = {"stochastic": _figures(0.55, 0.8), "sticky": _figures(0.3, 0.5)}
+    result = confirmation(shipped, measured)
 
     assert not result["identical"]
     assert result["contradicted"] == ["sticky"]
     assert result["missing"] == ["noop"]
-    assert confirmation(told, told)["identical"]
+    assert confirmation(shipped, shipped)["identical"]
 
 
 def test_figures_of_another_rule_are_not_compared() -> None:
-    told = {"noop": _figures(0.0, 0.1), "sticky_decisions": _figures(0.1, 0.2)}
-    found = {"noop": {**_figures(0.9, 1.0), "rule": 2}, "sticky_decisions": _figures(0.15, 0.3)}
-    result = confirmation(told, found)
+    shipped = {"noop": _figures(0.0, 0.1), "sticky_decisions": _figures(0.1, 0.2)}
+    measured = {"noop": {**_figures(0.9, 1.0), "rule": 2}, "sticky_decisions": _figures(0.15, 0.3)}
+    result = confirmation(shipped, measured)
 
     assert (result["outdated"], result["contradicted"]) == (["noop"], [])
-    nothing_compared = confirmation({"noop": told["noop"]}, {"noop": found["noop"]})
+    nothing_compared = confirmation({"noop": shipped["noop"]}, {"noop": measured["noop"]})
     assert not nothing_compared["identical"]
 
 
 @pytest.mark.parametrize("name", ["world-1-1", "world-1-1-sticky"])
-def test_the_shipped_models_figures_are_of_todays_rules(name: str) -> None:
-    told = load_shipped(PROJECT / "models" / f"{name}.json").evaluation
-    assert told is not None
-    assert set(USUAL_PROTOCOLS) <= set(told)
-    assert {protocol: figures["rule"] for protocol, figures in told.items()} == {
-        protocol: RULES.get(protocol, 1) for protocol in told
+def test_the_figures_of_the_shipped_models_follow_the_current_rules(name: str) -> None:
+    shipped = load_shipped(PROJECT / "models" / f"{name}.json").evaluation
+    assert shipped is not None
+    assert set(USUAL_PROTOCOLS) <= set(shipped)
+    assert {protocol: figures["rule"] for protocol, figures in shipped.items()} == {
+        protocol: RULES.get(protocol, 1) for protocol in shipped
     }

@@ -1,4 +1,4 @@
-"""A server ends with the process that started it, even if that one is killed."""
+"""A server ends with the process that started it, even if that process is killed."""
 
 import contextlib
 import re
@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 @pytest.fixture
 def temporary_server(run: "subprocess.Popen[bytes]", tmp_path: Path) -> Iterator[psutil.Process]:
-    """The process of the temporary server, as soon as there is one."""
+    """The process of the temporary server, as soon as it exists."""
     found: list[psutil.Process] = []
     deadline = time.monotonic() + 120
     while not found:
@@ -62,7 +62,7 @@ def answer(url: str) -> int | None:
 
 
 def test_the_temporary_server_of_a_killed_run_ends(run: "subprocess.Popen[bytes]", temporary_server: psutil.Process) -> None:
-    """One that serves already; until then nobody else is answered."""
+    """The server is killed when it serves. Requests without its secret are refused."""
     server = temporary_server
     port = re.search(r"--port (\d+)", " ".join(server.cmdline()))
     assert port is not None
@@ -77,17 +77,17 @@ def test_the_temporary_server_of_a_killed_run_ends(run: "subprocess.Popen[bytes]
     assert not server.is_running(), "it was left running"
 
 
-def test_a_temporary_server_that_has_just_been_started_ends_too(
+def test_a_temporary_server_that_is_still_starting_ends_too(
     run: "subprocess.Popen[bytes]", temporary_server: psutil.Process
 ) -> None:
-    """It has not looked for its parent yet when that one is killed."""
+    """Its parent is killed before the server watches it."""
     run.send_signal(signal.SIGKILL)
     psutil.wait_procs([temporary_server], timeout=40)
     assert not temporary_server.is_running(), "it was left running"
 
 
-def test_what_ui_starts_ends_when_it_is_killed(tmp_path: Path) -> None:
-    """The way in which `mario ui` starts Prefect's server, the worker and MLflow's: here a server in a few lines."""
+def test_processes_of_mario_ui_end_when_it_is_killed(tmp_path: Path) -> None:
+    """`mario ui` starts its servers with `attended`; here it starts a small program instead."""
     program = tmp_path / "endless.py"
     program.write_text(
         "import subprocess, sys, time\nsubprocess.Popen(['sleep', '600'])\nprint(sys.argv, flush=True)\ntime.sleep(600)\n"

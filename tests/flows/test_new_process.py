@@ -1,4 +1,4 @@
-"""A command restarts itself with its own environment."""
+"""A command that restarts itself keeps its environment."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from configs import PROJECT
 
-# Its first process sets what Prefect's plugin sets, and asks for a restart; each prints what it was started with.
+# The first process changes variables, as Prefect's plugin does, and asks for a restart. Both print what they were started with.
 PROGRAM = """
 import os, sys
 from flows import new_process
@@ -20,7 +20,7 @@ if new_process.restarts() == 0:
 """
 
 
-def test_a_restart_knows_nothing_of_the_server_that_the_first_process_used(tmp_path: Path) -> None:
+def test_a_restart_has_the_environment_of_the_first_start(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}

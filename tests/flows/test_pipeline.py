@@ -1,4 +1,4 @@
-"""The whole pipeline, once, for real: the game, Postgres, MLflow, Prefect; and then everything it left behind."""
+"""One whole run of the pipeline with the real game, Postgres, MLflow and Prefect, and checks of everything that it wrote."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def stored(store: EpisodeStore, pipeline: Any) -> StoredExperiment:
     return store.experiment(pipeline.name)
 
 
-def test_it_prints_where_everything_is(pipeline: Any) -> None:
+def test_it_prints_the_paths_of_its_results(pipeline: Any) -> None:
     for name in ("report", "video", "model"):
         line = re.search(rf"^{name} +(\S+)", pipeline.output, re.MULTILINE)
         assert line, pipeline.output
@@ -42,17 +42,17 @@ def test_it_prints_where_everything_is(pipeline: Any) -> None:
     assert "make ui" in pipeline.output
 
 
-def test_it_writes_nothing_into_the_folder_it_was_started_in(pipeline: Any) -> None:
+def test_it_writes_nothing_into_its_working_directory(pipeline: Any) -> None:
     assert list(pipeline.cwd.iterdir()) == []
 
 
-def test_every_phase_ended_well(pipeline: Any) -> None:
+def test_every_phase_is_recorded_as_finished(pipeline: Any) -> None:
     records = [finished(pipeline.directory, phase) for phase in PHASES]
     assert all(record is not None and record.seconds > 0 for record in records)
     assert not finished(pipeline.directory / "nowhere", "train")
 
 
-def test_the_experiment_row_says_how_it_came_about(stored: StoredExperiment, pipeline: Any) -> None:
+def test_the_experiment_row_contains_its_provenance(stored: StoredExperiment, pipeline: Any) -> None:
     record = stored.record
     assert record.status == "completed"
     assert record.ended is not None
@@ -73,9 +73,7 @@ def test_every_counted_episode_is_a_row(store: EpisodeStore, stored: StoredExper
         assert float(rows["reward"].sum()) == pytest.approx(record.details["reward_sum"], rel=1e-9)
 
 
-def test_the_best_policy_in_validation_is_the_one_that_was_evaluated(
-    store: EpisodeStore, stored: StoredExperiment, pipeline: Any
-) -> None:
+def test_the_best_policy_in_validation_is_evaluated(store: EpisodeStore, stored: StoredExperiment, pipeline: Any) -> None:
     record = finished(pipeline.directory, "train")
     assert record is not None
     rows = store.episodes(stored.id, phase="train", protocol="stochastic")
@@ -110,7 +108,7 @@ def test_every_protocol_was_played(store: EpisodeStore, stored: StoredExperiment
     assert counts == {"greedy": 1, "stochastic": 2, "sticky": 2, "noop": 2, "random": 2}
 
 
-def test_any_stored_episode_can_be_played_again_exactly(store: EpisodeStore, stored: StoredExperiment) -> None:
+def test_any_stored_episode_can_be_replayed(store: EpisodeStore, stored: StoredExperiment) -> None:
     environment = from_dict(stored.record.config, "stored").environment
     rows = store.episodes(stored.id)
     chosen = [*rows[rows["phase"] == "train"]["id"].head(1), *rows[rows["protocol"].isin(["sticky", "noop"])]["id"]]
@@ -174,7 +172,7 @@ def test_every_way_of_naming_the_model_finds_it(stored: StoredExperiment, settin
         assert load_agent(resolve_model(reference, uri)).manifest.files == expected
 
 
-def test_the_report_stands_alone(pipeline: Any) -> None:
+def test_the_report_is_self_contained(pipeline: Any) -> None:
     report = pipeline.directory / "report" / "report.html"
     html = report.read_text()
     assert report.stat().st_size < 5_000_000
@@ -184,7 +182,7 @@ def test_the_report_stands_alone(pipeline: Any) -> None:
     assert (report.parent / "best.mp4").read_bytes()[4:8] == b"ftyp"
 
 
-def test_another_configuration_under_its_name_is_refused(settings: Settings, pipeline: Any) -> None:
+def test_another_configuration_under_the_same_name_is_refused(settings: Settings, pipeline: Any) -> None:
     with (
         pytest.raises(ConfigError, match="was begun with another configuration"),
         running_experiment(load(TINY, ["seed=5"]), pipeline.name, settings, None),
@@ -195,7 +193,7 @@ def test_another_configuration_under_its_name_is_refused(settings: Settings, pip
 def test_a_training_phase_that_lost_its_record_registers_nothing_new(
     settings: Settings, pipeline: Any, prefect_away: None
 ) -> None:
-    """As after a kill between the registration and the record of the phase."""
+    """This happens if the process is killed after the registration and before the record of the phase."""
     from mlflow import MlflowClient
 
     experiment = load_experiment(pipeline.name, settings)
@@ -213,7 +211,7 @@ def test_a_training_phase_that_lost_its_record_registers_nothing_new(
     finish_experiment(experiment, "completed")
 
 
-def test_evaluating_the_model_gives_the_figures_again(mario: Any, pipeline: Any, tmp_path: Path) -> None:
+def test_evaluating_the_model_gives_the_same_figures(mario: Any, pipeline: Any, tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     done = mario("evaluate", "models:/mario-test@tiny", "--json", str(figures))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -242,7 +240,7 @@ def test_a_model_can_be_watched(mario: Any, pipeline: Any, tmp_path: Path) -> No
 
 def test_several_experiments_are_compared(mario: Any, pipeline: Any, store: EpisodeStore, tmp_path: Path) -> None:
     others = [name for name in store.experiments()["name"] if name != pipeline.name]
-    assert others, "the evaluation above is an experiment of its own"
+    assert others, "the evaluation above is an experiment too"
     done = mario("report", pipeline.name, others[0], "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
     html = (tmp_path / "report.html").read_text()

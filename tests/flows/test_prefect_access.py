@@ -1,4 +1,4 @@
-"""Only the server of this home's `make ui` is used, and only its user knows the secret."""
+"""Prefect's client uses only the verified server of this home, and only its user can read the secret."""
 
 import stat
 import time
@@ -15,7 +15,7 @@ from tests.flows.listeners import dripping, file_server, silent, write_certifica
 Listener = Callable[[], AbstractContextManager[int]]
 
 
-def test_the_secret_stays_and_is_for_its_user_alone(tmp_path: Path) -> None:
+def test_the_secret_is_permanent_and_only_its_user_can_read_it(tmp_path: Path) -> None:
     secret = prefect_access.server_secret(tmp_path)
     path = prefect_access.secret_file(tmp_path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -37,34 +37,34 @@ def test_a_secret_that_others_could_read_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("listener", [file_server, silent, dripping])
-def test_a_foreign_listener_is_never_taken_for_the_server(tmp_path: Path, listener: Listener) -> None:
+def test_another_program_is_never_taken_for_the_server(tmp_path: Path, listener: Listener) -> None:
     prefect_access.server_secret(tmp_path)
     with listener() as port:
-        prefect_access.announce(tmp_path, prefect_access.api_url(port))
+        prefect_access.publish_server(tmp_path, prefect_access.api_url(port))
         start = time.monotonic()
         assert prefect_access.running_server(tmp_path) is None
-        assert time.monotonic() - start < 10  # two seconds, on a busy machine
+        assert time.monotonic() - start < 10  # two seconds, and a margin for a busy machine
 
 
-def test_without_an_announcement_there_is_no_server(tmp_path: Path) -> None:
+def test_without_a_record_there_is_no_server(tmp_path: Path) -> None:
     assert prefect_access.running_server(tmp_path) is None
-    prefect_access.announce(tmp_path, "http://127.0.0.1:1/api")
+    prefect_access.publish_server(tmp_path, "http://127.0.0.1:1/api")
     assert prefect_access.running_server(tmp_path) is None, "nothing listens, and there is no secret"
     prefect_access.server_secret(tmp_path)
     assert prefect_access.running_server(tmp_path) is None
-    prefect_access.withdraw(tmp_path)
-    prefect_access.withdraw(tmp_path)
+    prefect_access.withdraw_server(tmp_path)
+    prefect_access.withdraw_server(tmp_path)
     assert not list((tmp_path / "prefect-server").glob("url"))
 
 
 @pytest.mark.parametrize("url", ["", "no url", "http://127.0.0.1/api", "http://127.0.0.1:x/api", "http://127.0.0.1:99999/api"])
-def test_an_announcement_that_makes_no_sense_is_no_server(tmp_path: Path, url: str) -> None:
+def test_an_invalid_record_means_no_server(tmp_path: Path, url: str) -> None:
     prefect_access.server_secret(tmp_path)
-    prefect_access.announce(tmp_path, url)
+    prefect_access.publish_server(tmp_path, url)
     assert prefect_access.running_server(tmp_path) is None
 
 
-def test_a_server_with_a_certificate_of_its_own_is_asked_with_that(tmp_path: Path) -> None:
+def test_the_configured_certificate_is_used(tmp_path: Path) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     write_certificate(certificate, key)
     with file_server((certificate, key)) as port:
@@ -78,18 +78,18 @@ def test_a_server_with_a_certificate_of_its_own_is_asked_with_that(tmp_path: Pat
                 prefect.settings.temporary_settings(changed),
                 pytest.raises(running.NoPrefectServerError, match=answer),
             ):
-                running._require_server()
+                running._require_reachable_server()
 
 
 @pytest.mark.parametrize("listener", [file_server, silent, dripping])
-def test_a_configured_address_that_is_no_prefect_server_is_refused_in_time(
+def test_a_configured_server_that_is_not_prefect_is_refused_in_time(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "_ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(running, "_TIMEOUT_SECONDS", 1.0)
     with listener() as port:
         url = f"http://127.0.0.1:{port}/api"
         with prefect.settings.temporary_settings({prefect.settings.PREFECT_API_URL: url}):
             start = time.monotonic()
             with pytest.raises(running.NoPrefectServerError, match=rf"{url} (does not answer|is not a Prefect server).*URL"):
-                running._require_server()
+                running._require_reachable_server()
             assert time.monotonic() - start < 20

@@ -1,4 +1,4 @@
-"""A bad row stops the pipeline, is named, and stays where it is."""
+"""A bad row stops the pipeline. The error names it, and it is not deleted."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 @pytest.fixture
 def bad_row(pipeline: Any, settings: Settings) -> Iterator[int]:
-    """The id of a training row that no game could have written; taken away again after the test."""
+    """The id of an impossible training row, which is deleted after the test."""
     with open_store(settings) as store:
         experiment = store.experiment(pipeline.name)
         engine = create_engine(store.url)
@@ -37,7 +37,7 @@ def bad_row(pipeline: Any, settings: Settings) -> Iterator[int]:
     engine.dispose()
 
 
-def test_a_bad_row_put_in_by_hand_stops_what_follows(mario: Any, pipeline: Any, settings: Settings, bad_row: int) -> None:
+def test_a_bad_row_stops_the_following_phases(mario: Any, pipeline: Any, settings: Settings, bad_row: int) -> None:
     with open_store(settings) as store:
         before = store.count(store.experiment(pipeline.name).id)
     report = pipeline.directory / "report" / "report.html"
@@ -65,7 +65,7 @@ def test_a_bad_row_put_in_by_hand_stops_what_follows(mario: Any, pipeline: Any, 
     shown = mario("quality", pipeline.name)
     assert any("time in range" in line and "broken" in line for line in shown.stdout.splitlines()), shown.stdout + shown.stderr
     for arguments, message in [
-        (["--accept", "time in range"], "say why the rule may be broken: --because TEXT"),
+        (["--accept", "time in range"], "say why the broken rule is acceptable: --because TEXT"),
         (["--accept", "time in rang", "--because", "x"], "there is no rule 'time in rang'; the nearest: time in range"),
         (["--accept", "score in range", "--because", "x"], "the rule 'score in range' holds in"),
     ]:
@@ -84,10 +84,10 @@ def test_a_bad_row_put_in_by_hand_stops_what_follows(mario: Any, pipeline: Any, 
     assert "put in by a test" in (pipeline.directory / "quality" / "train.html").read_text()
 
 
-def test_the_alias_stays_where_it_is_until_the_rows_of_the_evaluation_are_good(
+def test_the_alias_does_not_move_before_the_rows_of_the_evaluation_have_passed(
     mario: Any, pipeline: Any, settings: Settings
 ) -> None:
-    """A second experiment of the same preset, whose evaluation has a bad row: its model is registered, the alias is not its."""
+    """The evaluation of a second experiment has bad rows. Its model is registered, but does not get the alias."""
     client = connect(resolve_tracking_uri(None, settings.home))
     before = client.get_model_version_by_alias("mario-test", "tiny").version
     name = "bad-evaluation"
@@ -104,7 +104,7 @@ def test_the_alias_stays_where_it_is_until_the_rows_of_the_evaluation_are_good(
     details = {**trained.details, "model_version": str(version.version)}
     save(experiment.directory, PhaseRecord("train", 1.0, details))
     done = mario("run", TINY, "--experiment", name)
-    assert done.returncode == 1, "no row of it is in Postgres"
+    assert done.returncode == 1, "it has no rows in Postgres"
     assert client.get_model_version_by_alias("mario-test", "tiny").version == before
     assert int(version.version) > int(before)
 
@@ -114,7 +114,7 @@ def test_the_alias_stays_where_it_is_until_the_rows_of_the_evaluation_are_good(
         assert int(client.get_model_version_by_alias("mario-test", "tiny").version) == int(version.version)
         client.set_registered_model_alias("mario-test", "tiny", before)
         move(experiment, PhaseRecord("train", 1.0, details))
-        assert client.get_model_version_by_alias("mario-test", "tiny").version == before, "once is enough"
+        assert client.get_model_version_by_alias("mario-test", "tiny").version == before, "it moves only once"
 
 
 @pytest.mark.parametrize("phase", ["integration", "train", "evaluate"])

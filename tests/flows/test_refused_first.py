@@ -1,4 +1,4 @@
-"""What a run needs and cannot have is refused before Prefect starts and before anything is written."""
+"""Values that another system would refuse are refused before Prefect starts and before anything is written."""
 
 import sys
 from pathlib import Path
@@ -27,7 +27,9 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
         ),
     ],
 )
-def test_a_value_that_a_system_behind_us_refuses(mario: Any, arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_a_value_that_another_system_would_refuse_is_refused_first(
+    mario: Any, arguments: list[str], message: str, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     done = mario("run", TINY, *arguments, MARIO_HOME=str(home))
     assert done.returncode == 1, done.stdout + done.stderr
@@ -45,7 +47,7 @@ def test_a_value_that_a_system_behind_us_refuses(mario: Any, arguments: list[str
         (["--extend", "5000"], "name it with --experiment"),
     ],
 )
-def test_an_extension_of_nothing_is_refused_before_prefect_starts(mario: Any, arguments: list[str], message: str) -> None:
+def test_an_impossible_extension_is_refused_before_prefect_starts(mario: Any, arguments: list[str], message: str) -> None:
     done = mario("run", TINY, *arguments)
     assert done.returncode == 1, done.stdout + done.stderr
     assert message in done.stderr

@@ -1,4 +1,4 @@
-"""Tables that fit the terminal, and lists where no table does."""
+"""Tables fit the terminal; where no table fits, a list is printed."""
 
 import io
 
@@ -45,12 +45,12 @@ def test_a_wide_terminal_gets_a_table_and_a_narrow_one_a_list() -> None:
     assert "algorithm    dqn" in printed(40)
 
 
-def test_a_path_too_long_for_any_table_is_folded_in_its_column() -> None:
+def test_a_long_path_is_folded_in_its_column() -> None:
     rows = [{"check": "disk", "found": "/a/very" * 20}]
 
     assert "check found" in " ".join(printed(60, rows).split())
     assert all(len(line) <= 60 for line in printed(60, rows).splitlines())
 
 
-def test_nothing_is_said_to_be_nothing() -> None:
+def test_an_empty_table_is_reported() -> None:
     assert printed(80, []) == "presets [all]: none yet\n"

@@ -1,4 +1,4 @@
-"""`mario ui` finds a taken port before it starts anything."""
+"""`mario ui` refuses taken ports, and a second start, before it starts anything."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ from tests.flows.listeners import file_server, silent
 
 @pytest.mark.parametrize("listener", [file_server, silent])
 @pytest.mark.parametrize("option", ["--prefect-port", "--mlflow-port"])
-def test_a_taken_port_is_found_before_anything_is_started(
+def test_a_taken_port_is_refused_before_anything_is_started(
     mario: Any, tmp_path: Path, free_port: int, option: str, listener: Callable[[], AbstractContextManager[int]]
 ) -> None:
     other = {"--prefect-port": "--mlflow-port", "--mlflow-port": "--prefect-port"}[option]
@@ -28,11 +28,11 @@ def test_one_port_cannot_serve_both(mario: Any, tmp_path: Path, free_port: int) 
     ports = ["--prefect-port", str(free_port), "--mlflow-port", str(free_port)]
     done = mario("ui", *ports, MARIO_HOME=str(tmp_path / "home"))
     assert done.returncode == 1
-    assert f"port {free_port} is wanted for both servers" in done.stderr
+    assert f"port {free_port} is given for both servers" in done.stderr
 
 
 def test_servers_that_are_still_starting_are_not_started_a_second_time(mario: Any, tmp_path: Path, free_port: int) -> None:
-    """The first start holds the lock before it announces its server, and until everything has stopped."""
+    """The first start holds the lock from before its server is recorded until everything has stopped."""
     home = tmp_path / "home"
     variables = {"MARIO_HOME": str(home), "MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
     with server_lock(home):
@@ -41,4 +41,4 @@ def test_servers_that_are_still_starting_are_not_started_a_second_time(mario: An
     assert done.stderr == f"error: another `mario ui` is starting or stopping the servers of {home}: wait for it, or end it\n"
     assert [path.name for path in home.iterdir()] == ["prefect-server"], "something was started"
     with server_lock(home):
-        pass  # it was given back
+        pass  # it was released

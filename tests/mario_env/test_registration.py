@@ -3,6 +3,7 @@
 import copy
 import doctest
 import pickle
+import re
 import subprocess
 import sys
 from typing import Any
@@ -17,7 +18,7 @@ from gymnasium.wrappers import RecordEpisodeStatistics, RenderCollection
 from gymnasium.wrappers.vector import RecordEpisodeStatistics as RecordVectorStatistics
 
 import mario_env
-from configs import ConfigError
+from configs import PROJECT, ConfigError
 from configs.schema import EnvironmentConfig
 from mario_env import make, registration
 
@@ -255,3 +256,12 @@ def test_importing_again_changes_nothing() -> None:
     before = dict(gymnasium.registry)
     mario_env.registration.register_environments()
     assert gymnasium.registry == before
+
+
+def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (PROJECT / "docs" / "game.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)  # the project's own page
+    names["envs"].close()
+    assert re.fullmatch(r"\d+ [a-z_]+\n", capsys.readouterr().out)

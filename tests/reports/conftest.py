@@ -1,4 +1,4 @@
-"""Rows and frames that reports are tested with."""
+"""Rows and frames for the tests of reports."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ Rows = Callable[..., pd.DataFrame]
 
 @pytest.fixture
 def rows() -> Rows:
-    """Makes `count` episode rows of one protocol, ids from `first_id` on, distances drawn around `distance`."""
+    """A function that makes `count` episode rows of one protocol, with ids from `first_id` and distances around `distance`."""
 
     def make(
         count: int, protocol: str = "stochastic", *, distance: float = 800, completed: int = 0, first_id: int = 1
@@ -58,7 +58,7 @@ def rows() -> Rows:
 
 @pytest.fixture
 def experiment(rows: Rows) -> Callable[..., ExperimentData]:
-    """Makes an experiment with 60 training episodes, 20 stochastic and 20 random ones, unless told otherwise."""
+    """A function that makes an experiment; by default with 60 training, 20 stochastic and 20 random episodes."""
 
     def make(**changes: Any) -> ExperimentData:
         values: dict[str, Any] = {
@@ -76,7 +76,7 @@ def experiment(rows: Rows) -> Callable[..., ExperimentData]:
 
 @pytest.fixture
 def scrolling() -> Callable[..., list[Frame]]:
-    """Makes frames of a camera that moves over a landscape of `width` columns by `speed` pixels a frame."""
+    """A function that makes frames of a camera moving over a landscape of `width` columns by `speed` pixels per frame."""
 
     def make(count: int = 60, *, width: int = 1200, speed: int = 3) -> list[Frame]:
         land = (

@@ -1,4 +1,4 @@
-"""Whole reports: from much data, from little, and from hostile data."""
+"""Whole reports, from complete, minimal and hostile data."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ Scrolling = Callable[..., list[Frame]]
 
 
 class Reader(HTMLParser):
-    """Collects what a page refers to, its text, and checks that tags are balanced."""
+    """Collects the references and the text of a page, and checks that its tags are balanced."""
 
     EMPTY = frozenset({"meta", "link", "img", "source", "br"})
 
@@ -107,7 +107,7 @@ def test_a_whole_report(tmp_path: Path, experiment: Make, scrolling: Scrolling) 
     assert yaml.safe_load((tmp_path / "report" / "dqn-one-7.yaml").read_text()) == own.config
 
 
-def test_the_plots_inside_are_the_files_beside(tmp_path: Path, experiment: Make) -> None:
+def test_the_embedded_plots_are_also_written_as_files(tmp_path: Path, experiment: Make) -> None:
     paths = build_report(ReportData([experiment()]), tmp_path)
     inside = [base64.b64decode(image["src"].split(",", 1)[1]) for image in read(paths).images]
     assert inside == [path.read_bytes() for path in paths.pngs]
@@ -130,7 +130,7 @@ def test_several_experiments_are_compared(tmp_path: Path, experiment: Make, rows
     assert any("one ends at" in image["alt"] and "two ends at" in image["alt"] for image in reader.images)
 
 
-LITTLE: dict[str, Callable[[Rows], dict[str, pd.DataFrame]]] = {
+MINIMAL: dict[str, Callable[[Rows], dict[str, pd.DataFrame]]] = {
     "nothing": lambda rows: {"train": pd.DataFrame(), "evaluation": pd.DataFrame()},
     "one training episode": lambda rows: {"train": rows(1, "training"), "evaluation": rows(0)},
     "two training episodes": lambda rows: {"train": rows(2, "training"), "evaluation": rows(0)},
@@ -141,7 +141,7 @@ LITTLE: dict[str, Callable[[Rows], dict[str, pd.DataFrame]]] = {
         "evaluation": pd.concat([rows(1, "greedy")] * 5).assign(id=range(5)),
     },
     "all completed": lambda rows: {"train": rows(40, "training", completed=40), "evaluation": rows(9, completed=9)},
-    "episodes that went nowhere": lambda rows: {
+    "episodes without progress": lambda rows: {
         "train": rows(9, "training").assign(x_pos=40, distance_traveled=0, reward=0.0),
         "evaluation": rows(9).assign(x_pos=40, distance_traveled=0, reward=0.0),
     },
@@ -149,9 +149,9 @@ LITTLE: dict[str, Callable[[Rows], dict[str, pd.DataFrame]]] = {
 }
 
 
-@pytest.mark.parametrize("case", LITTLE)
-def test_reports_of_little(tmp_path: Path, experiment: Make, rows: Rows, case: str) -> None:
-    read(build_report(ReportData([experiment(**LITTLE[case](rows))]), tmp_path))
+@pytest.mark.parametrize("case", MINIMAL)
+def test_reports_from_minimal_data(tmp_path: Path, experiment: Make, rows: Rows, case: str) -> None:
+    read(build_report(ReportData([experiment(**MINIMAL[case](rows))]), tmp_path))
 
 
 def test_everything_from_outside_is_escaped(tmp_path: Path, experiment: Make) -> None:
@@ -179,7 +179,7 @@ def test_large_videos_are_linked(
     assert "typical.mp4" in reader.references
 
 
-def test_an_episode_that_cannot_be_played_again_is_a_notice(tmp_path: Path, experiment: Make, scrolling: Scrolling) -> None:
+def test_an_episode_that_cannot_be_replayed_gives_a_notice(tmp_path: Path, experiment: Make, scrolling: Scrolling) -> None:
     def broken(_: int) -> Iterator[Frame]:
         yield from scrolling(3)
         raise RuntimeError("the actions of episode 119 were not stored")
@@ -190,25 +190,25 @@ def test_an_episode_that_cannot_be_played_again_is_a_notice(tmp_path: Path, expe
     assert not list(tmp_path.glob("*.part*"))
 
 
-def test_without_video(tmp_path: Path, experiment: Make, scrolling: Scrolling) -> None:
+def test_a_report_without_videos(tmp_path: Path, experiment: Make, scrolling: Scrolling) -> None:
     paths = build_report(ReportData([experiment(replay=lambda _: iter(scrolling(3)))]), tmp_path, video=False)
     assert paths.video_best is None
     assert "Watch it play" not in " ".join(read(paths).text)
 
 
-def test_a_report_can_be_made_again_in_its_place(tmp_path: Path, experiment: Make) -> None:
+def test_a_report_can_be_written_again_into_its_folder(tmp_path: Path, experiment: Make) -> None:
     build_report(ReportData([experiment()]), tmp_path)
     before = sorted(path.name for path in tmp_path.iterdir())
     build_report(ReportData([experiment()]), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_what_an_earlier_report_left_is_removed_and_nothing_else(rows: Rows, experiment: Make, tmp_path: Path) -> None:
+def test_only_files_of_an_earlier_report_are_removed(rows: Rows, experiment: Make, tmp_path: Path) -> None:
     both = experiment(train=rows(30, "training"), evaluation=rows(5))
     build_report(ReportData([both]), tmp_path, video=False)
     before = {path.name for path in tmp_path.iterdir()}
     (tmp_path / "mine.png").touch()
-    # A listing that somebody changed reaches nothing outside the folder.
+    # A manipulated list must not affect files outside the folder.
     outside = tmp_path.parent / "outside.png"
     outside.touch()
     listing = tmp_path / FILES

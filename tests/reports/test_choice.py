@@ -1,3 +1,5 @@
+"""The choice of the best and the typical episode."""
+
 from collections.abc import Callable
 
 import pandas as pd
@@ -11,7 +13,7 @@ def table(*rows: tuple[int, str, bool, int, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["id", "protocol", "level_completed", "distance_traveled", "reward"])
 
 
-def test_best_is_completed_first_then_far_then_rewarded() -> None:
+def test_the_best_episode_is_chosen_by_completion_distance_and_reward() -> None:
     rows = table(
         (1, "stochastic", False, 3300, 400.0),
         (2, "stochastic", True, 3121, 310.0),
@@ -24,7 +26,7 @@ def test_best_is_completed_first_then_far_then_rewarded() -> None:
     assert (chosen.best, chosen.best_protocol) == (3, "sticky")
 
 
-def test_typical_is_nearest_the_median_of_the_most_telling_protocol() -> None:
+def test_the_typical_episode_is_nearest_to_the_median_of_the_most_informative_protocol() -> None:
     distances = [100, 300, 500, 900, 2000]
     rows = table(
         *((10 + index, "stochastic", False, distance, distance / 10) for index, distance in enumerate(distances)),
@@ -36,14 +38,14 @@ def test_typical_is_nearest_the_median_of_the_most_telling_protocol() -> None:
     assert (chosen.best, chosen.best_protocol) == (20, "greedy")
 
 
-def test_ties_fall_to_the_reward_nearest_the_median_then_to_the_earlier_id() -> None:
+def test_ties_are_broken_by_the_median_reward_and_then_by_the_id() -> None:
     rows = table(*((id, "sticky", False, 500, reward) for id, reward in [(1, 90.0), (2, 50.0), (3, 50.0), (4, 10.0)]))
     chosen = choose_episodes(rows)
     assert chosen is not None
     assert chosen.typical == 2
 
 
-def test_one_episode_is_best_and_typical() -> None:
+def test_a_single_episode_is_best_and_typical() -> None:
     chosen = choose_episodes(table((4, "greedy", False, 10, 1.0)))
     assert chosen is not None
     assert chosen.best == chosen.typical == 4

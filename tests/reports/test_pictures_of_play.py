@@ -1,4 +1,4 @@
-"""Montages and panoramas: pictures made from an episode's frames."""
+"""Montages and panoramas of episodes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_sampled_frames_are_spread_over_the_episode(length: int) -> None:
         assert numbers[-1] == length - 1
 
 
-def test_one_frame_is_one_from_the_middle() -> None:
+def test_a_single_sampled_frame_is_from_the_middle() -> None:
     sampler = FrameSampler(1)
     for index in range(9):
         sampler.add(np.full((240, 256, 3), index, dtype=np.uint8))
@@ -41,7 +41,7 @@ def test_a_montage_in_rows(tmp_path: Path, scrolling: Scrolling) -> None:
         assert picture.size == (3 * 516 - 4, 2 * 484 - 4)
 
 
-def test_a_montage_of_nothing(tmp_path: Path) -> None:
+def test_a_montage_without_frames_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MontageError, match="the episode is empty"):
         make_montage([], tmp_path / "mario.png")
     with pytest.raises(MontageError, match="at least one frame"):
@@ -49,7 +49,7 @@ def test_a_montage_of_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("speed", [1, 2, 3, 5, 8])
-def test_a_panorama_is_the_landscape(scrolling: Scrolling, speed: int) -> None:
+def test_a_panorama_shows_the_landscape(scrolling: Scrolling, speed: int) -> None:
     panorama = LevelPanorama()
     frames = scrolling(90, speed=speed)
     for frame in frames:
@@ -62,7 +62,7 @@ def test_a_panorama_is_the_landscape(scrolling: Scrolling, speed: int) -> None:
     assert np.array_equal(seen[:, -256:], frames[-1][32:])
 
 
-def test_a_panorama_ends_where_the_scene_changes(scrolling: Scrolling) -> None:
+def test_a_panorama_ends_at_a_change_of_scene(scrolling: Scrolling) -> None:
     panorama = LevelPanorama()
     for frame in [*scrolling(20, speed=2), np.zeros((240, 256, 3), np.uint8), *scrolling(20, speed=2)]:
         panorama.add(frame)
@@ -71,5 +71,5 @@ def test_a_panorama_ends_where_the_scene_changes(scrolling: Scrolling) -> None:
     assert picture.shape == (208, 19 * 2 + 256, 3)
 
 
-def test_no_panorama_without_a_frame() -> None:
+def test_without_frames_there_is_no_panorama() -> None:
     assert LevelPanorama().picture() is None

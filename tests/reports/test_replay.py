@@ -1,4 +1,4 @@
-"""The real game: an episode is played, stored as its actions, and shown in a report."""
+"""An episode of the real game is replayed from its actions and shown in a report."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,15 +34,15 @@ def played() -> EpisodeSummary:
     raise AssertionError("the episode did not end")
 
 
-def test_the_level_as_it_scrolled_by(played: EpisodeSummary) -> None:
+def test_the_panorama_of_a_real_episode(played: EpisodeSummary) -> None:
     panorama = LevelPanorama()
     for frame in episode_frames(CONFIG, played.start, played.actions):
         panorama.add(frame)
     picture = panorama.picture()
     assert picture is not None
-    # The camera keeps Mario left of the middle: more than his x has been seen, and less than a screen more.
+    # The camera keeps Mario left of the middle: the panorama extends beyond his x, by less than a screen.
     assert played.distance_traveled < picture.shape[1] < played.distance_traveled + 256 + 40
-    # The status bar was left out and the ground is at the bottom: brown, all along but for pits.
+    # The status bar is cut off, and the ground at the bottom is brown except for pits.
     ground = (picture[-10:, :, 0].astype(int) > picture[-10:, :, 2]).mean()
     assert ground > 0.5
 

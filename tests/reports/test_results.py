@@ -1,4 +1,4 @@
-"""The sentences and numbers that the report begins with."""
+"""The headline of the report and its key figures."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from reports.data import ExperimentData, PhaseTiming, ReportData, ReportError, RuleCheck
-from reports.results import duration, headline, leading, number, percent, protocol_summaries
+from reports.results import duration, headline, index_of_best, number, percent, protocol_summaries
 from reports.tables import cards, provenance_rows
 
 Rows = Callable[..., pd.DataFrame]
@@ -20,7 +20,7 @@ def said(experiment: ExperimentData) -> str:
 
 def test_the_headline_has_completion_interval_distance_and_reference(experiment: Make) -> None:
     text = said(experiment())
-    # The four that completed are the same trajectory.
+    # The four completed episodes are the same trajectory.
     interval = "95 % interval 7.3 % to 44 %, counting 16 different trajectories"
     assert text.startswith(f"DQN-Mario completes level 1-1 in 4 of 20 episodes ({interval})")
     assert "% of the level." in text
@@ -28,17 +28,17 @@ def test_the_headline_has_completion_interval_distance_and_reference(experiment:
     assert "clearly further" in text
 
 
-def test_no_difference_is_claimed_where_intervals_overlap(experiment: Make, rows: Rows) -> None:
+def test_no_difference_is_claimed_if_intervals_overlap(experiment: Make, rows: Rows) -> None:
     same = pd.concat([rows(20, first_id=100), rows(20, "random", first_id=200)])
     assert "no difference has been shown" in said(experiment(evaluation=same))
 
 
-def test_worse_than_chance_is_said(experiment: Make, rows: Rows) -> None:
+def test_an_agent_worse_than_chance_is_reported(experiment: Make, rows: Rows) -> None:
     worse = pd.concat([rows(20, distance=200, first_id=100), rows(20, "random", distance=1500, first_id=200)])
     assert "worse than chance" in said(experiment(evaluation=worse))
 
 
-def test_one_trajectory_is_not_reported_as_many(experiment: Make, rows: Rows) -> None:
+def test_repetitions_of_one_trajectory_are_not_counted_as_many(experiment: Make, rows: Rows) -> None:
     one = pd.concat([rows(1, "greedy", completed=1)] * 20).assign(id=range(20))
     text = said(experiment(evaluation=pd.concat([one, rows(20, "random", distance=400, first_id=200)])))
     assert "completes level 1-1 on the one trajectory it plays" in text
@@ -46,7 +46,7 @@ def test_one_trajectory_is_not_reported_as_many(experiment: Make, rows: Rows) ->
     assert "trajectory" in text.split("one trajectory", 1)[1]
 
 
-def test_without_evaluation_training_is_told_and_called_so(experiment: Make, rows: Rows) -> None:
+def test_without_an_evaluation_training_episodes_are_reported_as_such(experiment: Make, rows: Rows) -> None:
     none = rows(0)
     assert said(experiment(evaluation=none)).startswith("Not evaluated: in its last 60 training episodes")
     assert said(experiment(evaluation=none, train=rows(1, "training"))).startswith(
@@ -61,14 +61,14 @@ def test_the_full_game_has_no_share_of_a_level(experiment: Make) -> None:
     assert "of the level" not in text
 
 
-def test_random_stands_last(experiment: Make, rows: Rows) -> None:
+def test_random_is_last(experiment: Make, rows: Rows) -> None:
     own = pd.concat([rows(3, protocol) for protocol in ("random", "noop", "greedy", "sticky", "stochastic")])
     assert list(protocol_summaries(experiment(evaluation=own))) == ["greedy", "stochastic", "sticky", "noop", "random"]
 
 
-def test_the_best_experiment_leads(experiment: Make, rows: Rows) -> None:
+def test_the_best_experiment_is_found(experiment: Make, rows: Rows) -> None:
     some = [experiment(evaluation=rows(0)), experiment(), experiment(evaluation=rows(20, completed=9))]
-    assert leading([headline(each, protocol_summaries(each)) for each in some]) == 2
+    assert index_of_best([headline(each, protocol_summaries(each)) for each in some]) == 2
 
 
 def test_cards(experiment: Make) -> None:
@@ -109,7 +109,7 @@ def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_provenance_in_order_without_what_is_empty() -> None:
+def test_provenance_is_ordered_and_has_no_empty_values() -> None:
     rows = provenance_rows(
         {"zoo": "x", "seed": 0, "git_dirty": True, "git_commit": "abc", "torch_version": None, "packages": {"a": "1"}}
     )
@@ -121,6 +121,6 @@ def test_rows_without_a_column_are_refused(experiment: Make, rows: Rows) -> None
         experiment(evaluation=rows(3).drop(columns=["x_pos", "stage"]))
 
 
-def test_no_experiment() -> None:
+def test_a_report_without_experiments_is_refused() -> None:
     with pytest.raises(ReportError, match="no experiment"):
         ReportData([])

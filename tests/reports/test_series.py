@@ -1,4 +1,4 @@
-"""Curves over training, throughput, and where episodes end."""
+"""Learning curves, throughput, and the positions where episodes end."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -36,11 +36,11 @@ def test_rows_without_a_value_are_left_out(rows: Rows) -> None:
     assert np.isfinite(curve.mean[-1])
 
 
-def test_booleans_are_shares(rows: Rows) -> None:
+def test_booleans_give_shares(rows: Rows) -> None:
     assert learning_curve(rows(30, "training", completed=10), "level_completed").mean[-1] == 1.0
 
 
-def test_throughput_by_the_clock() -> None:
+def test_throughput_is_measured_between_ends_of_episodes() -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     ends = [start + timedelta(seconds=10.0 * (index + 1)) for index in range(100)]
     train = pd.DataFrame({"timestamp": ends, "duration_seconds": 10.0, "global_step": np.arange(1, 101) * 250})
@@ -60,7 +60,7 @@ def test_throughput_of_a_resumed_run_is_never_negative() -> None:
     assert speed.steps_per_second.min() >= 0
 
 
-def test_throughput_of_little(rows: Rows) -> None:
+def test_throughput_of_few_episodes(rows: Rows) -> None:
     assert throughput(rows(0, "training")) is None
     one = throughput(rows(1, "training"))
     assert one is not None
@@ -78,10 +78,10 @@ def test_endings_are_shares_of_all_episodes(rows: Rows) -> None:
     assert found.edges[-1] >= 3161
 
 
-def test_an_end_reason_that_is_new_is_not_lost(rows: Rows) -> None:
+def test_an_unknown_end_reason_is_kept(rows: Rows) -> None:
     assert set(endings(rows(3).assign(end_reason="abducted"), (1, 1), 3161).shares) == {"abducted"}
 
 
-def test_levels_in_the_game_s_order(rows: Rows) -> None:
+def test_levels_are_in_the_order_of_the_game(rows: Rows) -> None:
     own = pd.concat([rows(5).assign(stage=2), rows(9), rows(2).assign(world=4), rows(1).assign(world=2)])
     assert levels_of(own) == [(1, 1), (1, 2), (4, 1)]

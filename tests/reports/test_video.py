@@ -1,3 +1,5 @@
+"""The MP4 files of episodes."""
+
 import os
 import re
 import subprocess
@@ -14,7 +16,7 @@ Scrolling = Callable[..., list[Frame]]
 
 
 def decode(path: Path) -> tuple[str, list[Frame]]:
-    """What ffmpeg says about the video stream, and its frames."""
+    """ffmpeg's description of the video stream, and its frames."""
     command = [encoder(), "-hide_banner", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     done = subprocess.run(command, capture_output=True, check=True)
     about = next(line for line in done.stderr.decode().splitlines() if "Video:" in line)
@@ -40,7 +42,7 @@ def test_colours_survive(tmp_path: Path) -> None:
         assert np.abs(decoded[index * 10 + 5].mean(axis=(0, 1)) - colour).max() < 8
 
 
-def test_the_index_stands_first_so_that_playing_starts_at_once(tmp_path: Path, scrolling: Scrolling) -> None:
+def test_the_index_is_at_the_beginning_of_the_file(tmp_path: Path, scrolling: Scrolling) -> None:
     data = render_video(scrolling(5), tmp_path / "play.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
@@ -53,7 +55,7 @@ def test_sizes(tmp_path: Path, scrolling: Scrolling, scale: int, television: boo
     assert decode(path)[1][0].shape == (size[1], size[0], 3)
 
 
-def test_makes_the_folder_and_replaces_an_older_video(tmp_path: Path, scrolling: Scrolling) -> None:
+def test_the_folder_is_created_and_an_older_video_replaced(tmp_path: Path, scrolling: Scrolling) -> None:
     path = tmp_path / "new" / "folder" / "play.mp4"
     render_video(scrolling(3), path)
     render_video(scrolling(6), path)
@@ -61,19 +63,19 @@ def test_makes_the_folder_and_replaces_an_older_video(tmp_path: Path, scrolling:
     assert os.listdir(path.parent) == ["play.mp4"]
 
 
-def test_an_empty_episode(tmp_path: Path) -> None:
+def test_an_empty_episode_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="the episode is empty"):
         render_video([], tmp_path / "play.mp4")
 
 
 @pytest.mark.parametrize("frame", [np.zeros((120, 128, 3), np.uint8), np.zeros((240, 256, 3), np.float32)])
-def test_a_frame_of_the_wrong_kind_is_named_and_nothing_is_left(tmp_path: Path, scrolling: Scrolling, frame: Frame) -> None:
+def test_a_frame_of_the_wrong_type_is_refused_and_leaves_no_file(tmp_path: Path, scrolling: Scrolling, frame: Frame) -> None:
     with pytest.raises(VideoError, match=r"frame 2 is .* expected uint8 RGB of shape \(240, 256, 3\)"):
         render_video([*scrolling(2), frame], tmp_path / "play.mp4")
     assert os.listdir(tmp_path) == []
 
 
-def test_an_interrupted_episode_leaves_nothing(tmp_path: Path, scrolling: Scrolling) -> None:
+def test_an_interrupted_episode_leaves_no_file(tmp_path: Path, scrolling: Scrolling) -> None:
     def interrupted() -> Iterator[Frame]:
         yield from scrolling(5)
         raise KeyboardInterrupt
@@ -85,20 +87,20 @@ def test_an_interrupted_episode_leaves_nothing(tmp_path: Path, scrolling: Scroll
     assert os.listdir(tmp_path) == ["play.mp4"]
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path, scrolling: Scrolling) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path, scrolling: Scrolling) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(VideoError, match="cannot make the folder"):
+    with pytest.raises(VideoError, match="cannot create the folder"):
         render_video(scrolling(2), tmp_path / "file" / "play.mp4")
 
 
-def test_what_the_encoder_says_reaches_the_person(tmp_path: Path, scrolling: Scrolling) -> None:
+def test_the_error_contains_the_encoders_message(tmp_path: Path, scrolling: Scrolling) -> None:
     with pytest.raises(VideoError, match=r"play\.mp4 could not be written: .*"):
         render_video(scrolling(200), tmp_path / "play.mp4", quality=-1000)
     assert os.listdir(tmp_path) == []
 
 
-def test_an_impossible_scale(tmp_path: Path, scrolling: Scrolling) -> None:
-    with pytest.raises(VideoError, match="whole number from 1"):
+def test_an_invalid_scale_is_refused(tmp_path: Path, scrolling: Scrolling) -> None:
+    with pytest.raises(VideoError, match="whole number of at least 1"):
         render_video(scrolling(2), tmp_path / "play.mp4", scale=0)
 
 

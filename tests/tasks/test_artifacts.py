@@ -1,4 +1,4 @@
-"""What Prefect's page shows is best effort: a server that drops the connection takes no phase with it."""
+"""Prefect artifacts are best effort: a phase does not fail if the server drops the connection."""
 
 import logging
 from typing import Any
@@ -17,14 +17,14 @@ from tasks.starting import finish_experiment
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 
-def test_what_cannot_be_shown_is_logged(prefect_away: None, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_to_create_an_artifact_is_logged(prefect_away: None, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "tasks"):
         show_markdown("training", "text")
         show_table("evaluation", [{"a": 1}], "numbers")
-    told = [record.message for record in caplog.records if record.name == "tasks.artifacts"]
-    assert [message.partition(": ")[0] for message in told] == [
-        "Prefect does not show training",
-        "Prefect does not show evaluation",
+    warnings = [record.message for record in caplog.records if record.name == "tasks.artifacts"]
+    assert [message.partition(": ")[0] for message in warnings] == [
+        "the Prefect artifact training was not created",
+        "the Prefect artifact evaluation was not created",
     ]
 
 
@@ -40,9 +40,9 @@ def test_a_phase_is_saved_without_prefect(
     with caplog.at_level(logging.WARNING, "tasks"):
         record = evaluate(experiment, trained)
     assert finished(pipeline.directory, "evaluate") == record
-    assert "Prefect does not show evaluation" in caplog.text
+    assert "the Prefect artifact evaluation was not created" in caplog.text
     path.write_bytes(before)
-    finish_experiment(experiment, "completed")  # as it was
+    finish_experiment(experiment, "completed")  # restore its status
 
 
 def test_the_smoke_test_passes_without_prefect(settings: Settings, prefect_away: None) -> None:
@@ -51,7 +51,7 @@ def test_the_smoke_test_passes_without_prefect(settings: Settings, prefect_away:
 
 
 @pytest.mark.parametrize("phase", ["integration", "train", "evaluate"])
-def test_prefect_takes_every_key(phase: str) -> None:
+def test_prefect_accepts_every_key(phase: str) -> None:
     for key in ("smoke-test", "training", "evaluation", "report", f"quality-{phase}", f"quality-{phase}-failed"):
         assert ArtifactCreate(key=key).key == key
     with pytest.raises(ValueError, match="key"):

@@ -1,4 +1,4 @@
-"""The smoke test finds what would fail hours later."""
+"""The smoke test finds faults that would otherwise appear after hours."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_a_replay_buffer_that_cannot_fit_is_refused(settings: Settings) -> None:
 
 
 def test_a_rollout_that_cannot_fit_is_refused(settings: Settings) -> None:
-    """256 games of as many steps as nobody has memory for; 2 048 steps of them take twice 14.8 GB."""
+    """No machine has memory for 200 000 steps of 256 games: 2 048 steps take twice 14.8 GB."""
     overrides = ["train.n_envs=256", "agent.n_steps=200_000"]
     result = by_name(run_checks(load("ppo", overrides), settings))["disk and memory"]
     assert not result.passed
@@ -31,7 +31,7 @@ def test_a_rollout_that_cannot_fit_is_refused(settings: Settings) -> None:
     assert "smaller agent.n_steps or train.n_envs" in result.detail
 
 
-def test_a_gpu_that_is_not_there_is_refused(settings: Settings) -> None:
+def test_a_missing_gpu_is_refused(settings: Settings) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -51,13 +51,13 @@ def test_every_fault_is_reported_at_once_and_passwords_are_masked(tmp_path: Path
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="this stack has every ROM")
-def test_a_rom_that_the_stack_lacks_is_refused(settings: Settings) -> None:
+def test_a_rom_that_is_not_installed_is_refused(settings: Settings) -> None:
     result = by_name(run_checks(load(TINY, ["environment.rom=rectangle"]), settings))["game"]
     assert not result.passed
     assert "rectangle" in result.detail
 
 
-def test_the_short_run_is_the_same_experiment_at_another_length() -> None:
+def test_the_short_run_differs_only_in_its_length() -> None:
     config = load("dqn")
     short = short_run(config)
     assert short.environment == config.environment

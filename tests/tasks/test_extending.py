@@ -1,4 +1,4 @@
-"""What an experiment may be given when it goes on: other keys that change nothing computed, and more steps, openly."""
+"""What may change when an experiment continues: keys that do not affect results, and the number of steps by an extension."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from episodes.attempts import attempts, in_words
 from episodes.schema import EPISODES
 from tasks import phases
 from tasks.experiment import open_store
-from tasks.extension import extended, require_extensible
+from tasks.extension import apply_extension, require_extensible
 from tasks.phases import PhaseRecord
 from tasks.starting import running_experiment
 from tests.tasks.test_starting import train_a_little
@@ -27,7 +27,7 @@ def stored_steps(store: EpisodeStore, name: str) -> tuple[int, int | None]:
     return train["total_steps"], train["planned_steps"]
 
 
-def test_a_key_that_changes_nothing_computed_may_be_another_one(settings: Settings) -> None:
+def test_a_key_that_does_not_affect_results_may_change(settings: Settings) -> None:
     with running_experiment(load(TINY), "another-device", settings, None):
         pass
     other = load(TINY, ["train.device=cpu", "train.torch_threads=2", "train.progress_bar=false", "retry.attempts=3"])
@@ -40,7 +40,7 @@ def test_a_key_that_changes_nothing_computed_may_be_another_one(settings: Settin
         pass
 
 
-def test_an_experiment_that_was_hashed_by_the_old_rule_goes_on(settings: Settings) -> None:
+def test_an_experiment_with_a_hash_of_an_earlier_version_continues(settings: Settings) -> None:
     config = load(TINY)
     with running_experiment(config, "old-rule", settings, None) as experiment:
         values = to_dict(config)
@@ -55,9 +55,7 @@ def test_an_experiment_that_was_hashed_by_the_old_rule_goes_on(settings: Setting
         assert again.id == experiment.id
 
 
-def test_an_extension_is_on_record_and_lets_the_later_phases_be_done_again(
-    settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_extension_is_recorded_and_the_later_phases_run_again(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     name = "extended"
     caplog.set_level(logging.INFO)
     with running_experiment(load(TINY), name, settings, None) as experiment:
@@ -66,7 +64,7 @@ def test_an_extension_is_on_record_and_lets_the_later_phases_be_done_again(
 
     require_extensible(name, 3_000, settings)
     with running_experiment(load(TINY), name, settings, None, extend=3_000) as experiment:
-        longer = extended(experiment, 3_000)
+        longer = apply_extension(experiment, 3_000)
     assert (longer.config.train.total_steps, longer.config.train.planned_steps) == (3_000, STEPS)
     assert f"is extended from {STEPS} to 3000 steps" in caplog.text
     assert phases.finished(longer.directory, "integration") is not None
@@ -75,17 +73,17 @@ def test_an_extension_is_on_record_and_lets_the_later_phases_be_done_again(
         assert (longer.directory / "phases" / f"{STEPS}-steps" / f"{phase}.json").is_file()
 
     phases.save(longer.directory, PhaseRecord("train", 1.0, {"steps": 3_000}))
-    # The same command again, and the one without --extend: both go on with what is on record.
+    # The same command again, and the one without --extend: both continue the recorded extension.
     for steps in (3_000, None):
         with running_experiment(load(TINY), name, settings, None, extend=steps) as experiment:
-            assert extended(experiment, steps).config == longer.config
+            assert apply_extension(experiment, steps).config == longer.config
         assert phases.finished(longer.directory, "train") is not None
     with running_experiment(load(TINY), name, settings, None, extend=4_000) as experiment:
-        again = extended(experiment, 4_000)
+        again = apply_extension(experiment, 4_000)
     assert (again.config.train.total_steps, again.config.train.planned_steps) == (4_000, STEPS)
     with open_store(settings) as store:
         assert stored_steps(store, name) == (4_000, STEPS)
-        assert store.find_experiment(f"{name}-at-{STEPS}") is None, "there was no evaluation to be kept"
+        assert store.find_experiment(f"{name}-at-{STEPS}") is None, "there was no evaluation to keep"
         starts = attempts(store, experiment.id)
         assert [each.total_steps for each in starts] == [STEPS, 3_000, 3_000, 3_000, 4_000]
         steps_in_words = f"to 3000 steps instead of {STEPS} from attempt 2 on; to 4000 steps instead of 3000 from attempt 5 on"
@@ -94,7 +92,7 @@ def test_an_extension_is_on_record_and_lets_the_later_phases_be_done_again(
     assert json.loads((longer.directory / "config.json").read_text())["train"]["total_steps"] == 4_000
 
 
-def test_an_earlier_evaluation_is_kept_apart_from_other_experiments(
+def test_an_earlier_evaluation_is_archived_apart_from_other_experiments(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = "judged"
@@ -112,15 +110,15 @@ def test_an_earlier_evaluation_is_kept_apart_from_other_experiments(
         with monkeypatch.context() as patch:
             patch.setattr(EpisodeStore, "move_episodes", killed)
             with pytest.raises(KeyboardInterrupt):
-                extended(experiment, 3_000)
-        extended(experiment, 3_000)
+                apply_extension(experiment, 3_000)
+        apply_extension(experiment, 3_000)
         assert f"1 episodes belong to the experiment {name}-at-{STEPS}-2 now" in caplog.text
-        assert store.find_experiment(f"{name}-at-{STEPS}-3") is None, "what the killed one left is used"
+        assert store.find_experiment(f"{name}-at-{STEPS}-3") is None, "the experiment that the killed process created is used"
         kept = store.experiment(f"{name}-at-{STEPS}-2").id
         assert [store.count(each) for each in (other.id, experiment.id, kept)] == [0, 0, 1]
 
 
-def test_an_extension_that_is_none_is_refused_before_anything_is_begun(settings: Settings) -> None:
+def test_an_impossible_extension_is_refused_before_anything_is_started(settings: Settings) -> None:
     with pytest.raises(ConfigError, match="there is no experiment nowhere"):
         require_extensible("nowhere", 10_000, settings)
     with open_store(settings) as store:

@@ -1,15 +1,15 @@
-"""Where a report that compares experiments goes."""
+"""The folder name of a report that compares experiments."""
 
 from pathlib import Path
 
 from tasks.report import comparison_folder
 
 
-def test_few_names_are_the_folders_name() -> None:
+def test_a_few_names_are_joined() -> None:
     assert comparison_folder(["demo-1", "demo-2"]) == "demo-1-demo-2"
 
 
-def test_many_or_long_names_are_cut_and_still_told_apart(tmp_path: Path) -> None:
+def test_many_or_long_names_are_shortened_and_stay_distinct(tmp_path: Path) -> None:
     many = [f"ppo-1-1-seed{seed}-1125-1403-9f2c" for seed in range(40)]
     longest = ["x" * 100, "y" * 100]
     names = {comparison_folder(each) for each in (many, many[:39], many[::-1], longest)}

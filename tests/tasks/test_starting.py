@@ -1,4 +1,4 @@
-"""The start of an experiment: locked before anything is written, refused where something is missing, and recorded."""
+"""The start of an experiment: it is locked before anything is written, refused if something is missing, and recorded."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def start(settings: Settings, name: str, flow_run: str | None = None, **options:
 
 
 def train_a_little(experiment: Experiment) -> None:
-    """What an interrupted training leaves: rows, a checkpoint's folder, a record of a phase with a path in it."""
+    """Write what an interrupted training leaves: a row, the folder of a checkpoint, and a phase record with a path."""
     values: dict[str, Any] = dict.fromkeys(
         ("env_index", "episode_index", "reward", "duration_seconds", "exploration_rate", "coins", "score", "x_pos", "y_pos"), 0
     )
@@ -84,7 +84,7 @@ with running_experiment(load({TINY!r}), {name!r}, Settings.from_environment(), {
             process.kill()
 
 
-def test_a_second_start_changes_nothing_of_the_first(settings: Settings, store: EpisodeStore) -> None:
+def test_a_second_start_does_not_affect_the_first(settings: Settings, store: EpisodeStore) -> None:
     with held_by_another_process(settings, "twice", "first-flow-run"):
         before = store.experiment("twice")
         run = mlflow_run(settings, before.record.mlflow_run_id)
@@ -115,12 +115,11 @@ def test_each_attempt_is_recorded(settings: Settings, store: EpisodeStore, caplo
     assert second.mlflow_run_id == experiment.run_id
     assert second.started > first.started
     assert set(second.code) >= {"agents", "mario_env", "configs"}
-    told = caplog.text
-    assert "attempt 2" in told
-    assert "since attempt 1 other things have changed: code.agents: other then, " in told
-    assert "git_commit: abc then" in told
-    assert "torch_version: 1.0 then" in told
-    assert "code.mario_env" not in told
+    assert "attempt 2" in caplog.text
+    assert "differences from attempt 1: code.agents: other then, " in caplog.text
+    assert "git_commit: abc then" in caplog.text
+    assert "torch_version: 1.0 then" in caplog.text
+    assert "code.mario_env" not in caplog.text
     tags = mlflow_run(settings, experiment.run_id).data.tags
     assert tags["attempt"] == "2"
     assert tags["mlflow.source.name"] == "train-mario"
@@ -129,7 +128,7 @@ def test_each_attempt_is_recorded(settings: Settings, store: EpisodeStore, caplo
     assert "Experiment `attempted`" in tags["mlflow.note.content"]
 
 
-def test_the_pipelines_end_is_the_one_status(settings: Settings, store: EpisodeStore) -> None:
+def test_mlflow_and_postgres_have_the_status_of_the_pipeline(settings: Settings, store: EpisodeStore) -> None:
     for status, word in (("failed", "FAILED"), ("interrupted", "KILLED"), ("completed", "FINISHED")):
         with start(settings, "ended") as experiment:
             running = mlflow_run(settings, experiment.run_id)
@@ -140,7 +139,7 @@ def test_the_pipelines_end_is_the_one_status(settings: Settings, store: EpisodeS
         assert store.experiment("ended").record.status == status
 
 
-def test_a_start_that_fails_is_not_on_record_as_running(
+def test_a_failed_start_is_not_recorded_as_running(
     settings: Settings, store: EpisodeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -165,7 +164,7 @@ def test_a_start_that_fails_is_not_on_record_as_running(
 
 @pytest.mark.parametrize("where", ["store.create_experiment", "TrackedRun.open", "store.update_experiment", "record_attempt"])
 def test_a_kill_in_the_start_leaves_one_experiment_and_one_run(where: str, settings: Settings, store: EpisodeStore) -> None:
-    """Killed right after each of the steps, marked as crashed, then started again."""
+    """The start is killed after each of its steps, the experiment is marked as crashed, and started again."""
     name = f"killed-{where.replace('.', '-').replace('_', '-')}"
     target = where.replace("store.", "EpisodeStore.")
     code = f"""
@@ -199,7 +198,7 @@ with running_experiment(load({TINY!r}), {name!r}, Settings.from_environment(), N
     assert list(frame[frame["name"] == name]["mlflow_run_id"]) == [experiment.run_id]
 
 
-# What is missing
+# Missing folders
 
 
 def test_rows_without_their_folder_are_refused_at_once(settings: Settings, store: EpisodeStore, mario: Any) -> None:
@@ -220,7 +219,7 @@ def test_rows_without_their_folder_are_refused_at_once(settings: Settings, store
     assert f"error: {message}" in done.stderr
     shutil.move(experiment.directory.with_name("elsewhere"), experiment.directory)
     with start(settings, "lost") as again:
-        assert again == experiment, "with its folder back it goes on"
+        assert again == experiment, "it continues when its folder is back"
 
 
 def test_an_evaluation_needs_no_folder(settings: Settings, store: EpisodeStore) -> None:
@@ -251,13 +250,13 @@ def test_a_folder_of_another_database_is_refused(settings: Settings, store: Epis
     with start(settings, "foreign", restart=True) as freshest:
         assert freshest.id > fresh.id
     assert store.experiment("foreign-old-3").id == fresh.id
-    assert (moved.with_name("foreign-old-2") / "checkpoints").is_dir(), "the foreign folder has a name of its own"
+    assert (moved.with_name("foreign-old-2") / "checkpoints").is_dir(), "the foreign folder has its own name"
 
 
-# Beginning again
+# Restarts
 
 
-def test_a_restart_keeps_what_is_there_under_another_name(settings: Settings, store: EpisodeStore) -> None:
+def test_a_restart_keeps_the_old_experiment_under_another_name(settings: Settings, store: EpisodeStore) -> None:
     with start(settings, "again") as first:
         train_a_little(first)
     other = load(TINY, ["seed=9"])
@@ -277,15 +276,15 @@ def test_a_restart_keeps_what_is_there_under_another_name(settings: Settings, st
     assert record.details["model_path"] == str(kept.directory / "model")
     assert (kept.directory / "checkpoints" / "step-000000001").is_dir()
     with start(settings, "again-old-1") as old:
-        assert old.id == first.id, "it can go on"
+        assert old.id == first.id, "it can be continued"
     with running_experiment(other, "again", settings, "flow-run", restart=True) as retried:
-        assert retried.id == second.id, "a flow run that is retried does not begin again"
+        assert retried.id == second.id, "a retried flow run does not restart again"
     with running_experiment(other, "again", settings, "later flow-run", restart=True) as third:
         assert third.id > second.id
     assert store.experiment("again-old-2").id == second.id
 
 
-def test_a_restart_of_lost_folders_keeps_the_rows(settings: Settings, store: EpisodeStore) -> None:
+def test_a_restart_without_the_folder_keeps_the_rows(settings: Settings, store: EpisodeStore) -> None:
     with start(settings, "gone") as first:
         train_a_little(first)
     shutil.rmtree(first.directory)
@@ -308,13 +307,13 @@ def test_a_restart_that_was_killed_between_folder_and_row_is_completed(settings:
     assert json.loads((kept.directory / "experiment.json").read_text())["started"]
 
 
-def test_a_restart_of_nothing_begins(settings: Settings) -> None:
+def test_a_restart_without_an_experiment_starts_one(settings: Settings) -> None:
     with start(settings, "brand-new", restart=True) as experiment:
         assert experiment.directory.is_dir()
     assert not experiment.directory.with_name("brand-new-old-1").exists()
 
 
-def test_a_name_of_full_length_can_be_set_aside(settings: Settings, store: EpisodeStore) -> None:
+def test_an_experiment_with_the_longest_name_can_be_restarted(settings: Settings, store: EpisodeStore) -> None:
     name = "n" * 100
     with start(settings, name) as first:
         pass

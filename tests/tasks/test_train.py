@@ -1,4 +1,4 @@
-"""The training phase, where learning breaks down."""
+"""The training phase, if the loss becomes infinite or NaN."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ from tracking import ModelNotFoundError, resolve_model, resolve_tracking_uri
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 
-def test_a_model_that_broke_down_is_not_registered(settings: Settings) -> None:
-    # A learning rate that no network survives.
+def test_a_model_with_non_finite_weights_is_not_registered(settings: Settings) -> None:
+    # Training diverges at this learning rate.
     broken = ["agent.learning_rate=1e30", "agent.max_grad_norm=1e30", "tracking.registered_model=mario-broken"]
     config = load(TINY, [*broken, "train.device=cpu", "tracking.system_metrics=false"])
     train: Any = train_agent.fn
@@ -27,7 +27,7 @@ def test_a_model_that_broke_down_is_not_registered(settings: Settings) -> None:
     ):
         train(experiment)
 
-    assert not is_transient(caught.value), "trying again would break down again"
+    assert not is_transient(caught.value), "a retry would diverge again"
     assert finished(experiment.directory, "train") is None
     assert not (experiment.directory / "model").exists()
     with pytest.raises(ModelNotFoundError):

@@ -1,4 +1,4 @@
-"""A retry is for faults that pass; what is wrong in the program or its input is not repeated."""
+"""Transient faults are retried; errors in the program or its input are not."""
 
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ from configs.schema import RetryConfig
 from episodes import RowError, StoreError, StoreUnavailableError
 from mario_env import WorkerError
 from tasks.smoke import smoke_test
-from tasks.transient import is_transient, retried, retry_options
+from tasks.transient import is_transient, retry_options, retry_transient
 from tracking import ModelNotFoundError, TrackingError
 
 PASSING = [ConnectionResetError(), TimeoutError(), OSError(28, "No space left"), EOFError()]
@@ -31,16 +31,16 @@ LASTING += [DeviceLostError("gone"), torch.AcceleratorError("CUDA error: an ille
 
 
 @pytest.mark.parametrize("error", PASSING)
-def test_what_may_pass_is_retried(error: Exception) -> None:
+def test_a_passing_fault_is_transient(error: Exception) -> None:
     assert is_transient(error)
 
 
 @pytest.mark.parametrize("error", LASTING)
-def test_what_stays_is_not(error: Exception | None) -> None:
+def test_a_lasting_fault_is_not_transient(error: Exception | None) -> None:
     assert not is_transient(error)
 
 
-def test_the_cause_counts() -> None:
+def test_an_error_with_a_transient_cause_is_transient() -> None:
     try:
         try:
             raise BrokenPipeError
@@ -79,19 +79,19 @@ def attempts(error: Exception, retries: int) -> int:
     return len(tried)
 
 
-def test_prefect_retries_what_may_pass_and_nothing_else(prefect_server: None) -> None:
+def test_prefect_retries_only_transient_faults(prefect_server: None) -> None:
     assert attempts(ConnectionResetError("gone"), 2) == 3
     assert attempts(TypeError("a programming error"), 2) == 1
     assert attempts(ConnectionResetError("gone"), 0) == 1
 
 
 @pytest.mark.parametrize(("status", "transient"), [(503, True), (429, True), (404, False), (401, False)])
-def test_an_answer_of_http_may_pass(status: int, transient: bool) -> None:
+def test_some_http_status_codes_are_transient(status: int, transient: bool) -> None:
     request = httpx.Request("POST", "http://127.0.0.1/api")
     assert is_transient(httpx.HTTPStatusError("no", request=request, response=httpx.Response(status))) is transient
 
 
-def test_the_flows_body_tries_again_what_may_pass(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_flows_body_retries_only_transient_faults(caplog: pytest.LogCaptureFixture) -> None:
     faults: list[Exception] = [StoreUnavailableError("away"), TrackingError("away too")]
 
     def action() -> str:
@@ -99,20 +99,20 @@ def test_the_flows_body_tries_again_what_may_pass(caplog: pytest.LogCaptureFixtu
             raise faults.pop(0)
         return "done"
 
-    assert retried(RetryConfig(attempts=2, delay_seconds=0.01), "the start", action) == "done"
+    assert retry_transient(RetryConfig(attempts=2, delay_seconds=0.01), "the start", action) == "done"
     assert [record.message.rpartition(": ")[2] for record in caplog.records] == ["away", "away too"]
     faults[:] = [TrackingError("away")] * 3
     with pytest.raises(TrackingError):
-        retried(RetryConfig(attempts=2, delay_seconds=0.01), "the start", action)
-    assert not faults, "not as often as it should"
+        retry_transient(RetryConfig(attempts=2, delay_seconds=0.01), "the start", action)
+    assert not faults, "there were too few attempts"
     faults[:] = [ValueError("wrong"), ValueError("wrong")]
     with pytest.raises(ValueError, match="wrong"):
-        retried(RetryConfig(attempts=2, delay_seconds=0.01), "the start", action)
+        retry_transient(RetryConfig(attempts=2, delay_seconds=0.01), "the start", action)
     assert len(faults) == 1
 
 
 @pytest.mark.parametrize(("overrides", "transient"), [([], True), (["agent.buffer_size=100_000_000"], False)])
-def test_a_smoke_test_is_tried_again_if_all_its_faults_may_pass(
+def test_a_smoke_test_is_retried_if_all_its_faults_are_transient(
     overrides: list[str], transient: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_away: None
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

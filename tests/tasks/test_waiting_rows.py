@@ -1,4 +1,4 @@
-"""Rows that wait on disk: what a phase says of them, and what it refuses."""
+"""Phases with rows that wait on disk: their messages and refusals."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def experiment(tmp_path: Path) -> Experiment:
 
 @pytest.fixture
 def rows(experiment: Experiment) -> int:
-    """Rows of the experiment that wait on disk: how many."""
+    """The number of the experiment's rows that wait on disk."""
     outbox = Outbox(experiment.episode_outbox, experiment.owner)
     outbox.append([b"{}"] * 3)
     outbox.close()
@@ -39,7 +39,7 @@ def test_the_quality_phase_refuses_while_rows_wait(experiment: Experiment, rows:
     assert "--experiment waits" in str(caught.value)
 
 
-def test_a_phase_that_finds_postgres_away_says_what_waits(experiment: Experiment, rows: int) -> None:
+def test_a_phase_without_postgres_reports_waiting_rows(experiment: Experiment, rows: int) -> None:
     with pytest.raises(Exception, match=r"3 episodes in .*episodes\.sqlite wait for Postgres") as caught:
         open_experiment_store(experiment)
     assert is_transient(caught.value)
@@ -48,7 +48,7 @@ def test_a_phase_that_finds_postgres_away_says_what_waits(experiment: Experiment
     assert caught.value.__context__ is None
 
 
-def test_nothing_waits_at_first(experiment: Experiment) -> None:
+def test_without_waiting_rows_none_are_reported(experiment: Experiment) -> None:
     assert rows_waiting(experiment) == {}
     with pytest.raises(Exception, match="refused") as caught:
         open_experiment_store(experiment)

@@ -181,5 +181,5 @@ def test_a_models_file_is_loaded_by_the_library(algorithm: str, library: type[DQ
 
 
 def test_streams_need_a_unit_each() -> None:
-    with pytest.raises(ConfigError, match=r"dueling: the streams share network\.features_dim units"):
+    with pytest.raises(ConfigError, match=r"dueling: the two streams divide network\.features_dim units"):
         toy_config("dqn", agent={"dueling": True, "network": {"features_dim": 1}})
