@@ -1,4 +1,4 @@
-"""The fast emulator as a console: the same game as nes-py's, frame by frame, in this process."""
+"""The fast emulator as a console: the same game as on nes-py, frame by frame, in this process."""
 
 from functools import cache
 from importlib.metadata import version
@@ -18,7 +18,7 @@ __all__ = ["FastConsole", "start_of_game"]
 
 @cache
 def cartridge(rom: str) -> npt.NDArray[np.void]:
-    """A variant of the ROM, decoded, for a console that does what the installed nes-py does."""
+    """A variant of the ROM, decoded for a console that behaves as the installed nes-py does."""
     return insert_cartridge(read_rom(rom_path(rom)), wraps=int(version("nes-py").split(".")[0]) >= 9)
 
 
@@ -27,7 +27,10 @@ _FRAMES = Frames()
 
 @cache
 def start_of_game(rom: str, level: tuple[int, int] | None, observation: Observation = _FRAMES) -> Snapshot:
-    """The state that every episode starts from; it is the same whatever is observed, which only chooses the compiled code."""
+    """The state that every episode starts from.
+
+    It does not depend on `observation`, which chooses the compiled code: one observation's code is enough in a process.
+    """
     fleet = Fleet(cartridge(rom), make_rules(level), 1, observation)
     fleet.start(0)
     return fleet.snapshot(0)
@@ -39,7 +42,7 @@ def level_of(config: EnvironmentConfig) -> tuple[int, int] | None:
 
 
 class FastConsole(Console):
-    """The emulator of `mario_env.nes` playing the ROM that gym-super-mario-bros carries.
+    """The emulator of `mario_env.nes`, playing the ROM that gym-super-mario-bros carries.
 
     Args:
         config: which level or the full game, and which variant of the ROM.
@@ -58,14 +61,14 @@ class FastConsole(Console):
         self._fleet = Fleet(cartridge(config.rom), make_rules(level_of(config)), 1, observation)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:
-        """Start the game again: always the same game, the seed is for the wrappers' random numbers (`np_random`)."""
+        """Start the game again. The game is always the same: the seed is for the wrappers' random numbers (`np_random`)."""
         super().reset(seed=seed)
         self._fleet.restore(0, self._start)
         self.memory = self.frame_memory = self._fleet.machines["ram"][0].tobytes()
         return self.render(), {}
 
     def advance(self, buttons: int) -> bool:
-        """Play one frame with these buttons pressed, then skip what no player can influence; whether it terminated."""
+        """Play one frame with these buttons pressed, skip what no player can influence, and return whether the game is over."""
         terminated = self._fleet.step(0, buttons)
         self.frame_memory = self._fleet.frame_ram[0].tobytes()
         self.memory = self._fleet.machines["ram"][0].tobytes()

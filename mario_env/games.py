@@ -1,7 +1,7 @@
 """Many games on the fast emulator, stepped together: what `factory.make` puts around one console, for a whole fleet.
 
-Facts, reward, ends and observations are computed in compiled code (`mario_env.nes.play`); here are the infos made of them, the
-random numbers (the same generators, used in the same order, as in the wrappers), the resets, and the records of the episodes.
+Compiled code (`mario_env.nes`) computes facts, rewards, ends and observations. This module makes the infos of them, draws the
+random numbers (from the same generators in the same order as the wrappers), resets games, and records episodes.
 """
 
 import hashlib
@@ -83,8 +83,8 @@ class EnvSlot(gymnasium.Env[Any, Any]):
         return self._games.fleet.screen(self._index, max(0, frames - 1) & 1)
 
 
-class _Record:
-    """What is noted of a running episode."""
+class _EpisodeRecord:
+    """The record of a running episode."""
 
     def __init__(self, noop_frames: int) -> None:
         self.start = EpisodeStart(noop_frames=noop_frames)
@@ -92,13 +92,13 @@ class _Record:
         self.started = time.perf_counter()
 
     def to_json(self) -> dict[str, Any]:
-        """All but actions and delays, whose number is enough to find them again."""
+        """Everything but actions and delays, which are stored apart. `decisions` is how many there are."""
         seconds = time.perf_counter() - self.started
         return {"start": self.start.to_json(), "decisions": len(self.actions), "seconds": seconds}
 
     @classmethod
     def from_json(cls, value: dict[str, Any], actions: bytes, delays: bytes) -> Self:
-        """The record of an episode that goes on now."""
+        """The inverse of :meth:`to_json`. The wall-clock time goes on from now."""
         record = cls(EpisodeStart.from_json(value["start"]).noop_frames)
         record.actions, record.delays = bytearray(actions), bytearray(delays)
         record.started -= value["seconds"]
@@ -106,16 +106,16 @@ class _Record:
 
 
 class Games:
-    """`count` games that `config` describes; game i has the seed that `game_seeds` gives it.
+    """`count` games that `config` describes. Game i has the seed that `game_seeds` gives it.
 
     Args:
         config: the environment's section of the configuration.
-        count: how many.
+        count: how many games.
         seed: of all games.
-        threads: how many threads play them; by default one for each processor that this process may use
-            (:func:`~mario_env.processors.usable_processors`), as far as there are games.
-        ahead: `begin` starts playing, in threads of the games' own, and the caller can do something else until `finish`. One
-            core is left to the caller then. What is played is the same.
+        threads: how many threads play them. By default one for each processor that this process may use
+            (:func:`~mario_env.processors.usable_processors`), but no more than there are games.
+        ahead: `begin` starts playing in other threads, and the caller can do something else until `finish`. One core is then
+            left to the caller. What is played is the same.
 
     Raises:
         RomUnavailableError: the installed gym-super-mario-bros has no such ROM.
@@ -145,7 +145,7 @@ class Games:
         self._beginning = self.fleet.episode(0)
         self._most_noops = config.noop_frames
         self.slots = [EnvSlot(self, i, own) for i, own in enumerate(game_seeds(seed, count))]
-        self._records: list[_Record | None] = [None] * count  # None: not reset yet
+        self._records: list[_EpisodeRecord | None] = [None] * count  # None: not reset yet
         self._last: list[int | None] = [None] * count  # with sticky decisions: the last action executed
         self._ahead = ahead
         self._parts = max(1, min(count, threads or usable_processors() - ahead))
@@ -161,12 +161,12 @@ class Games:
         return self.slots[index].reset(seed=seed, options=options)[1]
 
     def start(self, index: int, generator: np.random.Generator, options: dict[str, Any]) -> dict[str, Any]:
-        """Restore the start of the game and idle; as NoopStart does it."""
+        """Restore the start of the game and idle, as :class:`~mario_env.wrappers.actions.NoopStart` does."""
         count = options.get("noop_frames")
         if count is None:
             count = int(generator.integers(1, self._most_noops + 1)) if self._most_noops else 0
         count = self._idle(index, count)
-        self._records[index], self._last[index] = _Record(count), None
+        self._records[index], self._last[index] = _EpisodeRecord(count), None
         if count:
             self.fleet.begin(index)
         else:
@@ -174,7 +174,7 @@ class Games:
         return {"noop_frames": count, **_facts(self.fleet.facts[index].tolist())}
 
     def _idle(self, index: int, count: int) -> int:
-        """Idle for so many frames, or, where idling kills, half as long as it takes to die; returns the frames."""
+        """Idle for `count` frames and return how many that were: where idling kills, half as many as it takes to die."""
         self.fleet.restore(index, self._start)
         alive = lives(self.slots[index].memory)
         for frame in range(count):
@@ -186,7 +186,7 @@ class Games:
         """Play one decision in every game.
 
         Returns:
-            Observations (`fleet.observations`), rewards, terminated, truncated, infos; nothing is reset.
+            Observations (`fleet.observations`), rewards, terminated, truncated and infos. Games that ended are not reset.
 
         Raises:
             ValueError: an action is not between 0 and the number of actions.
@@ -196,9 +196,9 @@ class Games:
         return self.finish()
 
     def begin(self, actions: npt.ArrayLike) -> None:
-        """The first half of `step`: take the actions, and, `ahead`, start playing.
+        """The first half of `step`: take the actions, and with `ahead` start playing.
 
-        Until `finish` the games must be left alone.
+        Nothing else may be called until `finish`.
 
         Raises:
             ValueError: an action is not between 0 and the number of actions.
@@ -231,7 +231,7 @@ class Games:
         return taken
 
     def finish(self) -> tuple[Observations, list[float], list[bool], list[bool], list[dict[str, Any]]]:
-        """The second half of `step`: see there."""
+        """The second half of `step`: play, and return what `step` returns."""
         if self._playing is None:
             self._play()
         else:
@@ -268,37 +268,38 @@ class Games:
         self.fleet.decide(self._pressed_now, self._threads, self._parts, delays=self._delays)
 
     def snapshot(self) -> GamesSnapshot:
-        """What the games are now, between `finish` and the next `begin`; see :class:`~mario_env.snapshots.Snapshots`."""
+        """The present state of the games, between `finish` and `begin`; see :class:`~mario_env.snapshots.Snapshots`."""
         if self._playing is not None:
-            raise RuntimeError("the games are in the midst of a decision: finish it first")
-        records = [record or _Record(0) for record in self._records]
+            raise RuntimeError("the games are playing a decision: call finish() first")
+        records = [record or _EpisodeRecord(0) for record in self._records]
         actions = np.frombuffer(b"".join(bytes(record.actions) for record in records), np.uint8)
         delays = np.frombuffer(b"".join(bytes(record.delays) for record in records), np.uint8)
         slots = [self._slot_to_json(index, record) for index, record in enumerate(records)]
-        values = {"of": self._identity(), "seats": slots}
+        values = {"of": self._identity(), "slots": slots}
         return GamesSnapshot(values, {"actions": actions, "delays": delays, **self.fleet.state()})
 
     def restore(self, snapshot: GamesSnapshot) -> None:
-        """Make the games what they were, with their random numbers and the records of the running episodes.
+        """Restore the games, their random numbers and the records of their running episodes.
 
         Raises:
-            SnapshotError: it is of another emulator or ROM, other settings, or another number of games; nothing was changed.
+            SnapshotError: the snapshot is of another emulator or ROM, of other settings, or of another number of games. Nothing
+                was changed.
         """
         require_same(snapshot.values["of"], self._identity())
         self.fleet.set_state(snapshot.arrays)
         actions, delays, first = snapshot.arrays["actions"].tobytes(), snapshot.arrays["delays"].tobytes(), 0
-        for index, slot in enumerate(snapshot.values["seats"]):
+        for index, slot in enumerate(snapshot.values["slots"]):
             last = first + slot["record"]["decisions"]
-            self._records[index] = _Record.from_json(slot["record"], actions[first:last], delays[first:last])
+            self._records[index] = _EpisodeRecord.from_json(slot["record"], actions[first:last], delays[first:last])
             self._set_slot(index, slot)
             first = last
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a snapshot to mean the same."""
         environment = self._config.model_dump(mode="json")
-        return {"format": 2, "emulator": STAMP, "game": self._game, "games": len(self.slots), "environment": environment}
+        return {"format": 3, "emulator": STAMP, "game": self._game, "games": len(self.slots), "environment": environment}
 
-    def _slot_to_json(self, index: int, record: _Record) -> dict[str, Any]:
+    def _slot_to_json(self, index: int, record: _EpisodeRecord) -> dict[str, Any]:
         slot = self.slots[index]
         random = {"generator": generator_state(slot.np_random), "action_space": generator_state(slot.action_space.np_random)}
         return {"record": record.to_json(), "last": self._last[index], **random}
@@ -310,7 +311,7 @@ class Games:
         self._last[index] = state["last"]
 
     def close(self) -> None:
-        """End the threads, when they have played what was begun."""
+        """End the threads, after the decision that they are playing."""
         if self._threads is not None:
             self._threads.shutdown()
             self._threads, self._parts = None, 1
@@ -331,6 +332,6 @@ def _rules(config: EnvironmentConfig) -> npt.NDArray[np.void]:
 
 
 def _facts(facts: list[int]) -> dict[str, Any]:
-    info: dict[str, Any] = dict(zip(INFO, facts, strict=False))  # the others stand behind them
+    info: dict[str, Any] = dict(zip(INFO, facts, strict=False))  # further fields of the outcome come after them
     info["status"], info["flag_get"] = STATUSES[facts[_STATUS]], facts[_FLAG] != 0
     return info

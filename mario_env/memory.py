@@ -1,9 +1,9 @@
-"""What the console's 2 KiB of RAM mean while Super Mario Bros runs.
+"""The meaning of the console's 2 KiB of RAM while Super Mario Bros runs.
 
 Addresses are those of the annotated disassembly of the game (doppelganger, "SMBDIS.ASM",
 https://gist.github.com/1wErt3r/4048722; the labels are quoted below) and of Data Crystal's RAM map
-(https://datacrystal.tcrf.net/wiki/Super_Mario_Bros./RAM_map). All functions take a copy of the RAM as `bytes`: indexing
-those yields Python integers, many times faster than indexing a NumPy array, and never a NumPy scalar that overflows at 256.
+(https://datacrystal.tcrf.net/wiki/Super_Mario_Bros./RAM_map). All functions take a copy of the RAM as `bytes`. Indexing
+bytes is many times faster than indexing a NumPy array, and gives Python integers, which do not overflow at 256.
 """
 
 from typing import Any, Final
@@ -72,7 +72,7 @@ def x_position(memory: bytes) -> int:
 
 
 def _y_position(memory: bytes) -> int:
-    """The player's height above the lower edge of the screen, in pixels: 0 when he fell below it, 256 to 511 above its top."""
+    """The player's height above the lower edge of the screen, in pixels: 0 below that edge, 256 to 511 above the upper edge."""
     return max(0, 511 - memory[_PLAYER_Y_HIGH] * 256 - memory[_PLAYER_RELATIVE_Y])
 
 
@@ -84,8 +84,8 @@ def level(memory: bytes) -> int:
 def area(memory: bytes) -> int:
     """The area that is loaded, as one number: 32 x AreaType + AreaAddrsLOffset, 0 to 8191.
 
-    The game sets both when it loads an area (GetAreaDataAddrs). They are taken from AreaPointer (0x0750), which is not the
-    present area: the game overwrites it as soon as the screen nears a pipe, with the area behind that pipe (ParseRow0e).
+    The game sets both when it loads an area (GetAreaDataAddrs). It takes them from AreaPointer (0x0750), which is not always
+    the present area: as soon as the screen nears a pipe, the game writes the area behind the pipe there (ParseRow0e).
     """
     return memory[_AREA_TYPE] * 32 + (memory[_AREA_OFFSET] & 31)
 
@@ -118,8 +118,8 @@ def is_axe_reached(memory: bytes) -> bool:
 def is_flag_reached(memory: bytes) -> bool:
     """Whether the level's goal is reached: the player slides down the flagpole, or he has the axe of a castle.
 
-    Climbing alone is not enough, since vines are climbed too: one of the moving objects must be the flag. (Bowser counts as
-    gym-super-mario-bros counts him: there are no vines where he is.)
+    Climbing alone is not enough, since the player climbs vines too: one of the moving objects must be the flag. Bowser counts
+    as in gym-super-mario-bros: there are no vines where he is.
     """
     if is_axe_reached(memory):
         return True
@@ -130,7 +130,7 @@ def is_flag_reached(memory: bytes) -> bool:
 
 
 def is_last_princess_saved(memory: bytes) -> bool:
-    """Whether the axe of 8-4 is reached: there is no level behind it, the game waits for a button for ever."""
+    """Whether the axe of 8-4 is reached. No level comes after it: the game waits for a button for ever."""
     return is_axe_reached(memory) and level(memory) >= _LAST_LEVEL
 
 

@@ -1,4 +1,4 @@
-"""Plays an episode again, exactly, from its start and its actions."""
+"""Plays an episode again from its start and its actions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class PlaybackFrame:
 
     Attributes:
         screen: RGB, uint8 of shape (240, 256, 3), an array of its own.
-        reward: of the episode up to this frame; a decision is paid on its last frame.
-        info: the facts of this frame; on a decision's last frame all that the environment's step gave.
+        reward: of the episode up to this frame. The reward of a decision counts from its last frame on.
+        info: the facts of this frame. On the last frame of a decision, the info that the environment's step returned.
         action: the index of the action of this decision.
         summary: on the last frame the episode's summary, else None.
     """
@@ -35,7 +35,7 @@ class PlaybackFrame:
 
 
 class _FrameTap(gymnasium.Wrapper[Screen, Any, Screen, Any]):
-    """Keeps the frames that pass, until they are taken."""
+    """Collects the frames of steps until they are taken."""
 
     def __init__(self, env: gymnasium.Env[Screen, Any]) -> None:
         super().__init__(env)
@@ -55,14 +55,14 @@ def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, de
     """Play an episode again, frame by frame.
 
     Args:
-        config: the environment that the episode was played in; its sticky actions and no-op starts are left out, since what
-            came of them is in `start`, `actions` and `delays`.
+        config: the environment that the episode was played in. Its sticky actions and no-op starts are not used, since their
+            outcome is in `start`, `actions` and `delays`.
         start: the episode's start.
         actions: its actions, one byte a decision.
-        delays: the frames that passed before each action took hold, one byte a decision; empty: none.
+        delays: the frames that passed before each action took hold, one byte a decision. Empty: there were no delays.
 
     Yields:
-        Every emulator frame of play. The last one carries the summary, equal to the episode's own but for the duration.
+        Every emulator frame of play. The last one has the summary, which equals the episode's own except for the duration.
 
     Raises:
         PlaybackError: the episode does not end with the last action, so it was played under another configuration; or there

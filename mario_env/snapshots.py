@@ -1,4 +1,4 @@
-"""Games in the midst of their episodes, written down, so that others can go on from there as if they were the same."""
+"""Snapshots of running games, from which the same games can go on, in another process too."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ __all__ = ["GamesSnapshot", "Snapshots", "differences", "generator_state", "requ
 
 @dataclass(frozen=True)
 class GamesSnapshot:
-    """All that the future of some games depends on, between two decisions.
+    """Everything that the future of some games depends on, between two decisions.
 
     Attributes:
-        values: JSON types; `values["of"]` says of which games, under which rules.
-        arrays: what is large, by name.
+        values: JSON types. `values["of"]` says which games these are, under which rules.
+        arrays: large values, by name.
     """
 
     values: Mapping[str, Any]
@@ -27,23 +27,23 @@ class GamesSnapshot:
 
 @runtime_checkable
 class Snapshots(Protocol):
-    """A vectorised environment whose games can be written down. Those of the fast emulator can, nes-py's cannot."""
+    """A vectorised environment that can be saved. That of the fast emulator can, that of nes-py cannot."""
 
     def snapshot(self) -> GamesSnapshot:
-        """What the games are now; between two steps only. Taking it changes nothing."""
+        """The present state of the games. It can be taken between two steps, and changes nothing."""
         ...
 
     def restore(self, snapshot: GamesSnapshot) -> npt.NDArray[np.uint8]:
-        """Make the games what they were; returns their observations, as `reset` does.
+        """Restore the games, and return their observations, as `reset` does.
 
         Raises:
-            SnapshotError: it is of other games; nothing was changed.
+            SnapshotError: the snapshot is of other games. Nothing was changed.
         """
         ...
 
 
 def generator_state(generator: np.random.Generator) -> dict[str, Any]:
-    """What a generator will draw, as JSON types (PCG64, NumPy's default)."""
+    """The state of a generator, as JSON types (PCG64, NumPy's default)."""
     return dict(generator.bit_generator.state)
 
 
@@ -53,7 +53,7 @@ def set_generator_state(generator: np.random.Generator, state: Mapping[str, Any]
 
 
 def differences(taken: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """What differs between two nested mappings, as "key: then, now"; short for a person to read."""
+    """The differences between two nested mappings, as short texts "key: ... then, ... now"."""
     found = []
     for key in sorted(taken.keys() | present.keys()):
         then, now = taken.get(key), present.get(key)
@@ -65,7 +65,7 @@ def differences(taken: Mapping[str, Any], present: Mapping[str, Any]) -> list[st
 
 
 def require_same(taken: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Raise SnapshotError, naming what differs, if a snapshot is not of the games that are there."""
+    """Raise SnapshotError, naming the differences, if a snapshot is not of the present games."""
     if differing := differences(taken, present):
         raise SnapshotError(f"the games were saved under other conditions ({'; '.join(differing)})")
 

@@ -1,4 +1,4 @@
-"""What is known of an episode when it has ended."""
+"""The summary of an episode that has ended."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ __all__ = ["EpisodeStart", "EpisodeSummary", "summarise"]
 
 @dataclass(frozen=True)
 class EpisodeStart:
-    """What, together with the actions, fixes an episode: the game itself is deterministic.
+    """The start of an episode. Together with the actions it determines the episode, since the game is deterministic.
 
     Attributes:
         noop_frames: idle frames between the reset and the first decision.
@@ -44,12 +44,12 @@ class EpisodeSummary:
     Attributes:
         reward: the sum of `reward_components`.
         steps: decisions.
-        frames: emulator frames of these decisions (idle frames at the start and scenes that are skipped are not counted).
+        frames: emulator frames of these decisions. Idle frames at the start and skipped scenes are not counted.
         duration_seconds: wall-clock time.
         distance_traveled: pixels from the start of a level to the furthest x in it, summed over levels.
         x_pos, y_pos: pixels, at the end: where the player died or reached the goal.
         score, coins, time: at the end; time in units of the game's clock.
-        life: lives left including the current one (a level starts with the game's three); 0 at game over.
+        life: lives left, including the current one (a level starts with the game's three); 0 at game over.
         status: "small", "tall" or "fireball".
         world, stage: where it ended.
         level_completed: the level (full game: at least one level) was completed.
@@ -57,8 +57,8 @@ class EpisodeSummary:
         reward_components: by name (`mario_env.wrappers.REWARD_COMPONENTS`); weighted, scaled, summed.
         start: how it started.
         actions: one byte a decision: the index of the action that was executed.
-        delays: one byte a decision: the frames that passed before the action took hold, in which the one before it was still
-            held. Empty: no decision was delayed.
+        delays: one byte a decision: the frames that passed before the action took hold. Until then the buttons of an earlier
+            action stayed pressed. Empty: no decision was delayed.
     """
 
     reward: float

@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from configs import PROJECT
+from mario_env.observations import Frames
 
 PACKAGES = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "spool", "tasks", "tracking")
 # What decides where things are kept and looked for.
@@ -156,7 +157,7 @@ def test_the_game_alone_needs_nothing_of_the_pipeline(game: Installed) -> None:
         "there = [n for n in ('torch', 'stable_baselines3', 'prefect', 'mlflow', 'typer') if importlib.util.find_spec(n)]\n"
         "print(json.dumps([mario_env.__file__, list(envs.step([3, 4])[0].shape), there]))"
     )
-    assert game.evaluate(code) == [str(game.packages / "mario_env" / "__init__.py"), [2, 4, 84, 84], []]
+    assert game.evaluate(code) == [str(game.packages / "mario_env" / "__init__.py"), [2, *Frames.shape], []]
 
 
 def test_without_the_pipeline_the_command_says_what_to_install(game: Installed) -> None:

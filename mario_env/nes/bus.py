@@ -1,6 +1,6 @@
 """The CPU's view of everything that is not RAM or ROM: the PPU's registers, the DMA and the controllers.
 
-As nes-py has it: registers that cannot be read give 0, a joypad gives bit 0 with 0x40 set, and there is no sound.
+It follows nes-py: registers that cannot be read give 0, a joypad gives bit 0 with 0x40 set, and there is no sound.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ def read_register(m: Any, c: Any, words: Any, pixels: Any, address: int, now: in
 
 @leaf
 def write_register(m: Any, c: Any, words: Any, pixels: Any, address: int, value: int, now: int) -> int:
-    """Write to an address from 0x2000 to 0x7FFF at cycle `now`; returns the cycles for which a DMA stops the CPU."""
+    """Write to an address from 0x2000 to 0x7FFF at cycle `now`, and return the cycles for which a DMA stops the CPU."""
     if address < 0x4000:
         ppu.catch_up(m, c, words, pixels, now)
         ppu.write(m, c, address & 7, value)

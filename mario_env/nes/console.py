@@ -18,12 +18,12 @@ def reset(m: Any, c: Any) -> None:
 def run_frame(m: Any, c: Any, words: Any, pixels: Any, buttons: int, draw: bool) -> None:
     """Run one frame with these buttons held (bit 0: A, then B, select, start, up, down, left, right).
 
-    A frame that is drawn fills the whole screen: it lasts one dot longer than the PPU's, so every pixel has its turn. One
-    that is not drawn differs in nothing else.
+    A frame that is drawn fills the whole screen: it lasts one dot longer than the PPU's, so it reaches every pixel. A
+    frame that is not drawn is otherwise the same.
     """
     m.buttons = buttons
     if draw and not m.drawing:
-        ppu.advance(m, c, words, pixels, 0)  # what lies before this frame is not drawn
+        ppu.advance(m, c, words, pixels, 0)  # the dots before this frame are not drawn
     m.drawing = draw
     while True:
         event = ppu.next_event(m)

@@ -1,12 +1,12 @@
 """The 6502: an interpreter whose source is written from tables, once for each handler that `decode` names.
 
-Written out, the interpreter is one loop over one `switch`: numba needs a function that keeps the registers in local
-variables. The tables below are that function's parts: what each operation does, and how each operand is reached.
+The interpreter is one function: a loop over one `switch`, because numba keeps registers in local variables only within a
+function. The tables below are its parts: what each operation does, and how each operand is reached.
 
 Where nes-py departs from a real 6502, this follows nes-py:
  * an instruction has all its effects at its first cycle;
  * a pushed status byte has its flags in reverse order: N is bit 0, C is bit 7;
- * BRK takes 14 cycles, an opcode that does not exist is a one-byte instruction of one cycle.
+ * BRK takes 14 cycles, and an opcode that does not exist is a one-byte instruction of one cycle.
 """
 
 import linecache
@@ -80,7 +80,7 @@ nz = a
 """
 COMPARE: Final = "\ntotal = {register} - value\ncarry = int64(total >= 0)\nnz = total & 0xFF"
 
-# What each operation does with `value`; a read-modify-write leaves its result there, and a store finds it there.
+# What each operation does with `value`. A read-modify-write leaves its result there, and a store takes it from there.
 READ: Final = {
     "LDA": "a = value\nnz = a",
     "LDX": "x = value\nnz = x",
@@ -157,7 +157,7 @@ OTHER: Final = {
     "BRK": PUSH.format(value="(pc + 1) >> 8 & 0xFF") + PUSH.format(value="(pc + 1) & 0xFF") + PACK
     + PUSH.format(value="value | 0x30") + "status |= 0x20\npc = int64(prg[0x7FFE]) | int64(prg[0x7FFF]) << 8",
     "ILLEGAL": "m.jammed = operand + 1",
-    # Loops that wait or fill: skip what cannot change anything else, then go on as usual.
+    # Loops that wait or fill memory: skip the passes that change nothing else, then go on as usual.
     "IDLE": "clock += max((stop - clock + 2) // 3, 0) * 3\npc = operand",
     "SPIN_hit": SPIN.format(hit=1),
     "SPIN_clear": SPIN.format(hit=0),
@@ -226,7 +226,7 @@ def fetch(m: Any, c: Any, pc: int) -> int:
 
 @leaf
 def read_vector(m: Any, c: Any, address: int) -> int:
-    """The target of an indirect jump; its high byte comes from the same page, as on the real 6502."""
+    """The target of an indirect jump. Its high byte comes from the same page, as on the real 6502."""
     return bus.peek(m, c, address) | bus.peek(m, c, (address & 0xFF00) | ((address + 1) & 0xFF)) << 8
 
 

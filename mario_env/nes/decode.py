@@ -1,13 +1,13 @@
-"""Decodes instructions ahead of time: a program in ROM never changes, so each address is decoded once, when it is loaded.
+"""Decodes instructions ahead of time. A program in ROM never changes, so each address is decoded once, when it is loaded.
 
 A decoded instruction is a 32-bit word:
 
     bits  0-7   handler: which piece of the interpreter executes it (see `cpu`); 0 is none
     bits  8-23  operand: a constant, an address, or a branch's target
-    bits 24-25  cycles a branch costs on top when it is taken: 1, or 3 when it leaves the page
+    bits 24-25  further cycles of a branch that is taken: 1, or 3 when it leaves the page
 
-What is known ahead chooses the handler: an absolute address in RAM needs no look at the bus. Length and cycles are a handler's
-own constants, so that the next instruction's address never waits for the word to be loaded.
+The handler depends on what is known ahead: an absolute address in RAM, for example, does not involve the bus. Length and cycles
+are constants of the handler, so that the next instruction's address never waits for the word to be loaded.
 """
 
 import re
@@ -34,7 +34,7 @@ _ACCESS: Final = {
     "absy": ("ramy", "romy", "busy"),
     "ind": ("ram", "bus", "bus"),
 }
-# A store to ROM has no effect and a read-modify-write neither; both take the general way.
+# Neither a store nor a read-modify-write changes ROM. Both use the general access.
 _ON_BUS: Final = {"romx": "busx", "romy": "busy"}
 
 _KINDS: Final = {
@@ -118,9 +118,9 @@ def decode(handlers: Any, kinds: Any, pc: int, opcode: int, low: int, high: int)
 
 
 def decode_program(prg: Sequence[int]) -> npt.NDArray[np.uint32]:
-    """The decoded word of each address; 0 outside of ROM, where an instruction is decoded when it is met. Shape (0x10000,)."""
+    """The decoded word of each address, shape (0x10000,). Outside ROM it is 0: instructions are decoded as they are met."""
     handlers, kinds = decoding_tables()
-    padded = bytes(prg) + bytes(2)  # nobody executes the vectors at the very end
+    padded = bytes(prg) + bytes(2)  # the vectors at the very end are not executed
     code = np.zeros(0x10000, np.uint32)
     code[0x8000:] = [decode(handlers, kinds, 0x8000 + i, padded[i], padded[i + 1], padded[i + 2]) for i in range(0x8000)]
     _mark_loops(code, bytes(prg))
@@ -128,7 +128,7 @@ def decode_program(prg: Sequence[int]) -> npt.NDArray[np.uint32]:
 
 
 def _mark_loops(code: npt.NDArray[np.uint32], program: bytes) -> None:
-    """Give the heads of the loops that skip ahead handlers of their own."""
+    """Mark the heads of loops that can be skipped with handlers of their own."""
     for opcode, handler in ((b"\xf0", SPINS[0]), (b"\xd0", SPINS[1])):  # BEQ waits for a hit, BNE for its end
         # LDA $2002; AND #$40; Bxx back to LDA
         for match in re.finditer(rb"\xad\x02\x20\x29\x40" + re.escape(opcode) + rb"\xf9", program):
@@ -142,6 +142,6 @@ def _mark_loops(code: npt.NDArray[np.uint32], program: bytes) -> None:
 
 
 def _replace(code: npt.NDArray[np.uint32], at: int, branch: int, handler: str) -> None:
-    """The loop at `at` is headed by `handler`, whose period depends on what the branch so many bytes on costs."""
+    """Set the handler at the head of the loop at `at`. Its period depends on what the branch `branch` bytes on costs."""
     taken = int(code[0x8000 + at + branch]) >> TAKEN_SHIFT << TAKEN_SHIFT
     code[0x8000 + at] = (int(code[0x8000 + at]) & 0xFFFF00) | HANDLERS[handler].number | taken

@@ -1,8 +1,8 @@
 """Super Mario Bros on the machine: what gym-super-mario-bros does around the emulator, and what the RAM means.
 
-The first frames (a level is chosen by writing its number while the title screen is left), and what is skipped after each
-frame because no player can influence it: the death, pipes and scene changes, the black screens between levels. The facts are
-those of `mario_env.memory`, which names the sources; the two are compared by tests.
+A game starts by leaving the title screen, while the number of the level is written into RAM. After each frame, scenes that no
+player can influence are skipped: deaths, pipes and changes of scene, the black screens between levels. The facts are those of
+`mario_env.memory`, which names the sources. Tests compare the two.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ SCORE, COINS, CLOCK = 0x07DE, 0x07ED, 0x07F8
 LOST_LIFE, DYING = 6, 11
 LAST_LEVEL = 31
 START = 0x08  # the button
-# Skipping ends at last, whatever the game does: no scene lasts that long.
+# A bound on skipping, whatever the game does: no scene lasts that long.
 LONGEST_SKIP = 20_000
 
 
@@ -131,9 +131,9 @@ def start(m: Any, c: Any, words: Any, pixels: Any, one_level: bool, world: int, 
 
 @leaf
 def step(m: Any, c: Any, words: Any, pixels: Any, frame_ram: Any, buttons: int, draw: bool, one_level: bool) -> bool:
-    """Play one frame and skip what follows; whether the game is over.
+    """Play one frame, skip the scenes after it, and return whether the game is over.
 
-    `frame_ram` receives the RAM at the end of the frame, before anything is skipped. The screen is the last frame's.
+    `frame_ram` receives the RAM at the end of the frame, before anything is skipped. The screen is that of the last frame.
     """
     ram = m.ram
     console.run_frame(m, c, words, pixels, buttons, draw)

@@ -43,7 +43,7 @@ def _hash_of_sources() -> str:
     return digest.hexdigest()
 
 
-STAMP = _hash_of_sources()  # of what was imported, not of what the files become while this runs
+STAMP = _hash_of_sources()  # now: the files may change while this runs
 
 
 def _make(stamp: str, writer: Any) -> Any:
@@ -114,7 +114,7 @@ class _Announcement(event.Listener):
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Of a person's processes that need the function at once, one compiles it, and the others find it in the cache."""
+    """Let one of a person's processes compile the function. The others wait, and find it in the cache."""
     path = Path(tempfile.gettempdir()) / f"train-mario-{os.getuid()}-{STAMP[:16]}.lock"
     lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
@@ -126,7 +126,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def _wait(lock: int) -> None:
-    """Wait for the lock, and say now and then for how long already."""
+    """Wait for the lock, and say now and then how long it has been."""
     started = time.monotonic()
     _say("Waiting for another process that compiles the emulator: about a minute, longer on a busy machine ...")
     while not _locked(lock, _REMINDER_SECONDS):
@@ -134,7 +134,7 @@ def _wait(lock: int) -> None:
 
 
 def _locked(lock: int, seconds: float) -> bool:
-    """Take the lock if it becomes free in that time."""
+    """Take the lock if it becomes free within `seconds`; returns whether it did."""
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Machines for Python code: a fleet of them with one cartridge and one set of rules."""
+"""Machines for Python code: a fleet with one cartridge and one set of rules."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,7 +31,9 @@ _NOT_PICKLED: Final = ("kernel", "_bytes", "_pixels", "facts", "components")  # 
 
 
 def insert_cartridge(rom: Rom, *, wraps: bool = True) -> npt.NDArray[np.void]:
-    """Decode a ROM for the emulator: one CARTRIDGE record, which any number of machines may share.
+    """Decode a ROM for the emulator.
+
+    Returns one CARTRIDGE record, which any number of machines may share.
 
     Args:
         rom: the ROM.
@@ -132,7 +134,7 @@ class Fleet:
         self._make_views()
 
     def _make_views(self) -> None:
-        """Other views of the same memory. NumPy copies records field by field, bytes at once."""
+        """Make further views of the same memory. NumPy copies records field by field, but bytes at once."""
         self._bytes = self.machines.view(np.uint8).reshape(self.count, -1)
         self._pixels = self._words.view(np.uint8)
         self.facts = self.outcomes.view(np.int64).reshape(self.count, -1)
@@ -156,7 +158,7 @@ class Fleet:
         self._call(START, index, index + 1, self.observations)
 
     def step(self, index: int, buttons: int) -> bool:
-        """Play one frame, draw it, and skip what follows; whether the game is over."""
+        """Play one frame, draw it, skip the scenes after it, and return whether the game is over."""
         self._buttons[index] = buttons
         return self._call(STEP, index, index + 1, self.observations) != 0
 
@@ -176,9 +178,14 @@ class Fleet:
         *,
         delays: Sequence[int] | None = None,
     ) -> None:
-        """Play one decision on every machine, in so many parts at once.
+        """Play one decision on every machine.
 
-        `delays`: by how many frames each machine's buttons are delayed; see :class:`mario_env.wrappers.actions.ActionDelay`.
+        Args:
+            buttons: of each machine, a byte of pressed buttons.
+            threads: that play the parts but the first, which is played here; None: everything is played here.
+            parts: into how many parts the machines are divided.
+            delays: by how many frames each machine's buttons are delayed; see
+                :class:`mario_env.wrappers.actions.ActionDelay`.
         """
         before = self.observations
         self.observations, self._before = self._before, before
@@ -201,19 +208,19 @@ class Fleet:
         return self._bytes[index].copy(), self._words[index, 0].copy()
 
     def save(self, index: int) -> npt.NDArray[np.uint8]:
-        """A copy of a machine alone, without its screen: all that its future depends on."""
+        """A copy of a machine without its screen: everything that its future depends on."""
         return self._bytes[index].copy()
 
     def put_back(self, index: int, saved: npt.NDArray[np.uint8]) -> None:
-        """Make a machine what it was when it was saved."""
+        """Restore a machine that was saved by :meth:`save`."""
         self._bytes[index] = saved
 
     def restore(self, index: int, snapshot: Snapshot) -> None:
-        """Make a machine what it was."""
+        """Restore a machine and its screen."""
         self._bytes[index], self._words[index, 0] = snapshot
 
     def episode(self, index: int) -> Episode:
-        """A copy of what :meth:`begin` computed."""
+        """A copy of the episode that :meth:`begin` began."""
         return self._episodes[index : index + 1].copy(), self.facts[index].copy(), self.observations[index].copy()
 
     def paid(self, index: int) -> list[float]:
@@ -222,19 +229,19 @@ class Fleet:
         return sums
 
     def resume(self, index: int, episode: Episode) -> None:
-        """Begin an episode whose machine is as it was when the episode was copied."""
+        """Begin an episode again. The machine must be in the state in which the episode was copied."""
         self._episodes[index] = episode[0][0]
         self.facts[index], self.observations[index] = episode[1], episode[2]
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Copies of all that decisions and screens to come depend on, of all machines, between two decisions."""
+        """Copies of everything that later decisions and screens of all machines depend on. Call it between two decisions."""
         return {name: array.copy() for name, array in self._parts().items()}
 
     def set_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Make all machines what they were; see :meth:`state`.
+        """Restore all machines from :meth:`state`.
 
         Raises:
-            SnapshotError: it is not of so many machines of this kind; nothing was changed.
+            SnapshotError: the state is of another number or kind of machines; nothing was changed.
         """
         parts = self._parts()
         for name, part in parts.items():
@@ -258,6 +265,7 @@ class Fleet:
     def screen(self, index: int, buffer: int = 0) -> npt.NDArray[np.uint8]:
         """A machine's screen, RGB, shape (240, 256, 3).
 
-        The frames of a decision are drawn into two buffers by turns, the first of them (and single frames) into buffer 0.
+        The frames of a decision are drawn into two buffers in turn, the first of them into buffer 0. Single frames are drawn
+        into buffer 0, too.
         """
         return np.take(PALETTE_RGB, unfold(self._words[index, buffer]), axis=0)

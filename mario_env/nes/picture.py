@@ -1,9 +1,9 @@
 """Draws the PPU's picture: one byte a pixel, an index into the 64 colours.
 
-The screen is kept as the background is drawn: in blocks of 8 by 8 pixels, row by row of blocks, each block eight words of
-eight pixels (the leftmost in the lowest byte). Pixel (x, y) is byte (y // 8 * 32 + x // 8) * 64 + y % 8 * 8 + x % 8.
-`unfold` makes a picture of it. A row of a tile is coloured eight pixels at a time, with masks that say in which of its
-bytes bit 0 and bit 1 of the pixel are set.
+The screen lies in memory as the background is drawn: in blocks of 8 by 8 pixels, row by row of blocks. Each block is eight
+words of eight pixels, the leftmost in the lowest byte. Pixel (x, y) is byte (y // 8 * 32 + x // 8) * 64 + y % 8 * 8 + x % 8.
+`unfold` makes a picture of it. A row of a tile is coloured eight pixels at a time, with masks that say in which of its bytes
+bit 0 and bit 1 of the pixel are set.
 """
 
 from typing import Any, Final
@@ -65,7 +65,7 @@ def choose_sprites(m: Any, line: int) -> int:
 
 @leaf
 def has_sprite0(m: Any, line: int) -> bool:
-    """Whether sprite 0 is in the list of a line, in which it would be the first."""
+    """Whether sprite 0 is in the list of a line. It would be the first there."""
     if line == m.frozen_line:
         return m.frozen_count > 0 and m.frozen[0] == 0
     row = (line - 1 if line else 239) - int64(m.oam[0])
@@ -74,7 +74,7 @@ def has_sprite0(m: Any, line: int) -> bool:
 
 @inlined
 def _character(m: Any, c: Any, address: int) -> int:
-    """A row of a tile's plane. The row before tile 0 lies at the end of the address space (see :func:`sprite_row`)."""
+    """A row of a tile's plane. The row before tile 0 is at the end of the address space (see :func:`sprite_row`)."""
     address &= 0xFFFF
     return int64(c.chr[address & 0x1FFF]) if address < 0x2000 else read_vram(m, c, address)
 
@@ -180,7 +180,7 @@ def _colour_row(low: int, high: int, colours: tuple[int, int, int, int]) -> int:
 
 @inlined
 def _colour_tile(words: Any, at: int, plane0: Any, plane1: Any, first: int, colours: tuple[int, int, int, int]) -> None:
-    """The eight rows of a tile. All are read before one is written: only so does LLVM take them together in one register."""
+    """The eight rows of a tile. All are read before any is written, so that LLVM puts them into one vector register."""
     a0, b0, a1, b1 = plane0[first], plane1[first], plane0[first + 1], plane1[first + 1]
     a2, b2, a3, b3 = plane0[first + 2], plane1[first + 2], plane0[first + 3], plane1[first + 3]
     a4, b4, a5, b5 = plane0[first + 4], plane1[first + 4], plane0[first + 5], plane1[first + 5]
@@ -249,7 +249,7 @@ def _list_sprites(m: Any, line: int, lines: int) -> None:
 
 @leaf
 def _sprites_of_line(m: Any, c: Any, pixels: Any, line: int, v: int, left: int, right: int) -> None:
-    """Draw the sprites of a line's list between pixels `left` and `right`; the first opaque one of them owns a pixel."""
+    """Draw the sprites of a line's list between pixels `left` and `right`. A pixel belongs to the first opaque one."""
     for x in range(264):
         m.owned[x] = 0
     if not m.ppumask & 0x04:

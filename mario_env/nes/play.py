@@ -116,13 +116,13 @@ def _report(e: Any, ram: Any, outcome: Any) -> None:
 
 @leaf
 def _reach(e: Any, number: int, x: int) -> None:
-    """Note a position in the area of this number; the way to its furthest x counts from where it was first seen."""
+    """Note a position in the area of this number. The distance in an area counts from where it was entered first."""
     place = e.place
     if e.places == 0 or e.place_number[place] != number:
         place = 0
         while place < e.places and e.place_number[place] != number:
             place += 1
-        if place == PLACES:  # no play is known that gets here; the last one is given up
+        if place == PLACES:  # no known play gets here; the last one is overwritten
             place = PLACES - 1
             e.place_number[place], e.furthest[place] = number, x
         elif place == e.places:
@@ -143,7 +143,10 @@ def _arrive(e: Any, ram: Any) -> None:
 
 @leaf
 def _count(e: Any, frame: Any, ram: Any, one_level: bool) -> int:
-    """Count what happened in a frame (`frame`: the RAM at its end, `ram`: after what was skipped); why the episode ends."""
+    """Count what happened in a frame, and return why the episode ends.
+
+    `frame` is the RAM at the end of the frame, `ram` the RAM after the scenes that were skipped.
+    """
     e.frame_count += 1
     x, place = game.x_position(frame), game.place(frame)
     if place == e.place_number[e.place] and abs(x - e.x) <= FASTEST:
@@ -175,10 +178,10 @@ def decide(
     machines: Any, saved: Any, index: int, c: Any, words: Any, pixels: Any, frame: Any, e: Any, rules: Any, buttons: int,
     outcome: Any, components: Any,
 ) -> int:  # fmt: skip
-    """Play one decision; returns the number of its last frame. That frame's screen is `words[number & 1]`.
+    """Play one decision, and return the number of its last frame. The screen of that frame is `words[number & 1]`.
 
-    `buttons`: those of the action, plus 256 times the number of frames that pass before it takes hold; until then the buttons
-    of the last action that did are held (mario_env.wrappers.actions.ActionDelay).
+    `buttons` has the action's buttons, plus 256 times the number of frames that pass before it takes hold. Until then the
+    buttons of the last action that took hold stay pressed (mario_env.wrappers.actions.ActionDelay).
     """
     m, skip, reason, count, lives = machines[index], rules.frame_skip, NONE, 0, -1
     pressed, delay, held = buttons & 255, buttons >> 8, e.held
@@ -193,7 +196,7 @@ def decide(
             reason, lives = TIMED_OUT if e.time_ups else LIFE_LOST, game.lives(m.ram)
         if reason != NONE:
             break
-    if count < skip - 1:  # it ended early, unforeseen: play it again, to draw the last two frames
+    if count < skip - 1:  # it ended early: play it again, to draw its last two frames
         machines[index] = saved[index]
         for i in range(count + 1):
             now = held if i < delay else pressed

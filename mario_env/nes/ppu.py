@@ -1,11 +1,11 @@
-"""The picture processing unit's time and registers; `picture` draws.
+"""The time and the registers of the picture processing unit (PPU); `picture` draws.
 
-The PPU lags behind the CPU and catches up when it is looked at: when the CPU reads or writes a register, and at the two
-dots of a frame at which it acts on its own account (`next_event`). Between those its registers are constant, so whole lines
-are passed in one step, and drawn only when somebody will look at the frame.
+The PPU runs behind the CPU. It catches up when the CPU reads or writes a register, and at the two dots of a frame at which it
+acts by itself (`next_event`). Between those its registers are constant, so whole lines are passed in one step. They are drawn
+only if the frame will be shown.
 
-Time: `position` counts the dots of a PPU frame, from dot 1 of the pre-render line (0) over the 240 visible lines and 21
-lines of rest to 89 341. `dots` counts those of the emulator's frame (3 a CPU cycle), which is one dot longer: the two drift.
+Time: `position` counts the dots of a PPU frame, from dot 1 of the pre-render line (0) over the 240 visible lines and 21 further
+lines to 89 341. `dots` counts those of the emulator's frame (3 a CPU cycle). That frame is one dot longer, so the two drift.
 
 Where nes-py departs from a real PPU, this follows nes-py:
  * the instruction at CPU cycle i acts after 3 (i + 1) dots of its frame;
@@ -17,7 +17,7 @@ Where nes-py departs from a real PPU, this follows nes-py:
  * a sprite-0 hit counts at x = 255; turning NMIs on during vblank fires none; writes take effect at once;
  * nes-py 8, not 9: addresses do not wrap at 0x4000, nametable addresses from 0x3000 to 0x3EFE are the fourth nametable, and
    of the palette's 32 bytes only 0x3F10 is a mirror. A cartridge's `wraps` says which of the two is followed: the one that is
-   installed. It shows in a few pixels of line 0, when tile 0 is drawn there from the rows before its first.
+   installed. They differ in a few pixels of line 0, when tile 0 is drawn there from the rows before its first.
 """
 
 from typing import Any
@@ -39,7 +39,7 @@ BACKGROUND = 0x08
 
 @leaf
 def reset(m: Any) -> None:
-    """The registers after a reset; the first frame has one dot more, in front."""
+    """Reset the registers. The first frame has one more dot, in front."""
     m.ppuctrl, m.ppumask, m.vblank, m.nmi = 0, BOTH | 0x06, 0, 0
     m.v, m.t, m.fine_x, m.w, m.oamaddr = 0, 0, 0, 0, 0
     m.position, m.dots, m.odd_frame = -1, 0, 0
@@ -48,7 +48,7 @@ def reset(m: Any) -> None:
 
 @leaf
 def next_event(m: Any) -> int:
-    """How many dots of this frame will have passed after the next dot at which the PPU acts on its own account."""
+    """How many dots of this frame will have passed after the next dot at which the PPU acts by itself."""
     if m.position <= SKIP:
         return m.dots + SKIP - m.position + 1
     if m.position <= VBLANK:
@@ -95,7 +95,7 @@ def _pre_render(m: Any, end: int) -> None:
         m.v = (m.v & ~0x7BE0) | (m.t & 0x7BE0)
     if m.odd_frame and rendering and start <= SKIP < end:
         _move(m, SKIP + 1)
-        m.position = VISIBLE_START  # dot 341 does not take place
+        m.position = VISIBLE_START  # dot 341 is left out
     else:
         _move(m, end)
 
@@ -149,15 +149,15 @@ def _part_of_line(m: Any, c: Any, words: Any, pixels: Any, line: int, dot: int, 
 
 @leaf
 def sprite0_hit_position(m: Any, c: Any, end: int) -> int:
-    """Where, from the present position on and before `end`, sprite 0 meets the background; -1 if nowhere.
+    """The first position before `end` at which sprite 0 meets the background; -1 if there is none.
 
-    Background and sprites are shown and no register changes.
+    Background and sprites are shown, and no register changes.
     """
     current, dot = m.position // LINE_DOTS - 1, m.position % LINE_DOTS
     height = 16 if m.ppuctrl & 0x20 else 8
     first = max(current, int(m.oam[0]) + 1)
     if current in (0, m.frozen_line):
-        first = current  # a list that was not made from the present OAM, or not for the line above
+        first = current  # a list made from an earlier OAM, or for another line than the one above
     last = min((end - 1) // LINE_DOTS - 1, max(int(m.oam[0]) + height, m.frozen_line, 0))
     left = int(m.oam[3])
     left_edge = 8 if m.ppumask & 0x06 != 0x06 else 0
@@ -177,7 +177,7 @@ def sprite0_hit_position(m: Any, c: Any, end: int) -> int:
 
 @leaf
 def _line_start(m: Any, lines: int, dot: int) -> int:
-    """What `v` stands for at the left edge, so many lines below the present dot's."""
+    """What `v` would be at the left edge, `lines` lines below that of the present dot."""
     if lines == 0:
         return start_of_line(m.v, m.fine_x, dot)
     v = next_row(m.v) if dot <= ROW_DOT else m.v
@@ -188,9 +188,9 @@ def _line_start(m: Any, lines: int, dot: int) -> int:
 
 @leaf
 def spin(m: Any, c: Any, now: int, stop: int, period: int, hit: int) -> int:
-    """The cycles a loop that waits for the sprite-0 flag to become `hit` can be skipped for, from its read at cycle `now`.
+    """For how many cycles a loop that waits for the sprite-0 flag to become `hit` can be skipped, from its read at cycle `now`.
 
-    Whole periods, in which every read finds the flag unchanged, so that the next read is still before the cycle `stop`.
+    These are whole periods, in which every read finds the flag unchanged. The next read is still before the cycle `stop`.
     """
     change = (stop + 1) * 3  # the dot at which the flag changes
     if hit:
@@ -210,7 +210,7 @@ def spin(m: Any, c: Any, now: int, stop: int, period: int, hit: int) -> int:
 
 @leaf
 def freeze_sprite_list(m: Any) -> None:
-    """Before the OAM, or how it is read, changes: keep the list of the line that has been chosen already."""
+    """Keep the sprite list that is already chosen for a line. Called before the OAM, or how it is read, changes."""
     line = m.position // LINE_DOTS - 1
     if line < 0 or line >= 240:
         line = 0

@@ -39,7 +39,7 @@ def read_rom(path: Path) -> Rom:
 
 
 def parse_rom(data: bytes, name: str) -> Rom:
-    """Like :func:`read_rom`, from bytes; `name` is what an error calls them."""
+    """Like :func:`read_rom`, from bytes. Errors call them `name`."""
     if len(data) < HEADER_SIZE:
         raise RomError(f"{name}: {len(data)} bytes; an NES ROM begins with a header of {HEADER_SIZE} bytes")
     if data[:4] != MAGIC:
@@ -51,7 +51,7 @@ def parse_rom(data: bytes, name: str) -> Rom:
     if prg_banks not in (1, 2):
         raise RomError(f"{name}: {prg_banks} program banks of 16 KiB; mapper 0 has 1 or 2")
     if chr_banks != 1:
-        raise RomError(f"{name}: {chr_banks} character banks of 8 KiB; supported is exactly 1 (no character RAM)")
+        raise RomError(f"{name}: {chr_banks} character banks of 8 KiB; the emulator supports 1 (and no character RAM)")
     if data[6] & 0x08:
         raise RomError(f"{name}: four-screen nametables are not supported")
     start = HEADER_SIZE + (TRAINER_SIZE if data[6] & 0x04 else 0)

@@ -1,7 +1,7 @@
-"""The state of one machine, and what is fixed by its cartridge, as records of typed arrays.
+"""The state of one machine, and the contents of its cartridge, as records of typed arrays.
 
-A machine is one record of about 5 KB: a snapshot is a copy of it. The picture is not part of it, because a frame draws
-every pixel anew (see `ppu`). Names are those of the NESdev wiki.
+A machine is one record of about 5 KB, and a snapshot is a copy of it. The picture is not part of it, because each frame that
+is drawn draws every pixel (see `ppu`). Names are those of the NESdev wiki.
 """
 
 from typing import Final

@@ -13,7 +13,7 @@ def nametable_index(c: Any, address: int) -> int:
 
 @leaf
 def _mirrored(c: Any, address: int) -> int:
-    """Where an address of the nametables lies in their 2 KiB; to nes-py 8, all from 0x3000 on is the fourth nametable."""
+    """Where an address of the nametables lies in their 2 KiB. In nes-py 8, all from 0x3000 on is the fourth nametable."""
     if c.wraps:
         return nametable_index(c, address & 0xFFF)
     return nametable_index(c, address if address < 0x3000 else 0x2C00 | (address & 0x3FF))
@@ -26,14 +26,14 @@ def _palette_start(c: Any) -> int:
 
 @leaf
 def _palette_index(c: Any, address: int) -> int:
-    """The backdrops of the sprites' palettes are those of the background's; nes-py 8 knows of none of these mirrors."""
+    """Where an address lies in the palette. The sprites' backdrops mirror the background's, except in nes-py 8."""
     index = address & 0x1F
     return index & 0x0F if c.wraps and index & 0x13 == 0x10 else index
 
 
 @leaf
 def read_vram(m: Any, c: Any, address: int) -> int:
-    """Read what the PPU has at an address."""
+    """Read a byte of the PPU's address space."""
     if c.wraps:
         address &= 0x3FFF
     if address < 0x2000:
@@ -47,7 +47,7 @@ def read_vram(m: Any, c: Any, address: int) -> int:
 
 @leaf
 def write_vram(m: Any, c: Any, address: int, value: int) -> None:
-    """Write to an address of the PPU; the characters are ROM."""
+    """Write a byte of the PPU's address space. Characters are ROM and stay as they are."""
     if c.wraps:
         address &= 0x3FFF
     if 0x2000 <= address < _palette_start(c):
@@ -65,13 +65,13 @@ def step_columns(v: int, columns: int) -> int:
 
 @inlined
 def start_of_line(v: int, fine_x: int, x: int) -> int:
-    """What `v` would have been at the left edge, when it is `v` at pixel x."""
+    """What `v` was at the left edge of the line, if it is `v` at pixel `x`."""
     return step_columns(v, -((fine_x + x) >> 3))
 
 
 @inlined
 def next_row(v: int) -> int:
-    """Move `v` one line down: row 29 is a nametable's last one, row 31 wraps within it."""
+    """Move `v` one line down. Row 29 is the last one of a nametable, and row 31 wraps within it."""
     if v & 0x7000 != 0x7000:
         return v + 0x1000
     v &= 0xFFFF & ~0x7000
@@ -88,7 +88,7 @@ def next_row(v: int) -> int:
 
 @inlined
 def after_lines(v: int, t: int, lines: int) -> int:
-    """`v` after so many whole lines with background and sprites on, each of which copies the horizontal bits of `t`."""
+    """`v` after `lines` whole lines with background and sprites shown. Each line copies the horizontal bits of `t`."""
     if lines == 0:
         return v
     row = (v >> 5 & 0x1F) << 3 | (v >> 12 & 7)

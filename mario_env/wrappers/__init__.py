@@ -1,4 +1,4 @@
-"""The transforms between the console and the agent, one a class, grouped by what they transform."""
+"""The wrappers between the console and the agent, one class each, grouped by what they transform."""
 
 from mario_env.wrappers.actions import ActionDelay, JoypadAction, NoopStart, StickyActions, button_combinations
 from mario_env.wrappers.facts import MemoryFacts

@@ -1,4 +1,4 @@
-"""Transforms of what is pressed: idle frames at the start, button combinations as numbers, sticky actions."""
+"""Wrappers of actions: idle frames at the start, button combinations as numbers, sticky actions."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -34,14 +34,14 @@ _NAMED: Final = {"right_only": _RIGHT_ONLY, "simple": _SIMPLE, "complex": _COMPL
 
 
 def button_combinations(config: EnvironmentConfig) -> tuple[tuple[str, ...], ...]:
-    """What each action presses; the index in this tuple is the action."""
+    """The buttons that each action presses. The index in this tuple is the action."""
     if isinstance(config.actions, str):
         return _NAMED[config.actions]
     return tuple(tuple(combination) for combination in config.actions)
 
 
 def pressed_buttons(combinations: Sequence[Sequence[str]]) -> dict[int, int]:
-    """The byte of pressed buttons of each action."""
+    """The byte of pressed buttons, by action."""
     return {action: sum(_BITS[button] for button in set(combination)) for action, combination in enumerate(combinations)}
 
 
@@ -65,14 +65,14 @@ class JoypadAction(TransformAction[Screen, Any, Any]):
 
 
 class ActionDelay(gymnasium.Wrapper[Screen, Any, Screen, Any]):
-    """Lets a decision begin with the buttons of the one before it: for :class:`StickyActions`, and to play episodes again.
+    """Begins a decision with the buttons of an earlier one: for :class:`StickyActions`, and to play episodes again.
 
-    :meth:`delay_next` says for how many frames of the next decision the last buttons that took hold stay pressed. A delay of
-    the whole decision or more loses it, and the older buttons are still held when the next decision begins. At the start of
-    an episode no button is held. Info's `action_delay` is the delay of the decision, in frames.
+    :meth:`delay_next` says for how many frames of the next decision the last buttons that took hold stay pressed. A decision
+    whose delay is as long as itself never takes hold: the older buttons are still held when the next decision begins. At the
+    start of an episode no button is held. `info["action_delay"]` is the delay of the decision, in frames.
 
     Args:
-        env: takes a byte of pressed buttons, a frame a step; this wrapper belongs below any frame skip.
+        env: takes a byte of pressed buttons, and each step is one frame. This wrapper belongs below any frame skip.
     """
 
     def __init__(self, env: gymnasium.Env[Screen, Any]) -> None:
@@ -80,12 +80,12 @@ class ActionDelay(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         self._held = self._delay = self._left = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:
-        """Hold nothing."""
+        """Start with no button held."""
         self._held = self._delay = self._left = 0
         return self.env.reset(seed=seed, options=options)
 
     def delay_next(self, frames: int) -> None:
-        """Delay the next decision by so many frames; 0 or more."""
+        """Delay the next decision by `frames`, 0 or more."""
         self._delay = self._left = frames
 
     def step(self, action: Any) -> tuple[Screen, Any, bool, bool, dict[str, Any]]:
@@ -109,9 +109,10 @@ def draw_delay(generator: np.random.Generator, probability: float, frames: int) 
 class StickyActions(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Sticky actions (Machado et al. 2018, section 5.2) as the Arcade Learning Environment has them.
 
-    Its `StellaEnvironment::act` throws a coin at each frame of a decision until the new action takes hold; meanwhile the last
-    action that did is repeated. So a decision of n frames is delayed by k frames with probability p^k (1 - p), and is lost as
-    a whole with probability p^n. At p = 0.25 and n = 4 a third of a frame is lost on average, and 0.4 % of the decisions.
+    Its `StellaEnvironment::act` throws a coin at each frame of a decision until the new action takes hold. Until then it
+    repeats the last action that took hold. So a decision of n frames is delayed by k frames with probability p^k (1 - p), and
+    is lost as a whole with probability p^n. With p = 0.25 and n = 4, the mean delay is a third of a frame, and 0.4 % of the
+    decisions are lost.
 
     Args:
         env: has :class:`ActionDelay` below.
@@ -134,12 +135,12 @@ class StickyActions(gymnasium.Wrapper[Any, Any, Any, Any]):
 class NoopStart(gymnasium.Wrapper[Screen, Any, Screen, Any]):
     """Idles for a number of frames after a reset, drawn uniformly from 1 to `most` (Mnih et al. 2015, "no-op starts").
 
-    The option `noop_frames` of a reset fixes the number, so that an episode can be played again. The info of a reset names
-    the number used.
+    The option `noop_frames` of a reset sets the number, so that an episode can be played again. `info["noop_frames"]` of a
+    reset is the number that was used.
 
     Args:
         env: the console.
-        most: at most so many frames; 0: idle only when a reset asks for it.
+        most: the largest number of frames. 0: idle only if a reset has the option.
     """
 
     def __init__(self, env: Console, most: int) -> None:
@@ -157,6 +158,6 @@ class NoopStart(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         for frame in range(count):
             screen, _, terminated, _, _ = self.env.step(0)
             if terminated or lives(self._console.memory) < alive:
-                # Idling kills here, always at this frame: the game is deterministic. Half as long leaves time to act.
+                # Idling kills here, and always at this frame: the game is deterministic. Half as long leaves time to act.
                 return self.reset(options={**(options or {}), "noop_frames": frame // 2})
         return screen, {**info, "noop_frames": count}

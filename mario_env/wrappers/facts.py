@@ -1,4 +1,4 @@
-"""What is read from the console's RAM at every frame, and the ends of an episode that follow from it."""
+"""The facts that are read from the console's RAM at every frame, and the ends of an episode that follow from them."""
 
 from typing import Any, Final
 
@@ -17,23 +17,24 @@ _FASTEST = 8  # pixels a frame; running is 2.5, a spring or a ledge adds less th
 class MemoryFacts(gymnasium.Wrapper[Screen, Any, Screen, Any]):
     """Puts the facts of the RAM into info, counts what happened since the reset, and ends the episode.
 
-    Facts: see :func:`mario_env.memory.read_facts`. Counts since the reset:
+    For the facts see :func:`mario_env.memory.read_facts`. The counts since the reset are:
 
     - frame_count: frames played.
-    - progress: pixels *moved* beyond the furthest x so far of the area that the player is in, summed over areas. An area is
-      what has an x axis of its own: a level, each of its bonus rooms, the water of 8-4 (:func:`mario_env.memory.area`).
-      Positions that were not moved to do not count: behind a pipe the x may be a thousand pixels on (1-1), the mazes of 4-4,
-      7-4 and 8-4 put the player four pages back, and a lost life back to the start or half of the level. The furthest x of an
-      area is kept when the player leaves it, so that nothing is paid for twice.
-    - distance: pixels from where an area was entered first to its furthest x, summed over areas; jumps of position within an
-      area count here.
+    - progress: pixels *moved* beyond the furthest x so far in the area that the player is in, summed over areas. An area is
+      a part of the game with an x axis of its own: a level, each of its bonus rooms, the water of 8-4
+      (:func:`mario_env.memory.area`). Jumps of the position do not count: behind a pipe the x may be a thousand pixels on
+      (1-1), the mazes of 4-4, 7-4 and 8-4 put the player four pages back, and a lost life puts him back to the start or the
+      middle of the level. The furthest x of an area is kept when the player leaves it, so that nothing is paid for twice.
+    - distance: pixels from where an area was first entered to its furthest x, summed over areas. Jumps of the position within
+      an area do count here.
     - deaths, time_ups: lives lost, and how many of them because the clock ran out.
-    - levels_completed: levels left for a later one (by flag, axe, or a warp pipe, which counts once however many worlds it
+    - levels_completed: levels left for a later one (by flag, axe or warp pipe; a warp pipe counts once, however many worlds it
       skips), and 8-4 by its axe.
 
-    A level game terminates when its life is lost ("died", "timed_out") or the level is completed ("completed": flag, axe, or a
-    warp pipe to another level); the full game when its last life is lost ("game_over") or the last princess is saved
-    ("completed"). The reason is info's `end_reason`. The facts of that step are those of the frame itself: where it happened.
+    A game of one level terminates when its life is lost ("died", "timed_out") or the level is completed ("completed": by flag,
+    axe, or a warp pipe to another level). The full game terminates when its last life is lost ("game_over") or the last
+    princess is saved ("completed"). `info["end_reason"]` is the reason. The facts of that step are those of the frame in which
+    it happened.
     """
 
     def __init__(self, env: gymnasium.Env[Screen, Any], *, one_level: bool) -> None:
@@ -79,7 +80,7 @@ class MemoryFacts(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         }
 
     def _move(self, frame: bytes) -> None:
-        """Count what was moved during the frame itself."""
+        """Count the pixels moved during the frame itself."""
         x, place = ram.x_position(frame), (ram.level(frame), ram.area(frame))
         start, furthest = self._furthest.get(place, (x, x))
         if place == self._place and abs(x - self._x) <= _FASTEST:
@@ -87,7 +88,7 @@ class MemoryFacts(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         self._furthest[place] = start, max(furthest, x)
 
     def _arrive(self, memory: bytes) -> None:
-        """Note where the player is after what was skipped behind the frame."""
+        """Note where the player is after the scenes that were skipped after the frame."""
         self._x, self._place = ram.x_position(memory), (ram.level(memory), ram.area(memory))
         start, furthest = self._furthest.get(self._place, (self._x, self._x))
         self._furthest[self._place] = start, max(furthest, self._x)

@@ -1,4 +1,4 @@
-"""Transforms of what is seen."""
+"""Wrappers of screens."""
 
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["CropStatusBar", "FrameSkip", "Grayscale", "Resize"]
 STATUS_BAR_ROWS = 32
 
 
-# Functions with a name, not lambdas: an environment can be pickled.
+# Functions with names and not lambdas, so that an environment can be pickled.
 
 
 def _luma(screen: Screen) -> Screen:
@@ -32,12 +32,11 @@ def _below_status_bar(screen: Screen) -> Screen:
 
 
 class FrameSkip(MaxAndSkipObservation):
-    """Repeats an action for `skip` frames and shows the maximum of the last two (Mnih et al. 2015), since the NES, like the
-    Atari, draws some objects on every other frame only.
+    """Repeats an action for `skip` frames and shows the maximum of the last two (Mnih et al. 2015).
 
-    Gymnasium's wrapper, but for an episode that ends before the last frame: there it mixes in frames of an earlier decision
-    (of an earlier episode even). Here the last observation is always the maximum of the last two frames of this decision, or
-    its only frame.
+    The NES, like the Atari, draws some objects on every other frame only. This is Gymnasium's wrapper, except for an episode
+    that ends before the last frame of a decision. There Gymnasium's mixes in frames of an earlier decision, even of an earlier
+    episode. Here the last observation is always the maximum of the last two frames of this decision, or its only frame.
     """
 
     def step(self, action: Any) -> tuple[Screen, float, bool, bool, dict[str, Any]]:
@@ -59,10 +58,10 @@ class FrameSkip(MaxAndSkipObservation):
 
 
 class Grayscale(TransformObservation[Screen, Any, Screen]):
-    """RGB to luma (ITU-R BT.601, OpenCV): uint8 of shape (height, width).
+    """Turns RGB into luma (ITU-R BT.601, OpenCV): uint8 of shape (height, width).
 
-    Not Gymnasium's GrayscaleObservation: that multiplies in float64 and takes 1.0 to 1.2 ms for a screen of this size, a
-    quarter of the four emulated frames of a decision; OpenCV takes 15 µs. Both give the same picture on every stack.
+    Gymnasium's GrayscaleObservation multiplies in float64 and takes 1.0 to 1.2 ms for a screen of this size, a quarter of the
+    time of the four frames of a decision on nes-py. OpenCV takes 15 µs, and gives the same picture on every stack.
     """
 
     def __init__(self, env: gymnasium.Env[Screen, Any]) -> None:
@@ -73,7 +72,7 @@ class Grayscale(TransformObservation[Screen, Any, Screen]):
 
 
 class Resize(ResizeObservation):
-    """Gymnasium's wrapper (OpenCV, by areas), for gray pictures, without the lambda in it that cannot be pickled.
+    """Gymnasium's wrapper (OpenCV, by areas) for gray pictures, without its lambda, which cannot be pickled.
 
     Args:
         env: shows uint8 pictures of shape (height, width).
@@ -86,7 +85,7 @@ class Resize(ResizeObservation):
 
 
 class CropStatusBar(TransformObservation[Screen, Any, Screen]):
-    """Cuts off the 32 rows at the top, where the game shows score, coins, world and clock."""
+    """Cuts off the 32 rows at the top, which show score, coins, world and clock."""
 
     def __init__(self, env: gymnasium.Env[Screen, Any]) -> None:
         shape = env.observation_space.shape

@@ -15,13 +15,12 @@ __all__ = ["EpisodeRecorder"]
 class EpisodeRecorder(gymnasium.Wrapper[Screen, Any, Screen, Any]):
     """Counts an episode and sums it up.
 
-    Every step's info gets `frames`, the frames that the decision lasted. The last step's gets `end_reason`,
-    `episode_summary` (:class:`~mario_env.summary.EpisodeSummary`) and `episode`, the dictionary of reward `r`, length `l` and
-    seconds `t` that stable-baselines3 reads for its statistics.
+    The info of every step gets `frames`, how many frames the decision lasted. The info of the last step is completed by
+    :func:`~mario_env.summary.summarise`.
 
     Args:
         env: has :class:`~mario_env.wrappers.reward.MemoryReward` and :class:`~mario_env.wrappers.actions.ActionDelay` below.
-            What changes actions or delays them belongs above this wrapper, so that what is recorded is what was executed.
+            Wrappers that change or delay actions belong above this one, so that it records the actions that are executed.
     """
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:

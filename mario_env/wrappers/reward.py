@@ -14,15 +14,15 @@ REWARD_COMPONENTS: Final = tuple(RewardConfig().weights)
 
 
 class MemoryReward(gymnasium.Wrapper[Screen, Any, Screen, Any]):
-    """Replaces the reward by the weighted and scaled sum of what happened since the last decision:
+    """Replaces the reward by the weighted and scaled sum of what happened since the last decision.
 
     - progress: pixels moved beyond the area's furthest x, at most `progress_limit` a decision.
-    - clock: minus the units of the game's clock that ran down; nothing when the game set it again (a life lost, a new level).
+    - clock: minus the units of the game's clock that ran down; 0 when the game set it again (a life lost, a new level).
     - score: points.
     - death: lives lost.
     - completion: levels completed.
 
-    Each component, weighted and scaled, is in info's `reward_components`; the reward is their sum.
+    `info["reward_components"]` has each component, weighted and scaled. The reward is their sum.
 
     Args:
         env: has :class:`~mario_env.wrappers.facts.MemoryFacts` below.
@@ -41,7 +41,7 @@ class MemoryReward(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Screen, float, bool, bool, dict[str, Any]]:
-        """Pay for what happened."""
+        """Play one decision and compute its reward."""
         observation, _, terminated, truncated, info = self.env.step(action)
         components = self._components(self._before, info)
         self._before = info

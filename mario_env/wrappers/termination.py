@@ -1,4 +1,4 @@
-"""Ends of an episode that are the experiment's choice, not the game's."""
+"""Ends of an episode that the experiment chooses, not the game."""
 
 from typing import Any
 
@@ -11,16 +11,17 @@ __all__ = ["LifeLossTermination", "StallTruncation"]
 
 
 class LifeLossTermination(gymnasium.Wrapper[Screen, Any, Screen, Any]):
-    """Terminates the full game at the frame that loses a life: "life_lost", or "timed_out" if the clock took it.
+    """Terminates the full game at the frame in which a life is lost: "life_lost", or "timed_out" if the clock ran out.
 
-    The facts of that step are those of the frame, where it happened, not those of the next life.
+    The facts of that step are those of the frame in which it happened, not those of the next life.
 
     Args:
-        env: :class:`~mario_env.wrappers.facts.MemoryFacts`; below any frame skip, which would play on in the next life.
+        env: :class:`~mario_env.wrappers.facts.MemoryFacts`. This wrapper belongs below any frame skip, which would go on
+            playing in the next life.
     """
 
     def step(self, action: Any) -> tuple[Screen, Any, bool, bool, dict[str, Any]]:
-        """Pass on, but for the end."""
+        """Play one frame, and end the episode if a life was lost."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         if info["deaths"] and not terminated:
             terminated = True
@@ -36,11 +37,11 @@ class LifeLossTermination(gymnasium.Wrapper[Screen, Any, Screen, Any]):
 
 
 class StallTruncation(gymnasium.Wrapper[Screen, Any, Screen, Any]):
-    """Truncates ("stalled") after so many decisions in which neither an area's furthest x grew nor a level was completed.
+    """Truncates ("stalled") after `after` decisions in which neither an area's furthest x grew nor a level was completed.
 
     Args:
         env: has :class:`~mario_env.wrappers.facts.MemoryFacts` below.
-        after: so many decisions.
+        after: how many decisions.
     """
 
     def __init__(self, env: gymnasium.Env[Screen, Any], after: int) -> None:
@@ -57,7 +58,7 @@ class StallTruncation(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Screen, Any, bool, bool, dict[str, Any]]:
-        """Pass on, but for the end."""
+        """Play one decision, and truncate the episode if it has stalled."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         reached = (info["distance"], info["levels_completed"])
         self._idle = self._idle + 1 if reached == self._last else 0

@@ -94,8 +94,8 @@ def test_an_episode_that_goes_on_elsewhere_lasts_as_long_as_it_did() -> None:
     second.reset()
     first.step(np.array([1]))
     taken = first.snapshot()
-    seconds = taken.values["seats"][0]["record"]["seconds"]
-    taken.values["seats"][0]["record"]["seconds"] += 100
+    seconds = taken.values["slots"][0]["record"]["seconds"]
+    taken.values["slots"][0]["record"]["seconds"] += 100
 
     second.restore(taken)
     for _ in range(3):
@@ -139,7 +139,7 @@ def test_a_snapshot_in_the_midst_of_a_decision_is_refused() -> None:
     env.reset()
     env.step_async(np.array([0]))
 
-    with pytest.raises(RuntimeError, match="in the midst of a decision"):
+    with pytest.raises(RuntimeError, match="the games are playing a decision"):
         env.snapshot()
     env.step_wait()
     env.close()
