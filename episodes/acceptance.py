@@ -1,4 +1,4 @@
-"""Broken data-quality rules that a person has looked into and accepted, each with the reason."""
+"""Broken data-quality rules that a person has examined and accepted, each with the reason."""
 
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def accept(store: "EpisodeStore", experiment_id: int, phase: str, rule: RuleResult, *, reason: str, accepted_by: str) -> None:
-    """Keep in Postgres that `rule` may be as it was observed; a new reason replaces an older one.
+    """Store that a person accepts `rule` as it was observed; a new reason replaces an older one.
 
     Raises:
         RowError: a value cannot be stored.
@@ -37,15 +37,15 @@ def accept(store: "EpisodeStore", experiment_id: int, phase: str, rule: RuleResu
 
 
 def accepted_rules(store: "EpisodeStore", experiment_id: int, phase: str) -> dict[str, AcceptedRule]:
-    """What was accepted of a phase: rule's name → entry."""
+    """The accepted rules of a phase: name of the rule → entry."""
     columns = [ACCEPTED_RULES.c[each.name] for each in fields(AcceptedRule)]
     query = select(*columns).where(ACCEPTED_RULES.c.experiment_id == experiment_id, ACCEPTED_RULES.c.phase == phase)
-    with store.transaction("reading what was accepted") as connection:
+    with store.transaction("reading the accepted rules") as connection:
         return {row.rule: AcceptedRule(**row._mapping) for row in connection.execute(query)}
 
 
 def with_acceptance(rule: RuleResult, entry: AcceptedRule | None) -> RuleResult:
-    """`rule` with the reason if it is as it was when a person accepted it; what has changed since is to be looked at again."""
+    """`rule` with the reason, if it is as it was when a person accepted it; a rule that has changed since is not accepted."""
     if rule.passed or entry is None or rule.observed != entry.observed:
         return rule
     return replace(rule, accepted=f"{entry.reason} ({entry.accepted_by}, {entry.accepted:%Y-%m-%d})")

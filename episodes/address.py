@@ -1,4 +1,4 @@
-"""Where the database is: reading DATABASE_URL, connecting, and telling what went wrong without telling the password."""
+"""The address of the database: reading DATABASE_URL, connecting, and error messages without the password."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ DRIVER: Final = "postgresql+psycopg2"
 _EXAMPLE: Final = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 CONNECT_TIMEOUT_SECONDS: Final = 10
 
-# Signs that the server was reached and will go on refusing.
+# Words of errors that do not pass: the server was reached and refuses.
 _PERMANENT: Final = (
     "authentication failed",
     "no password supplied",
@@ -24,7 +24,7 @@ _PERMANENT: Final = (
     "permission denied",
 )
 
-# libpq's and the server's words → what to do. Matched in this order, without regard to case.
+# Words of libpq and the server → what to do. The first match counts; case does not.
 _ADVICE: Final = (
     ("password authentication failed", "the user's name or password is wrong: correct DATABASE_URL"),
     ("no password supplied", "the server asks for a password: put one into DATABASE_URL"),
@@ -36,7 +36,7 @@ _ADVICE: Final = (
     ("starting up", "the server is starting: try again in a moment"),
     ("too many", "the server has no connection left: close other clients"),
     ("permission denied", "grant the user the right to create and use tables there"),
-    ("read-only", "the database takes no writing: use the primary server"),
+    ("read-only", "the database is read-only: use the primary server"),
     ("uq_experiments_name", "there is an experiment of that name: choose another one"),
     ("no space left", "the server's disk is full: free some space"),
 )
@@ -46,7 +46,7 @@ def parse(text: str) -> URL:
     """Read a user's database URL; `postgres://` and every Postgres driver become psycopg2.
 
     Raises:
-        StoreError: it is no Postgres URL. The message never quotes it, because it may hold a password in the wrong place.
+        StoreError: it is not a Postgres URL. The message never quotes it, because it may hold a password in the wrong place.
     """
     url = _read(text.strip())
     if url is None:
@@ -57,7 +57,7 @@ def parse(text: str) -> URL:
     if url.get_backend_name() not in ("postgres", "postgresql"):
         raise StoreError(f"DATABASE_URL is for {url.get_backend_name()!r}; the episode store needs Postgres: {_EXAMPLE}")
     url = url.set(drivername=DRIVER)
-    # libpq also takes user and password as options behind the question mark, where masking would miss the password.
+    # libpq also accepts user and password as options after the question mark, where masking would miss the password.
     for option in ("password", "user"):
         value = url.query.get(option)
         if isinstance(value, str):
@@ -67,7 +67,7 @@ def parse(text: str) -> URL:
 
 
 def _read(text: str) -> URL | None:
-    # SQLAlchemy ends the password at the first @, and would take the rest of one that has an @ for the host.
+    # SQLAlchemy ends the password at the first @ and would read the rest of it as the host.
     if text.count("@") > 1:
         return None
     try:
@@ -82,9 +82,9 @@ def masked(url: URL) -> str:
 
 
 def make_engine(url: URL, *, pool_size: int = 3) -> Engine:
-    """An engine whose connections speak UTC, notice a dead peer within about a minute, and are tested before use."""
-    # Without keepalives a connection to a machine that vanished blocks for hours; they are not sent while data is unanswered,
-    # for which there is the last one (in ms; Linux).
+    """An engine whose connections use UTC, notice a dead peer within about a minute, and are tested before use."""
+    # Without keepalives a connection to a machine that vanished blocks for hours. They are not sent while sent data is not
+    # acknowledged; `tcp_user_timeout` (ms, Linux only) covers that case.
     arguments = {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "application_name": "train-mario",
@@ -99,7 +99,7 @@ def make_engine(url: URL, *, pool_size: int = 3) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _speak_utc(connection: object, _record: object) -> None:
+    def _use_utc(connection: object, _record: object) -> None:
         with connection.cursor() as cursor:  # type: ignore[attr-defined]
             cursor.execute("SET TIME ZONE 'UTC'")
         connection.commit()  # type: ignore[attr-defined]
@@ -127,7 +127,7 @@ def _state(error: DBAPIError) -> str | None:
 
 
 def describe(error: BaseException, url: URL) -> str:
-    """The driver's own words on one line, without the password, and what to do about it."""
+    """The driver's message on one line, without the password, and what to do about it."""
     original = getattr(error, "orig", None) or error
     words = mask_secrets_of(str(original), url.render_as_string(hide_password=False))
     words = " ".join(words.split()) or type(original).__name__
@@ -135,21 +135,30 @@ def describe(error: BaseException, url: URL) -> str:
     advice = next((advice for sign, advice in _ADVICE if sign in lowered), None)
     if 'database "' in lowered and "does not exist" in lowered:
         advice = "create the database (createdb), or correct its name in DATABASE_URL"
-    return f"{words}. {advice[0].upper()}{advice[1:]}." if advice else words
+    if not advice:
+        return words
+    return f"{words}{'' if words[-1] in '.?!' else '.'} {advice[0].upper()}{advice[1:]}."
 
 
-def may_pass(error: BaseException, words: str) -> bool:
-    """Whether `error`, which :func:`describe` put into `words`, may be gone when the same is tried again later."""
+def is_retryable(error: BaseException, words: str) -> bool:
+    """Whether the same may succeed later.
+
+    Args:
+        error: what was raised.
+        words: :func:`describe`'s message for it.
+    """
     return is_transient(error) and not any(sign in words.lower() for sign in _PERMANENT)
 
 
 @contextmanager
-def reported(url: URL, action: str) -> Iterator[None]:
+def translate_errors(url: URL, action: str) -> Iterator[None]:
     """Turn a database error inside the block into a StoreError that names the action and the masked URL.
 
-    It is a StoreUnavailableError if the same may succeed later.
-
     The StoreError has neither cause nor context: an error of SQLAlchemy or psycopg2 may carry the connection's arguments.
+
+    Raises:
+        StoreUnavailableError: the database failed, and the same may succeed later.
+        StoreError: it failed in another way.
     """
     failure: str | None = None
     kind = StoreError
@@ -157,7 +166,7 @@ def reported(url: URL, action: str) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         failure = describe(error, url)
-        if may_pass(error, failure):
+        if is_retryable(error, failure):
             kind = StoreUnavailableError
     if failure is not None:
         raise kind(f"{action} failed at {masked(url)}: {failure}")

@@ -1,4 +1,4 @@
-"""The starts of an experiment: where each came from, numbered from 1."""
+"""The attempts of an experiment: each start of a process for it, numbered from 1."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -13,7 +13,7 @@ from episodes.store import EpisodeStore
 
 
 def record_attempt(store: EpisodeStore, experiment_id: int, origin: Mapping[str, Any]) -> AttemptRecord:
-    """Record another start of an experiment, whose lock the caller holds, and return it with its number.
+    """Record a new attempt at an experiment, whose lock the caller holds, and return it with its number.
 
     Args:
         store: the episode store.
@@ -33,7 +33,7 @@ def record_attempt(store: EpisodeStore, experiment_id: int, origin: Mapping[str,
 
 
 def attempts(store: EpisodeStore, experiment_id: int) -> list[AttemptRecord]:
-    """All starts of an experiment, the first one first."""
+    """All attempts of an experiment, oldest first."""
     query = select(ATTEMPTS).where(ATTEMPTS.c.experiment_id == int(experiment_id)).order_by(ATTEMPTS.c.attempt)
     with store.transaction("reading the attempts") as connection:
         return [_attempt(row) for row in connection.execute(query)]
@@ -43,18 +43,18 @@ def _attempt(row: Row[Any]) -> AttemptRecord:
     return AttemptRecord(**{str(name): value for name, value in row._mapping.items() if name != "id"})
 
 
-def in_words(starts: list[AttemptRecord]) -> str:
-    """How many starts there were, and which had other code, or more steps to train, than the one before; for a report."""
+def describe_attempts(records: list[AttemptRecord]) -> str:
+    """How many attempts there were, and which had other code or another number of steps than the one before; for a report."""
     changed = [
         str(now.attempt)
-        for before, now in pairwise(starts)
+        for before, now in pairwise(records)
         if before.code and (before.code, before.git_commit) != (now.code, now.git_commit)
     ]
-    parts = [f"{len(starts)}"]
+    parts = [f"{len(records)}"]
     parts += [f"other code from attempt {', '.join(changed)} on"] if changed else []
     parts += [
         f"to {now.total_steps} steps instead of {before.total_steps} from attempt {now.attempt} on"
-        for before, now in pairwise(starts)
+        for before, now in pairwise(records)
         if now.total_steps != before.total_steps
     ]
     return "; ".join(parts)

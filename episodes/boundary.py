@@ -1,8 +1,8 @@
-"""The store's boundary: NumPy and pandas values become Python's own here and nowhere else.
+"""The store's boundary: NumPy and pandas values are converted to Python types here and nowhere else.
 
 psycopg2 refuses most NumPy scalars, and adapts `numpy.float64` to text that Postgres reads as a function call. It would also
-store NaN without complaint. So every value is converted to exactly the type its column holds, or refused with a message that
-names table, column and value.
+store NaN without complaint. So every value is converted to the type that its column holds, or refused with a message that names
+table, column and value.
 """
 
 import math
@@ -36,7 +36,7 @@ def row_values(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def column_value(column: Column[Any], value: Any) -> Any:
-    """The value as Python's own type for the column.
+    """The value as the Python type of the column.
 
     Raises:
         RowError: the value cannot be stored there.
@@ -61,27 +61,27 @@ def _refused(column: Column[Any], value: Any, reason: str) -> RowError:
 
 
 def _broken_rule(column: Column[Any], value: Any) -> str:
-    """What the database would object to, or "" for a value that it takes."""
+    """Why the database would refuse the value; "" if it would accept it."""
     if value is None:
-        return "" if column.nullable else "there must be a value"
+        return "" if column.nullable else "a value is required"
     fact = fact_of(column)
     if fact is None or not fact.enforced:
         return ""
     if fact.allowed is not None and value not in fact.allowed:
-        return f"allowed are {', '.join(fact.allowed)}"
+        return f"the allowed values are {', '.join(fact.allowed)}"
     if fact.minimum is not None and value < fact.minimum:
-        return f"the least is {fact.minimum:g}"
+        return f"the minimum is {fact.minimum:g}"
     return ""
 
 
 def _without_numpy(value: Any) -> Any:
-    """Unwrap 0-d arrays and NumPy scalars; pandas' and NumPy's words for "no value" become None; NaN stays NaN."""
+    """Unwrap 0-d arrays and NumPy scalars. NaT and NA become None; NaN stays NaN."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if value is None or value is pd.NaT or value is pd.NA:
         return None
     if isinstance(value, np.datetime64):
-        # NumPy's moments have no time zone; by its documentation they are UTC.
+        # datetime64 has no time zone; by NumPy's documentation it is UTC.
         return None if np.isnat(value) else pd.Timestamp(value).tz_localize(UTC).to_pydatetime(warn=False)
     if isinstance(value, pd.Timestamp):
         return value.to_pydatetime(warn=False)
@@ -102,52 +102,52 @@ def _converter(column: Column[Any]) -> Callable[[Any], Any]:
     for sql_type, convert in _CONVERTERS.items():
         if isinstance(column.type, sql_type):
             return convert
-    raise TypeError(f"no conversion is known for {column.type!r}")
+    raise TypeError(f"there is no conversion for {column.type!r}")
 
 
-def _whole(limit: int) -> Callable[[Any], int]:
+def _integer(limit: int) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError("it takes whole numbers")
+            raise TypeError("expected an integer")
         if not -limit <= value < limit:
-            raise ValueError(f"it takes whole numbers from {-limit} to {limit - 1}")
+            raise ValueError(f"expected an integer from {-limit} to {limit - 1}")
         return int(value)
 
     return convert
 
 
-def _real(value: Any) -> float:
+def _float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("it takes numbers")
+        raise TypeError("expected a number")
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError("it takes finite numbers")
+        raise ValueError("expected a finite number")
     return number
 
 
-def _truth(value: Any) -> bool:
+def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise TypeError("it takes True or False")
+        raise TypeError("expected True or False")
     return value
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError("it takes text")
+        raise TypeError("expected text")
     if "\x00" in value:
-        raise ValueError("Postgres stores no NUL character")
+        raise ValueError("Postgres cannot store a NUL character")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError("it is no valid Unicode (a lone surrogate)") from None
+        raise ValueError("it is not valid Unicode (a lone surrogate)") from None
     return str(value)
 
 
-def _moment(value: Any) -> datetime:
+def _datetime(value: Any) -> datetime:
     if not isinstance(value, datetime):
-        raise TypeError("it takes a moment (datetime)")
+        raise TypeError("expected a datetime")
     if value.utcoffset() is None:
-        raise ValueError("the moment has no time zone; use datetime.now(UTC)")
+        raise ValueError("the datetime has no time zone; use datetime.now(UTC)")
     return value.astimezone(UTC)
 
 
@@ -155,12 +155,12 @@ def _binary(value: Any) -> bytes:
     if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 1:
         return value.tobytes()
     if not isinstance(value, bytes | bytearray | memoryview):
-        raise TypeError("it takes bytes or a one-dimensional array of uint8")
+        raise TypeError("expected bytes or a one-dimensional array of uint8")
     return bytes(value)
 
 
 def _json(value: Any) -> Any:
-    """JSON with Python's own types: dicts with text as keys, lists, text, finite numbers, truth values, None."""
+    """JSON as Python types: dicts with text keys, lists, text, finite numbers, booleans, None."""
     value = _without_numpy(value)
     if value is None or isinstance(value, bool):
         return value
@@ -169,24 +169,24 @@ def _json(value: Any) -> Any:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, float):
-        return _real(value)
+        return _float(value)
     if isinstance(value, Mapping):
         return {_text(key): _json(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
         return _json(value.tolist())
     if isinstance(value, list | tuple):
         return [_json(item) for item in value]
-    raise TypeError(f"JSON knows no {type(value).__name__}")
+    raise TypeError(f"JSON has no {type(value).__name__}")
 
 
-# In this order: SQLAlchemy's BigInteger is an Integer, its Double a Float.
+# The order matters: SQLAlchemy's BigInteger is a subclass of Integer.
 _CONVERTERS: Final[dict[type[Any], Callable[[Any], Any]]] = {
-    BigInteger: _whole(2**63),
-    Integer: _whole(2**31),
-    Double: _real,
-    Boolean: _truth,
+    BigInteger: _integer(2**63),
+    Integer: _integer(2**31),
+    Double: _float,
+    Boolean: _boolean,
     Text: _text,
-    DateTime: _moment,
+    DateTime: _datetime,
     JSONB: _json,
     LargeBinary: _binary,
 }

@@ -1,6 +1,6 @@
-"""Rules of drift: what changes in the course of a run, or between validation and evaluation, by more than it should.
+"""Rules of drift: figures that change too much in the course of a training, or between validation and evaluation.
 
-No single row is wrong then, and there may be a good reason, so these rules are warnings: they are shown, and stop nothing.
+No single row is wrong then, and there may be a good reason. So these rules are warnings: they are shown and stop nothing.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from episodes.store import EpisodeStore
 
 _PARTS: Final = 5
-_FEWEST: Final = 20  # episodes in a part; with fewer, the rule says nothing
-_FACTOR: Final = 2.0
-# Validations choose the best of several policies, so that its figure there is somewhat lucky.
+_MIN_EPISODES: Final = 20  # in each part; with fewer, the rule is not applied
+_MAX_FACTOR: Final = 2.0
+# Validation chooses the best of several policies, so its completion rate there is biased upwards.
 _CONFIDENCE: Final = 0.99
 
 
 def drift_rules(store: "EpisodeStore", experiment_id: int, phase: str) -> list[RuleResult]:
-    """The rules of drift for the phase: two for the training, one for the evaluation of a policy that was validated."""
+    """The rules of drift for a phase: two for training, one for the evaluation of a policy that was validated."""
     if phase == "train":
         return _within_training(store, experiment_id)
     return _after_validation(store, experiment_id) if phase == "evaluate" else []
@@ -53,7 +53,7 @@ def _within_training(store: "EpisodeStore", experiment_id: int) -> list[RuleResu
     )
     with store.transaction("comparing parts of the training") as connection:
         found = connection.execute(query).all()
-    enough = len(found) == 2 and min(part[0] for part in found) >= _FEWEST
+    enough = len(found) == 2 and min(part[0] for part in found) >= _MIN_EPISODES
     (_, early_speed, early_reward), (_, late_speed, late_reward) = found if enough else ((0, None, None),) * 2
     return [
         _compared(
@@ -61,7 +61,7 @@ def _within_training(store: "EpisodeStore", experiment_id: int) -> list[RuleResu
             "steps, duration_seconds",
             (early_speed, late_speed),
             "steps/s",
-            f"the median of the last fifth at least 1/{_FACTOR:.0f} of the first fifth's",
+            f"the median of the last fifth is at least 1/{_MAX_FACTOR:.0f} of that of the first fifth",
             float("inf"),
         ),
         _compared(
@@ -69,8 +69,8 @@ def _within_training(store: "EpisodeStore", experiment_id: int) -> list[RuleResu
             "reward, distance_traveled",
             (early_reward, late_reward),
             "a pixel",
-            f"that of the last fifth 1/{_FACTOR:.0f} to {_FACTOR:.0f} times that of the first fifth, where that is above 0",
-            _FACTOR,
+            f"that of the last fifth is 1/{_MAX_FACTOR:.0f} to {_MAX_FACTOR:.0f} times that of the first, if that is above 0",
+            _MAX_FACTOR,
         ),
     ]
 
@@ -81,7 +81,7 @@ def _compared(
     early, late = values
     if early is None or late is None:
         return RuleResult(name, columns, True, "too few episodes to tell", expected, [], 0, "warning")
-    passed = early <= 0 or 1 / _FACTOR <= late / early <= most
+    passed = early <= 0 or 1 / _MAX_FACTOR <= late / early <= most
     return RuleResult(name, columns, passed, f"{early:.4g} {unit}, then {late:.4g}", expected, [], 0, "warning")
 
 

@@ -1,12 +1,12 @@
-"""The embedded Postgres: started when it is needed, shared by every process, stopped by :func:`stop_embedded`.
+"""The embedded Postgres: started when it is needed, shared by all processes, stopped by :func:`stop_embedded`.
 
 `HOME/postgres` holds the data, the socket's folder and the server's log. For an ordinary user it is a folder; for root it is
-a link to a folder of its own in /var/lib/train-mario (see `episodes.postgres_program` for why). Only the user it belongs to can
-reach the socket, so the server asks for no password.
+a link to a folder in /var/lib/train-mario (see `episodes.postgres_program` for why). Only its user can reach the socket, so the
+server asks for no password.
 
-The server is left running when the last process leaves: a later start is quicker, and psql, notebooks and reports find it. It
-does not depend on the process that started it, so killing that one does no harm. All that is decided about it (is it there,
-start, stop) happens under a lock of the operating system on `HOME/postgres.lock`, which is free again when its holder dies.
+The server keeps running when the last process ends: a later start is quicker, and psql, notebooks and reports find it. It does
+not depend on the process that started it, so killing that process does no harm. Starting, stopping and looking whether it runs
+happen under a file lock on `HOME/postgres.lock`, which the operating system releases when the holder dies.
 """
 
 import fcntl
@@ -39,13 +39,13 @@ _LOCK_SECONDS: Final = 120.0
 _START_SECONDS: Final = 120
 _PROBE_SECONDS: Final = 5.0
 # A socket's path has at most 107 bytes on Linux and 103 on macOS; Postgres adds "/.s.PGSQL.5432" to the folder. Spaces, commas
-# and quotes would have to be quoted three times over on their way to the server.
+# and quotes would need three levels of quoting.
 _SOCKET_FOLDER: Final = re.compile(r"[A-Za-z0-9/._+-]{1,88}")
 
 
 @dataclass(frozen=True)
 class _Server:
-    """What `postmaster.pid` says of a server: its process and where it listens."""
+    """A server according to `postmaster.pid`: its process and where it listens."""
 
     pid: int
     port: int
@@ -60,7 +60,7 @@ class _Server:
             return None
 
     def process(self, data: Path) -> psutil.Process | None:
-        """The server's process; None when the number belongs to no process or, after a reboot, to another one."""
+        """The server's process; None if no process has the number, or another one has since a reboot."""
         try:
             process = psutil.Process(self.pid)
             if process.name().startswith("postgres") and Path(process.cwd()).samefile(data):
@@ -75,10 +75,10 @@ class _Server:
         return Path(self.socket_folder) / f".s.PGSQL.{self.port}"
 
     def listens(self) -> bool:
-        """Whether a process listens at the socket, whatever it would answer: too many clients, in recovery, nothing at all.
+        """Whether a process listens at the socket, even if it is in recovery, has too many clients, or does not answer.
 
-        Only a refused connection or a missing socket says that nobody is there. To take a server for dead that is not would put
-        a second one on the same data.
+        Only a refused connection or a missing socket means that none does. If a running server were taken for dead, a second
+        one would be started on the same data.
         """
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(_PROBE_SECONDS)
@@ -86,7 +86,7 @@ class _Server:
                 probe.connect(str(self.socket))
             except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
                 return False
-            except OSError:  # a full queue, a time-out, no permission: somebody may be there
+            except OSError:  # a full queue, a timeout, no permission: a server may be there
                 return True
         return True
 
@@ -102,7 +102,7 @@ def start_embedded(home: Path) -> URL:
         The database's URL, without a password.
 
     Raises:
-        StoreError: it cannot be started; the message has the end of the server's log.
+        StoreError: it cannot be started; the message holds the end of the server's log.
     """
     home = home.absolute()
     try:
@@ -124,7 +124,7 @@ def _ensure_running(home: Path) -> URL:
             server = _running(data) or _start(folder, account)
             try:
                 _create_database(server)
-            except psycopg2.OperationalError as error:  # it is recovering, or just being killed
+            except psycopg2.OperationalError as error:  # it is recovering, or has just been killed
                 if time.monotonic() > deadline:
                     words = " ".join(str(error).split())
                     raise StoreError(f"the embedded Postgres does not answer ({words}): see {folder / 'server.log'}") from None
@@ -134,7 +134,7 @@ def _ensure_running(home: Path) -> URL:
 
 
 def stop_embedded(home: Path) -> bool:
-    """Stop the server. True if one ran.
+    """Stop the server. Returns whether one ran.
 
     Raises:
         StoreError: it belongs to another user, or does not stop.
@@ -147,7 +147,7 @@ def stop_embedded(home: Path) -> bool:
 
 
 def remove_embedded(home: Path) -> bool:
-    """Stop the server and delete its data, every episode with it. True if there was something to delete."""
+    """Stop the server and delete its data with all episodes. Returns whether there was something to delete."""
     home = home.absolute()
     link = home / "postgres"
     if not link.exists():
@@ -163,7 +163,7 @@ def remove_embedded(home: Path) -> bool:
 
 
 def psql_command(home: Path) -> str:
-    """The command line, quoted for a shell, that opens psql on the embedded database; psql comes with the package.
+    """The shell command that opens psql on the embedded database; psql comes with the package.
 
     Raises:
         StoreError: the server does not run.
@@ -171,7 +171,7 @@ def psql_command(home: Path) -> str:
     data = home.absolute() / "postgres" / "data"
     server = _Server.recorded(data)
     if server is None:
-        raise StoreError(f"no embedded Postgres runs for {home}: it starts with the next run")
+        raise StoreError(f"the embedded Postgres of {home} does not run: the next run starts it")
     psql = programs(_version(data), None) / "psql"
     return shlex.join([str(psql), "-h", server.socket_folder, "-p", str(server.port), "-U", ROLE, "-d", DATABASE])
 
@@ -188,18 +188,18 @@ def _locked(home: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     message = f"another process has been starting or stopping the embedded Postgres for {_LOCK_SECONDS:.0f} s"
-                    raise StoreError(f"{message} (lock {path}): wait for it, or end it") from None
+                    raise StoreError(f"{message} (lock {path}): wait until it ends, or stop it") from None
                 time.sleep(0.05)
-        yield  # closing the file frees the lock
+        yield  # closing the file releases the lock
 
 
 def _folder(home: Path) -> Path:
-    """The server's folder, made when missing."""
+    """The server's folder; created if it is missing."""
     link = home / "postgres"
     if link.is_symlink() and not link.exists():
         raise StoreError(
-            f"{link} points to {os.readlink(link)}, which is gone, and the episodes with it. Bring it back from a backup, "
-            "or remove the link to begin with an empty database."
+            f"{link} points to {os.readlink(link)}, which is gone, and the episodes with it. Restore it from a backup, or "
+            "remove the link to start with an empty database."
         )
     if link.exists():
         return link.resolve()
@@ -218,7 +218,7 @@ def _folder(home: Path) -> Path:
 
 
 def _stop_orphans(folder: Path) -> None:
-    """Stop servers whose home was deleted without `stop_embedded`. Their data stay: the home may only be out of sight."""
+    """Stop servers whose home was deleted without `stop_embedded`. Their data stay: the home may only be unmounted."""
     for owner in folder.glob("*/belongs-to"):
         link = Path(owner.read_text().strip()) / "postgres"
         if not link.is_symlink() or link.readlink() != owner.parent:
@@ -234,19 +234,19 @@ def _version(data: Path) -> int | None:
 
 
 def _initialise(folder: Path, account: Account | None) -> None:
-    """Make the data folder, under another name until it is complete: a killed initdb leaves nothing that looks like data."""
+    """Create the data folder, under another name until it is complete: a killed initdb leaves nothing that looks like data."""
     unfinished = folder / "data.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     arguments = ["-D", unfinished.name, "-U", ROLE, "--auth-local=trust", "--auth-host=scram-sha-256"]
     arguments += ["--encoding=UTF8", "--no-locale", "--no-instructions"]
     settings = ["listen_addresses = ''  # the socket only"]
     if sys.platform == "linux":
-        # One flush of the file system instead of one for each of a thousand files: just as safe, seconds faster on a busy disk.
+        # One sync of the file system instead of one for each of a thousand files: as safe, and seconds faster on a busy disk.
         arguments.append("--sync-method=syncfs")
         settings.append("recovery_init_sync_method = syncfs")
     done = _run(programs(None, account) / "initdb", arguments, account, folder)
     if done.returncode != 0:
-        raise StoreError(f"the embedded Postgres could not make its data in {folder}: {_tail(done.stdout)}")
+        raise StoreError(f"the embedded Postgres could not create its data in {folder}: {_tail(done.stdout)}")
     with (unfinished / "postgresql.conf").open("a") as file:
         file.write("\n# Set by train-mario.\n" + "".join(f"{setting}\n" for setting in settings))
     unfinished.rename(folder / "data")
@@ -263,15 +263,15 @@ def _run(program: Path, arguments: list[str], account: Account | None, folder: P
 
 
 def _running(data: Path) -> _Server | None:
-    """The running server, ready or about to be; None when there is none, and then nothing is left that claims there is one."""
+    """The running or starting server. If there is none, removes the files that say there is one, and returns None."""
     server = _Server.recorded(data)
     if server is None:
         return None
     # The socket decides where the process cannot: two containers that share the folder do not see each other's processes, and
-    # one user cannot look into another's.
+    # a user may not inspect those of another.
     if server.process(data) is not None or server.listens():
         return server
-    # Postgres clears these itself, except when another process has got the number since.
+    # Postgres removes these itself, except if another process has the number since.
     (data / "postmaster.pid").unlink(missing_ok=True)
     for path in (server.socket, server.socket.with_name(f"{server.socket.name}.lock")):
         path.unlink(missing_ok=True)
@@ -294,7 +294,7 @@ def _start(folder: Path, account: Account | None) -> _Server:
         if done.returncode == 0:
             break
         log = _tail(_log(folder)) or _tail(done.stdout)
-        # After the server was killed, its children take a moment to notice and leave.
+        # After the server was killed, its children take a moment to end.
         if "shared memory block" not in log or time.monotonic() > deadline:
             raise StoreError(f"the embedded Postgres does not start. The end of {folder / 'server.log'}: {log}")
         time.sleep(0.5)
@@ -305,7 +305,7 @@ def _start(folder: Path, account: Account | None) -> _Server:
 
 
 def _socket_folder(folder: Path, account: Account | None) -> Path:
-    """A folder that only the account can enter, with a path that fits into a socket's address."""
+    """A folder that only the account can enter, with a path short enough for a socket."""
     inside = folder / "socket"
     if _SOCKET_FOLDER.fullmatch(str(inside)):
         inside.mkdir(mode=0o700, exist_ok=True)
@@ -318,7 +318,7 @@ def _socket_folder(folder: Path, account: Account | None) -> Path:
 
 
 def _create_database(server: _Server) -> None:
-    """Make the database if it is missing."""
+    """Create the database if it is missing."""
     with closing(_connect(server, "postgres")) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -328,7 +328,7 @@ def _create_database(server: _Server) -> None:
 
 
 def _stop(folder: Path, modes: tuple[str, ...]) -> bool:
-    """Stop the server in the first of pg_ctl's modes that works. True if one ran."""
+    """Stop the server with the first of pg_ctl's modes that works. Returns whether one ran."""
     data = folder / "data"
     if not data.exists():
         return False
@@ -343,7 +343,7 @@ def _stop(folder: Path, modes: tuple[str, ...]) -> bool:
     else:
         raise StoreError(f"the embedded Postgres (process {server.pid}) does not stop: see {folder / 'server.log'}")
     if Path(server.socket_folder).parent != folder:
-        with suppress(OSError):  # a folder of our own in /tmp, see _socket_folder
+        with suppress(OSError):  # a folder in /tmp, see _socket_folder
             Path(server.socket_folder).rmdir()
     return True
 

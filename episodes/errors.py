@@ -2,11 +2,11 @@
 
 
 class StoreError(RuntimeError):
-    """The episode store cannot do what was asked; the message says what failed, where, and what to do. Never a password."""
+    """The episode store failed. The message says what failed, where, and what to do; it never holds a password."""
 
 
 class StoreUnavailableError(StoreError):
-    """The database cannot be reached, or not for now: the same may succeed later."""
+    """The database cannot be reached, or refuses for now: the same may succeed later."""
 
 
 class RevisionError(StoreError):

@@ -28,7 +28,7 @@ DETAILS: Final = {
     "partial_unexpected_count": FAILING_ROWS_SHOWN,
     "unexpected_index_column_names": ["id"],
 }
-"""What Great Expectations is asked for where rows break a rule."""
+"""The result format for rules that are broken."""
 
 
 def validate(
@@ -38,7 +38,7 @@ def validate(
 
     Args:
         counted: how many episodes the trainer counted.
-        reward_sum: the sum of their rewards by another account (MLflow's); None leaves that rule out.
+        reward_sum: the sum of their rewards that MLflow has; None leaves that rule out.
 
     Raises:
         StoreError: there is no such experiment, or the database fails.
@@ -67,40 +67,40 @@ def _totals(store: "EpisodeStore", experiment_id: int, phase: str) -> tuple[int,
 
 
 def _run(store: "EpisodeStore", query: str, wanted: Sequence[Rule]) -> list[tuple[Rule, dict[str, Any]]]:
-    """Let Great Expectations decide on the rules; each with its outcome, in the order given."""
+    """Each rule with its outcome by Great Expectations, in the order given."""
     failure = None
     try:
         with data_source(store) as source:
             rows = source.add_query_asset("rows", query=query).add_batch_definition_whole_table("all")
             return _outcomes(rows, wanted)
-    except Exception as error:  # its own errors, SQLAlchemy's, and others: all may carry the connection's URL
+    except Exception as error:  # any of them may hold the connection's URL
         failure = address.describe(error, make_url(store.url))
     raise StoreError(f"Great Expectations failed on {store.masked_url}: {failure}")
 
 
 def _import_quietly() -> None:
-    """Import Great Expectations without the warnings about deprecated modules that it and its dependencies still use."""
+    """Import Great Expectations without the deprecation warnings of it and its dependencies."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         importlib.import_module("great_expectations")
-    # It announces a temporary folder for pages that are never written.
+    # It logs a temporary folder for pages that are never written.
     logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
 
 
 @contextmanager
 def data_source(store: "EpisodeStore", *, create_temp_table: bool = True) -> Iterator[Any]:
-    """Great Expectations' connection to the store, in memory only: no project folder, no file in HOME, no statistics sent."""
+    """Great Expectations' connection to the store, in memory: no project folder, no file in HOME, no analytics."""
     _import_quietly()
     import great_expectations
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     url = make_url(store.url)
     if url.host is None:
-        url = url.set(host="localhost")  # it wants a host; the socket's folder in the query goes before it
+        url = url.set(host="localhost")  # it requires a host; the socket's folder in the query takes precedence
     context = great_expectations.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    # The rows of the query go to a temporary table. Otherwise each statement computes its window functions again.
+    # With a temporary table the query's window functions are computed once, not by each statement.
     source = context.data_sources.add_postgres(
         "episodes", connection_string=url.render_as_string(hide_password=False), create_temp_table=create_temp_table
     )
@@ -112,10 +112,10 @@ def data_source(store: "EpisodeStore", *, create_temp_table: bool = True) -> Ite
 
 
 def _outcomes(batch_definition: Any, wanted: Sequence[Rule]) -> list[tuple[Rule, dict[str, Any]]]:
-    """Each rule with what Great Expectations says of it, in the order given.
+    """Each rule with its outcome, in the order given.
 
-    Whether rows break a rule is one statement for many rules. Which rows these are takes two more for each, so that is asked
-    only of those that are broken.
+    One statement tells for many rules whether rows break them. Finding these rows takes two more statements for each rule, so
+    that is done only for broken rules.
     """
     batch = batch_definition.get_batch()
     of_each_row = [rule.kind.startswith("ExpectColumn") and "Sum" not in rule.kind for rule in wanted]
@@ -130,7 +130,7 @@ def validated(batch: Any, wanted: Sequence[Rule], result_format: Any) -> list[tu
     """Each rule with Great Expectations' result on the batch as JSON types, in the order given."""
     from great_expectations import ExpectationSuite, expectations
 
-    # Results come in an order of their own: the position in `wanted` goes along as metadata.
+    # Results are not in the order of `wanted`: the metadata holds the position.
     suite = ExpectationSuite(
         name="episodes",
         expectations=[
@@ -162,7 +162,7 @@ def _result(store: "EpisodeStore", rule: Rule, outcome: dict[str, Any]) -> RuleR
 
 
 def _exception(outcome: dict[str, Any]) -> str:
-    """The message of what prevented the rule from being checked."""
+    """Why the rule could not be checked."""
     information = outcome.get("exception_info") or {}
     entries = [information] if "exception_message" in information else list(information.values())
     messages = {str(entry.get("exception_message")) for entry in entries if isinstance(entry, dict)}

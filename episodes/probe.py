@@ -1,4 +1,4 @@
-"""Whether the episode store can be written to: tried before a training depends on it."""
+"""Checks that the episode store can be written to, before a training depends on it."""
 
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -14,12 +14,12 @@ from episodes.store import EpisodeStore
 
 
 def check_writable(store: EpisodeStore) -> None:
-    """Write an experiment and an episode of NumPy scalars, read the episode back, and take both back.
+    """Write an experiment and an episode of NumPy scalars, and read the episode back.
 
-    All of it happens in one transaction that is rolled back: no row stays, whatever happens.
+    Everything happens in one transaction that is rolled back, so no row stays.
 
     Raises:
-        StoreError: the database refuses, or gives back another value; the message names the column.
+        StoreError: the database refuses, or returns another value; the message names the column.
     """
     row = _numpy_row()
     with store.transaction("the smoke test's row") as connection:
@@ -53,7 +53,7 @@ def _experiment() -> ExperimentRecord:
 
 
 def _numpy_row() -> EpisodeRow:
-    """A row as a game written with NumPy hands it over: no number in it is Python's own."""
+    """A row as a game written with NumPy gives it: every number is a NumPy scalar."""
     numbers: dict[str, Any] = {
         "env_index": np.int64(0),
         "episode_index": np.int32(0),

@@ -1,4 +1,4 @@
-"""What a check of the stored rows found."""
+"""The results of a data-quality check."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -9,18 +9,18 @@ FAILING_ROWS_SHOWN: Final = 20
 
 @dataclass(frozen=True)
 class RuleResult:
-    """One rule and how it went.
+    """One rule and its result.
 
     Attributes:
         name: what must hold, in words.
-        column: the column or columns it is about; "" for the whole table.
+        column: the column or columns it concerns; "" for the whole table.
         passed: whether it holds.
         observed: what was found, in words.
         expected: what was wanted, in words.
         failing_rows: at most 20 rows that break it: id, key and the rule's columns.
         failing_count: how many rows break it; 0 for a rule on the whole table.
-        severity: whether what follows the phase stops for it, or it is only shown.
-        accepted: why a person has accepted that it is broken, "" if nobody has.
+        severity: `error` stops the pipeline after the phase; `warning` is only shown.
+        accepted: why a person has accepted that it is broken; "" if nobody has.
     """
 
     name: str
@@ -35,7 +35,7 @@ class RuleResult:
 
     @property
     def verdict(self) -> Literal["holds", "accepted", "warning", "broken"]:
-        """How it stands; only what is broken stops the pipeline."""
+        """Only a broken rule stops the pipeline."""
         if self.passed:
             return "holds"
         if self.accepted:
@@ -54,17 +54,17 @@ class QualityResult:
 
     @property
     def passed(self) -> bool:
-        """Whether what follows may run: no rule is broken whose severity is error and which nobody has accepted."""
+        """Whether the pipeline may go on: no rule of severity `error` is broken, except those that a person has accepted."""
         return not self.failed_rules
 
     @property
     def failed_rules(self) -> list[RuleResult]:
-        """The rules that stop what follows."""
+        """The rules that stop the pipeline."""
         return [rule for rule in self.rules if rule.verdict == "broken"]
 
     @property
     def remarks(self) -> list[RuleResult]:
-        """The rules that do not hold and stop nothing: warnings, and what a person has accepted."""
+        """The rules that do not hold but stop nothing: warnings and accepted rules."""
         return [rule for rule in self.rules if rule.verdict in ("warning", "accepted")]
 
     def summary(self) -> str:

@@ -1,4 +1,4 @@
-"""A page that shows what the data-quality check found."""
+"""An HTML page with the results of a data-quality check."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ _TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
 def render(result: QualityResult, *, title: str) -> str:
-    """One self-contained HTML page: nothing is loaded from elsewhere, and everything that came from data is escaped."""
+    """One self-contained HTML page: it loads nothing from elsewhere, and all data in it is escaped."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -24,7 +24,7 @@ def render(result: QualityResult, *, title: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as a reader wants it: moments to the second, numbers without noise."""
+    """A value for a reader: times to the second, numbers to six digits."""
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S %Z").strip()
     if isinstance(value, float):

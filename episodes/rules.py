@@ -1,8 +1,7 @@
-"""The rules that stored rows must keep and that Postgres does not enforce, derived from `episodes.schema`.
+"""The rules for stored rows that Postgres does not enforce, derived from `episodes.schema`.
 
-A rule is an expectation of Great Expectations by name and arguments, and its words. The rules that compare rows with each
-other are columns of the query for the rows (true where the row is as it should be), so every rule names its failing rows the
-same way.
+A rule is the name and arguments of an expectation of Great Expectations, and its text. Rules that compare rows with each other
+are columns of the query for the rows (true where the row is correct), so every rule names its failing rows in the same way.
 """
 
 import sys
@@ -27,11 +26,11 @@ class Rule:
     """What must hold.
 
     Attributes:
-        name: in words.
+        name: for a reader.
         kind: the class of Great Expectations.
         arguments: its arguments.
-        expected: what is wanted, in words.
-        columns: the columns that show why a row fails.
+        expected: what must hold, for a reader.
+        columns: those that show why a row fails.
     """
 
     name: str
@@ -42,7 +41,7 @@ class Rule:
 
 
 def query(experiment_id: int, phase: str, config: Mapping[str, Any]) -> Select[Any]:
-    """The rows to check, with a column of truth values for each rule that a single value cannot decide."""
+    """The rows to check, with a boolean column for each rule that needs more than one value."""
     rows = EPISODES.c
     previous = func.lag(rows.timestamp).over(partition_by=[rows.protocol, rows.env_index], order_by=rows.episode_index)
     return select(
@@ -56,8 +55,8 @@ def query(experiment_id: int, phase: str, config: Mapping[str, Any]) -> Select[A
 def _far_enough(config: Mapping[str, Any]) -> ColumnElement[bool]:
     """Whether the row's position allows that a level was completed.
 
-    In a level's game Mario is at the flag or axe when the episode ends. In the full game he has gone on since: either he is
-    beyond 1-1, or has covered 1-1 in this episode.
+    In a single level Mario is at the flag or axe when the episode ends. In the full game he has gone on since: he is beyond
+    1-1, or has covered 1-1 in this episode.
     """
     rows = EPISODES.c
     if config.get("environment", {}).get("game") == "full":
@@ -66,12 +65,12 @@ def _far_enough(config: Mapping[str, Any]) -> ColumnElement[bool]:
     finish = [
         (and_(rows.world == world, rows.stage == stage), rows.x_pos >= x) for (world, stage), x in sorted(FINISH_X.items())
     ]
-    # A world or stage that does not exist breaks its own rule.
+    # A world or stage that does not exist breaks another rule.
     return case(*finish, else_=true())
 
 
 def table_rules(counted: int) -> list[Rule]:
-    """How many rows there are."""
+    """The rules for the number of rows."""
     return [
         Rule("there are rows", "ExpectTableRowCountToBeBetween", {"min_value": 1}, "at least one row"),
         Rule(
@@ -84,7 +83,7 @@ def table_rules(counted: int) -> list[Rule]:
 
 
 def column_rules() -> list[Rule]:
-    """Ranges and allowed values that the table does not enforce; for the others, `episodes.table_rule` looks at the table."""
+    """Ranges and allowed values that the table does not enforce; `episodes.table_rule` checks those that it does."""
     rules = []
     for column in EPISODES.columns:
         name = column.name
@@ -109,7 +108,7 @@ def _range(minimum: float | None, maximum: float | None) -> str:
 
 
 def row_rules() -> list[Rule]:
-    """What must hold between the values of a row, or between rows."""
+    """The rules for several values of a row, or for several rows."""
 
     def holds(name: str, column: str, expected: str, columns: Sequence[str]) -> Rule:
         return Rule(name, "ExpectColumnValuesToBeInSet", {"column": column, "value_set": [True]}, expected, columns)
@@ -139,13 +138,13 @@ def row_rules() -> list[Rule]:
 
 
 def reward_rule(reward_sum: float, rows: int, magnitude: float) -> Rule:
-    """The stored rewards add up to the sum by another account.
+    """The stored rewards add up to the sum that the tracker has.
 
     Both add the same doubles, in different orders: such sums of n numbers differ by at most 2 (n - 1) ε Σ|r|, about 1e-5 for
     10 000 episodes of 100 each. A lost or doubled episode changes the sum by its whole reward.
 
     Args:
-        reward_sum: the other account's sum.
+        reward_sum: the tracker's sum.
         rows: how many rows there are.
         magnitude: sum of the absolute values of their rewards.
     """

@@ -1,12 +1,11 @@
 """The tables of the episode store: the only place that names their columns.
 
 Each table is a dataclass whose fields carry a :class:`Fact`: SQL type, meaning, range or allowed values. The SQLAlchemy
-tables, the CHECK constraints, the writer's conversion and the data-quality expectations are all derived from these. Migrations
-are not: each is written out and stays as it was, and a test compares what they lead to with the tables here.
+tables, the CHECK constraints, the writer's conversion and the data-quality expectations are derived from these. Migrations are
+not: each is written out and never changes, and a test compares their result with the tables here.
 
-Two strengths of fact: an *enforced* one is a CHECK constraint, so such a row cannot exist; it guards the columns that rows are
-found by. Every other range is an expectation only: a row that breaks it is stored, found by the data-quality phase and named,
-because refusing it would lose the evidence.
+An *enforced* fact is a CHECK constraint: no row can break it. It guards the columns by which rows are found. Any other fact is
+an expectation: a row that breaks it is stored, and the data-quality phase names it. Refusing such a row would lose evidence.
 """
 
 from dataclasses import dataclass, field, fields
@@ -46,7 +45,7 @@ EXPERIMENT_STATUSES: Final[tuple[str, ...]] = get_args(ExperimentStatus)
 
 @dataclass(frozen=True)
 class Fact:
-    """What is true of every value of a column."""
+    """What every value of a column must satisfy."""
 
     type: TypeEngine[Any]
     meaning: str
@@ -60,11 +59,11 @@ class Fact:
 
 
 INTEGER: Final = Integer()
-BIG: Final = BigInteger()
+BIG_INTEGER: Final = BigInteger()
 DOUBLE: Final[Double[float]] = Double()
 TEXT: Final = Text()
 JSON: Final = JSONB()
-MOMENT: Final = DateTime(timezone=True)
+TIMESTAMP: Final = DateTime(timezone=True)
 _GLOBAL_STEP: Final = (
     "training: decisions of all environments up to the episode's end; evaluation: decisions the agent was trained for, 0 for "
     "the random policy, which is no agent"
@@ -76,12 +75,12 @@ _DELAYS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentRecord:
-    """One configured training: a row of `experiments` but for the database's own id."""
+    """One configured training: a row of `experiments` without its id."""
 
     name: Annotated[str, Fact(TEXT, "the experiment's name", unique=True)]
     config: Annotated[dict[str, Any], Fact(JSON, "the whole configuration")]
     config_hash: Annotated[str, Fact(TEXT, "SHA-256 of the configuration")]
-    seed: Annotated[int, Fact(BIG, "seed of everything random", minimum=0)]
+    seed: Annotated[int, Fact(BIG_INTEGER, "seed of everything random", minimum=0)]
     git_commit: Annotated[str | None, Fact(TEXT, "commit of the code; null outside a repository")] = None
     git_dirty: Annotated[bool | None, Fact(Boolean(), "whether the tree had changes that were not committed")] = None
     python_version: Annotated[str, Fact(TEXT, "version of Python")]
@@ -92,30 +91,31 @@ class ExperimentRecord:
     mlflow_run_id: Annotated[str | None, Fact(TEXT, "the run in MLflow")] = None
     prefect_flow_run_id: Annotated[str | None, Fact(TEXT, "the flow run in Prefect")] = None
     status: Annotated[str, Fact(TEXT, "how it stands", allowed=EXPERIMENT_STATUSES, enforced=True)] = "running"
-    started: Annotated[datetime, Fact(MOMENT, "when it began")]
-    ended: Annotated[datetime | None, Fact(MOMENT, "when it ended; null while it runs")] = None
+    started: Annotated[datetime, Fact(TIMESTAMP, "when it began")]
+    ended: Annotated[datetime | None, Fact(TIMESTAMP, "when it ended; null while it runs")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeRow:
-    """One episode: a row of `episodes` but for the database's own id.
+    """One episode: a row of `episodes` without its id.
 
-    NumPy scalars are accepted in every field; `episodes.boundary` turns them into Python's own when the row is handed over.
+    NumPy scalars are accepted in every field; `episodes.boundary` converts them to Python types when the row is handed over.
     """
 
-    experiment_id: Annotated[int, Fact(BIG, "the experiment it belongs to", references="experiments.id")]
+    experiment_id: Annotated[int, Fact(BIG_INTEGER, "the experiment it belongs to", references="experiments.id")]
     phase: Annotated[str, Fact(TEXT, "part of the pipeline", allowed=PHASES, enforced=True)]
     protocol: Annotated[str, Fact(TEXT, "how the agent was run", allowed=PROTOCOLS, enforced=True)]
     env_index: Annotated[int, Fact(INTEGER, "which of the parallel environments", minimum=0, enforced=True)]
     episode_index: Annotated[int, Fact(INTEGER, "count of episodes in that environment", minimum=0, enforced=True)]
-    timestamp: Annotated[datetime, Fact(MOMENT, "when the episode ended")]
+    timestamp: Annotated[datetime, Fact(TIMESTAMP, "when the episode ended")]
     reward: Annotated[float, Fact(DOUBLE, "sum of the rewards")]
     steps: Annotated[int, Fact(INTEGER, "decisions of the agent", minimum=1)]
     frames: Annotated[int, Fact(INTEGER, "emulator frames of these decisions", minimum=1)]
     duration_seconds: Annotated[float, Fact(DOUBLE, "seconds on the wall clock", minimum=0)]
-    global_step: Annotated[int, Fact(BIG, _GLOBAL_STEP, minimum=0)]
+    global_step: Annotated[int, Fact(BIG_INTEGER, _GLOBAL_STEP, minimum=0)]
     exploration_rate: Annotated[float, Fact(DOUBLE, "probability of a random action at the end", minimum=0, maximum=1)]
-    # Every level is narrower than 32 screens of 256 pixels, and the game has 32 levels.
+    # Progress is counted by area: a level, each bonus room and each water part for itself. The comment in the database says
+    # level; changing it takes a migration. Every level is narrower than 32 screens of 256 pixels, and the game has 32 levels.
     distance_traveled: Annotated[int, Fact(INTEGER, "pixels: sum of each level's progress", minimum=0, maximum=262_144)]
     x_pos: Annotated[int, Fact(INTEGER, "Mario's x in the level at the end, in pixels", minimum=0, maximum=8191)]
     # The picture's 240 lines plus one page above and one below it: Mario jumps over the top and falls below the bottom.
@@ -134,9 +134,9 @@ class EpisodeRow:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredActions:
-    """What it takes to play an episode again: a row of `episode_actions`."""
+    """What is needed to replay an episode: a row of `episode_actions`."""
 
-    episode_id: Annotated[int, Fact(BIG, "the episode", references="episodes.id", primary_key=True)]
+    episode_id: Annotated[int, Fact(BIG_INTEGER, "the episode", references="episodes.id", primary_key=True)]
     start: Annotated[dict[str, Any], Fact(JSON, "where the episode started")]
     decisions: Annotated[int, Fact(INTEGER, "number of actions", minimum=0, enforced=True)]
     actions: Annotated[bytes, Fact(LargeBinary(), "one byte a decision, compressed by zlib")]
@@ -145,25 +145,25 @@ class StoredActions:
 
 @dataclass(frozen=True, kw_only=True)
 class AcceptedRule:
-    """A broken data-quality rule that a person has looked into and accepted: a row of `accepted_rules`."""
+    """A broken data-quality rule that a person has examined and accepted: a row of `accepted_rules`."""
 
-    experiment_id: Annotated[int, Fact(BIG, "the experiment it belongs to", references="experiments.id")]
+    experiment_id: Annotated[int, Fact(BIG_INTEGER, "the experiment it belongs to", references="experiments.id")]
     phase: Annotated[str, Fact(TEXT, "part of the pipeline", allowed=PHASES, enforced=True)]
     rule: Annotated[str, Fact(TEXT, "name of the data-quality rule that is broken")]
     observed: Annotated[str, Fact(TEXT, "what was seen when it was accepted")]
     reason: Annotated[str, Fact(TEXT, "why it may be broken, in the person's words")]
     accepted_by: Annotated[str, Fact(TEXT, "the person's name on the machine, and the machine's")]
-    accepted: Annotated[datetime, Fact(MOMENT, "when it was accepted")]
+    accepted: Annotated[datetime, Fact(TIMESTAMP, "when it was accepted")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptRecord:
-    """One start of an experiment, the first or a continuation: a row of `attempts` but for the database's own id."""
+    """One start of an experiment, the first or a continuation: a row of `attempts` without its id."""
 
-    experiment_id: Annotated[int, Fact(BIG, "the experiment", references="experiments.id")]
+    experiment_id: Annotated[int, Fact(BIG_INTEGER, "the experiment", references="experiments.id")]
     attempt: Annotated[int, Fact(INTEGER, "number of the start, from 1", minimum=1, enforced=True)]
-    started: Annotated[datetime, Fact(MOMENT, "when it began")]
-    total_steps: Annotated[int, Fact(BIG, "decisions that this attempt trains to", minimum=1, enforced=True)]
+    started: Annotated[datetime, Fact(TIMESTAMP, "when it began")]
+    total_steps: Annotated[int, Fact(BIG_INTEGER, "decisions that this attempt trains to", minimum=1, enforced=True)]
     git_commit: Annotated[str | None, Fact(TEXT, "commit of the code; null outside a repository")] = None
     git_dirty: Annotated[bool | None, Fact(Boolean(), "whether the tree had changes that were not committed")] = None
     code: Annotated[dict[str, Any], Fact(JSON, "package of this project -> SHA-256 of its source files")]
@@ -179,8 +179,8 @@ class AttemptRecord:
 EPISODE_KEY: Final = ("experiment_id", "phase", "protocol", "env_index", "episode_index")
 ACCEPTED_RULE_KEY: Final = ("experiment_id", "phase", "rule")
 
-# Two episodes with all of these equal are taken for the same trajectory. The actions would decide it for certain, but are not
-# kept for every experiment; position, score and clock at the end tell different play apart well enough.
+# Two episodes in which all of these are equal count as the same trajectory. Comparing the actions would be certain, but they
+# are not kept for every experiment; position, score and clock at the end distinguish different play well enough.
 TRAJECTORY_COLUMNS: Final = tuple(
     each.name
     for each in fields(EpisodeRow)
@@ -222,7 +222,7 @@ def declared(record: type[Any]) -> dict[str, tuple[Fact, bool]]:
 
 
 def _column(name: str, fact: Fact, nullable: bool) -> Column[Any]:
-    # What belongs to one episode goes with it; an experiment that has episodes cannot be deleted by accident.
+    # Actions are deleted with their episode; an experiment that has episodes cannot be deleted by accident.
     extra = [ForeignKey(fact.references, ondelete="CASCADE" if fact.primary_key else None)] if fact.references else []
     return Column(
         name,
@@ -255,7 +255,7 @@ def _checks(name: str, fact: Fact) -> list[Constraint]:
 
 
 def build() -> MetaData:
-    """The tables as this version of the program wants them."""
+    """The tables of this version of the program."""
     metadata = MetaData(naming_convention=_CONVENTION)
     for table_name, record in _RECORDS.items():
         columns = declared(record)
@@ -282,6 +282,6 @@ ATTEMPTS: Final = metadata.tables["attempts"]
 
 
 def fact_of(column: Column[Any]) -> Fact | None:
-    """What is known of a column's values; None for the database's own id."""
+    """The fact of a column; None for the id."""
     fact: Fact | None = column.info.get("fact")
     return fact

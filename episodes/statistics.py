@@ -4,9 +4,9 @@ Few runs and skewed results make plain means misleading: completion gets Wilson'
 reward the interquartile mean with percentile-bootstrap intervals (Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge
 of the Statistical Precipice").
 
-An interval says how far chance may have led a sample astray. So there is none where chance had no part: a greedy agent in a
-deterministic game has one trajectory, and one for each number of idle frames, and these are all that there is. Where an agent
-repeats itself although chance had a part, an interval counts the different trajectories, not the episodes.
+An interval says how far a sample may be off by chance. There is none without chance: a greedy agent in a deterministic game has
+one trajectory, or one for each number of idle frames, and there are no others. Where chance plays a part but some episodes are
+equal, the interval is that of as many episodes as there are different trajectories.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,9 +23,9 @@ from episodes.schema import TRAJECTORY_COLUMNS
 Floats = npt.NDArray[np.float64]
 
 EXHAUSTIVE: Final = frozenset({"greedy", "noop"})
-"""Protocols whose episodes are all that there are, no sample of more."""
+"""Protocols whose episodes are all there are, not a sample."""
 
-_CHUNK: Final = 2_000_000  # numbers that a bootstrap holds at a time (16 MB)
+_CHUNK: Final = 2_000_000  # numbers that a bootstrap holds in memory at once (16 MB)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class ProtocolSummary:
-    """How an agent did under one protocol.
+    """The results of an agent under one protocol.
 
     All intervals are None where the protocol is exhaustive, or all episodes are one trajectory. Where some episodes are the
     same trajectory, the intervals are those of a sample of `distinct` episodes. `note` says so.
@@ -49,7 +49,7 @@ class ProtocolSummary:
         distinct: how many different trajectories they are.
         completed: how many completed a level.
         completion: interval for the completion rate (Wilson).
-        note: what a reader must know, or "".
+        note: what a reader must know; "" if nothing.
     """
 
     episodes: int
@@ -75,19 +75,21 @@ class ProtocolSummary:
 def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval for a proportion; unlike the textbook interval it is sensible at 0, at n and for small n.
 
-    `successes` need not be whole: the rate of many episodes may stand for as many as there are different ones.
+    `successes` need not be an integer: n may be the number of different episodes, fewer than those the rate is taken from.
 
     Raises:
         ValueError: n is below 1, successes is not in 0 … n, or confidence is not between 0 and 1.
     """
     if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"{successes} successes out of {n}: there must be a trial, and no more successes than trials")
+        raise ValueError(
+            f"{successes} successes out of {n}: there must be at least one trial, and no more successes than trials"
+        )
     z = NormalDist().inv_cdf(0.5 + _checked(confidence) / 2)
     rate = successes / n
     scale = 1 + z * z / n
     centre = (rate + z * z / (2 * n)) / scale
     margin = z / scale * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
-    # At the ends the exact limits are 0 and 1, which rounding misses by a hair.
+    # At the ends the limits are 0 and 1, which rounding would miss slightly.
     return Interval(
         0.0 if successes == 0 else max(0.0, centre - margin), 1.0 if successes == n else min(1.0, centre + margin), confidence
     )
@@ -99,7 +101,7 @@ def means(rows: Floats) -> Floats:
 
 
 def interquartile_means(rows: Floats) -> Floats:
-    """Means over the last axis of what is left when a quarter of the values is cut off at each end (rounded down)."""
+    """Means over the last axis without the lowest and the highest quarter of the values (rounded down)."""
     n = rows.shape[-1]
     cut = n // 4
     ordered = np.partition(rows, (cut, n - cut - 1), axis=-1) if cut else rows
@@ -129,7 +131,7 @@ def bootstrap(
         values: the sample, shape (n,).
         statistic: reduces the last axis, shape (resamples, n) to (resamples,): `means` or `interquartile_means`.
         seed: one seed gives one interval.
-        size: how many values a resample has; None: n. Fewer, where fewer are independent, give a wider interval.
+        size: how many values a resample has; None: n. Fewer give a wider interval, for a sample of which fewer are independent.
 
     Raises:
         ValueError: there are no values, or confidence is not between 0 and 1.
@@ -184,8 +186,8 @@ def summarise(frame: pd.DataFrame, *, seed: int = 0, confidence: float = 0.95) -
 def distinct_trajectories(frame: pd.DataFrame) -> int:
     """How many different trajectories the episodes are.
 
-    By the column `trajectory`, which :meth:`episodes.store.EpisodeStore.episodes` makes of start and actions. Without it, or
-    where the actions of an episode were not kept, by what the rows say of the episodes' ends.
+    They are compared by the column `trajectory` of :meth:`episodes.store.EpisodeStore.episodes`. Without it, or if the actions
+    of an episode were not kept, they are compared by the other columns of their rows.
     """
     if "trajectory" in frame and frame["trajectory"].notna().all():
         return int(frame["trajectory"].nunique())
@@ -211,11 +213,11 @@ def _note(frame: pd.DataFrame, distinct: int) -> str:
 def _values(values: Sequence[float] | Floats) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"a sample is a non-empty row of numbers; this one has shape {array.shape}")
+        raise ValueError(f"a sample has shape (n,) with n at least 1; this one has shape {array.shape}")
     return array
 
 
 def _checked(confidence: float) -> float:
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence is between 0 and 1, not {confidence}")
+        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
     return confidence

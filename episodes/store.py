@@ -1,4 +1,4 @@
-"""The episode store: opening it, writing to it, asking it."""
+"""The episode store: experiments and episodes in Postgres."""
 
 import zlib
 from collections.abc import Iterator, Mapping
@@ -35,9 +35,9 @@ class StoredExperiment:
 
 @dataclass(frozen=True)
 class StoredEpisode:
-    """An episode with all it takes to play it again; `start` and `actions` are None if they were not kept.
+    """An episode with all that is needed to replay it; `start` and `actions` are None if they were not kept.
 
-    `delays`: the frames that passed before each action took hold, one byte a decision; empty: none.
+    `delays`: frames before each action took effect, one byte for each decision; empty: none.
     """
 
     id: int
@@ -50,12 +50,12 @@ class StoredEpisode:
 
 @dataclass(frozen=True)
 class Totals:
-    """Some episodes counted and added up.
+    """The number of some episodes and the sum of their rewards.
 
     Attributes:
-        episodes: how many.
-        reward_sum: of their rewards.
-        first, last: when the first and the last of them ended; None without any.
+        episodes: how many there are.
+        reward_sum: the sum of their rewards.
+        first, last: when the first and the last of them ended; None if there are none.
     """
 
     episodes: int
@@ -65,12 +65,12 @@ class Totals:
 
     @property
     def seconds(self) -> float:
-        """From the end of the first to that of the last."""
+        """Between the ends of the first and the last episode."""
         return (self.last - self.first).total_seconds() if self.first and self.last else 0.0
 
 
 class EpisodeStore:
-    """A Postgres database with the project's tables; made by :meth:`open`; a context manager."""
+    """A Postgres database with the project's tables; :meth:`open` makes one. A context manager that closes it."""
 
     def __init__(self, url: URL, home: Path, *, embedded: bool) -> None:
         self._url = url
@@ -80,19 +80,19 @@ class EpisodeStore:
 
     @classmethod
     def open(cls, url: str | None, home: Path) -> "EpisodeStore":
-        """Connect. The embedded server's tables are brought to the newest revision, those of a shared one only created.
+        """Connect. Tables of the embedded server are upgraded to the newest revision, those of a shared one only created.
 
         Args:
             url: a Postgres URL; None starts the embedded server in `home`.
             home: the folder for what a run writes (`.mario`).
 
         Raises:
-            RevisionError: the shared database is older than this version of the program, or either is newer.
+            RevisionError: the database is newer than this version of the program, or it is shared and older.
             StoreError: the URL is wrong, or the server cannot be reached or refuses.
         """
         store = cls.connected(url, home)
         try:
-            with address.reported(store._url, "opening the episode store"):
+            with address.translate_errors(store._url, "opening the episode store"):
                 if store._embedded:
                     migrations.upgrade(store._engine)
                 else:
@@ -104,18 +104,18 @@ class EpisodeStore:
 
     @classmethod
     def connected(cls, url: str | None, home: Path) -> "EpisodeStore":
-        """A store whose tables are left as they are; for upgrading them."""
+        """Connect without looking at the tables; for upgrading them."""
         home = home.absolute()
         return cls(address.parse(url) if url else start_embedded(home), home, embedded=not url)
 
     @property
     def engine(self) -> Engine:
-        """The connections; for migrations."""
+        """The connection pool; for migrations."""
         return self._engine
 
     @property
     def url(self) -> str:
-        """The database's URL with its password: not for messages."""
+        """The database's URL with its password; do not put it into messages."""
         return self._url.render_as_string(hide_password=False)
 
     @property
@@ -143,17 +143,17 @@ class EpisodeStore:
         Raises:
             StoreError: the database fails; the message begins with `action`.
         """
-        with address.reported(self._url, action), self._connect() as connection, connection.begin():
+        with address.translate_errors(self._url, action), self._connect() as connection, connection.begin():
             yield connection
 
     def _connect(self) -> Connection:
-        """A connection; an embedded server that was stopped or killed since is started again for it."""
+        """A connection; restarts an embedded server that was stopped or killed."""
         try:
             return self._engine.connect()
         except DBAPIError as error:
             if not (self._embedded and address.is_transient(error)):
                 raise
-        self._revive()
+        self._restart_server()
         return self._engine.connect()
 
     # Experiments
@@ -162,7 +162,8 @@ class EpisodeStore:
         """Add an experiment and return its id.
 
         Raises:
-            RowError: a value cannot be stored; StoreError: there is one of that name, or the database fails.
+            RowError: a value cannot be stored.
+            StoreError: there is an experiment of that name, or the database fails.
         """
         values = boundary.row_values(EXPERIMENTS, {each.name: getattr(record, each.name) for each in fields(record)})
         with self.transaction("adding an experiment") as connection:
@@ -172,7 +173,8 @@ class EpisodeStore:
         """Change columns of an experiment, for instance `status` and `ended`.
 
         Raises:
-            RowError: a column does not exist or cannot hold its value; StoreError: there is no such experiment.
+            RowError: a column does not exist or cannot hold its value.
+            StoreError: there is no such experiment, or the database fails.
         """
         values = boundary.row_values(EXPERIMENTS, columns)
         statement = update(EXPERIMENTS).where(EXPERIMENTS.c.id == int(experiment_id)).values(values)
@@ -182,7 +184,7 @@ class EpisodeStore:
             raise StoreError(f"there is no experiment {experiment_id} in {self.masked_url}")
 
     def experiment(self, id_or_name: int | str) -> StoredExperiment:
-        """The experiment with this name or id; text of digits is an id if no name fits.
+        """The experiment with this name or id; digits are an id if they are not a name.
 
         Raises:
             StoreError: there is none.
@@ -198,11 +200,11 @@ class EpisodeStore:
                     return _experiment(row)
             names = connection.execute(select(EXPERIMENTS.c.name)).scalars().all()
         nearest = get_close_matches(str(id_or_name), names, n=3)
-        hint = f"; the nearest: {', '.join(nearest)}" if nearest else "; `mario experiments` lists those there are"
+        hint = f"; similar names: {', '.join(nearest)}" if nearest else "; `mario experiments` lists all"
         raise StoreError(f"there is no experiment {id_or_name!r} in {self.masked_url}{hint}")
 
     def find_experiment(self, name: str) -> int | None:
-        """The id of the experiment of exactly this name; None if there is none."""
+        """The id of the experiment with this name; None if there is none."""
         query = select(EXPERIMENTS.c.id).where(EXPERIMENTS.c.name == name)
         with self.transaction("looking up an experiment") as connection:
             number: int | None = connection.execute(query).scalar()
@@ -215,14 +217,14 @@ class EpisodeStore:
     def overview(
         self, count: int, *, status: str | None = None, preset: str | None = None, held: bool | None = None
     ) -> list[ExperimentOverview]:
-        """How far the newest experiments are, newest first; `held`: only those that a process runs, or that none does."""
+        """The progress of the newest experiments, newest first; `held`: only those that a process runs, or that none does."""
         query = overview.query(EXPERIMENT_LOCK, count, status, preset, held)
         with self.transaction("listing the experiments") as connection:
             return [ExperimentOverview(**row._mapping) for row in connection.execute(query)]
 
     @contextmanager
     def experiment_lock(self, experiment_id: int) -> Iterator[None]:
-        """Hold the experiment for this process: an advisory lock of Postgres, free when the block ends or the process dies.
+        """Lock the experiment for this process. Postgres releases the advisory lock when the block ends or the process dies.
 
         Raises:
             ExperimentLockedError: another process holds it.
@@ -230,27 +232,28 @@ class EpisodeStore:
         with self._advisory_lock("pg_try_advisory_lock", EXPERIMENT_LOCK, int(experiment_id)) as free:
             if not free:
                 raise ExperimentLockedError(
-                    f"experiment {experiment_id} is being run by another process on {self.masked_url}: wait for it, or end it"
+                    f"experiment {experiment_id} is being run by another process on {self.masked_url}: "
+                    "wait until it ends, or stop it"
                 )
             yield
 
     @contextmanager
     def name_lock(self, name: str) -> Iterator[None]:
-        """Wait until no other process holds this name, then hold it: to create an experiment if there is none of the name."""
-        # Two names with the same checksum wait for each other, which does no harm.
+        """Wait for the lock on a name, then hold it; for creating an experiment of that name unless there is one."""
+        # Two names with the same checksum share a lock, which does no harm.
         with self._advisory_lock("pg_advisory_lock", _NAME_LOCK, zlib.crc32(name.encode()) - 2**31):
             yield
 
     @contextmanager
     def _advisory_lock(self, function: str, kind: int, number: int) -> Iterator[bool]:
-        with address.reported(self._url, "taking a lock"):
+        with address.translate_errors(self._url, "taking a lock"):
             connection = self._connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
-            with address.reported(self._url, "taking a lock"):
+            with address.translate_errors(self._url, "taking a lock"):
                 answer = connection.execute(select(getattr(func, function)(kind, number))).scalar_one()
             yield answer is not False
         finally:
-            # Closed for good, not returned to the pool: the lock belongs to the connection, and that may be broken by now.
+            # Closed, not returned to the pool: the lock belongs to the connection, which may be broken by now.
             connection.invalidate()
             connection.close()
 
@@ -275,24 +278,24 @@ class EpisodeStore:
             batch=batch,
             interval_seconds=interval_seconds,
             store_actions=store_actions,
-            revive=self._revive,
+            restart_server=self._restart_server,
             remedy=remedy,
         )
 
-    def _revive(self) -> None:
-        """Start an embedded server again that was killed."""
+    def _restart_server(self) -> None:
+        """Start the embedded server again if it was killed."""
         if not self._embedded:
             return
         url = start_embedded(self._home)
         if url != self._url:
-            raise StoreError("the embedded Postgres came back at another socket: open the store again")
+            raise StoreError("the embedded Postgres has restarted at another socket: open the store again")
 
-    # Asking for episodes
+    # Reading episodes
 
     def episodes(self, experiment_id: int, phase: str | None = None, protocol: str | None = None) -> pd.DataFrame:
-        """The experiment's episodes in the order they were written, with their ids; one column for each of the table.
+        """The experiment's episodes in the order in which they were written; the columns are those of the table.
 
-        Beside these, `trajectory`: equal for episodes with the same start, actions and delays, None where they were not kept.
+        One column is added, `trajectory`: equal for episodes with equal start, actions and delays, None if these were not kept.
         """
         trajectory = func.concat(
             func.md5(cast(EPISODE_ACTIONS.c.start, Text)),
@@ -308,7 +311,7 @@ class EpisodeStore:
         return self._frame(query, "reading episodes")
 
     def latest(self, n: int, experiment_id: int | None = None) -> pd.DataFrame:
-        """The n episodes written last (of one experiment, or of all), newest first, with the column `experiment` (its name)."""
+        """The newest n episodes of one experiment or of all, newest first, with a column `experiment` that holds its name."""
         query = (
             select(EPISODES, EXPERIMENTS.c.name.label("experiment"))
             .join(EXPERIMENTS, EXPERIMENTS.c.id == EPISODES.c.experiment_id)
@@ -319,7 +322,7 @@ class EpisodeStore:
         return self._frame(query, "reading the latest episodes")
 
     def episode(self, episode_id: int) -> StoredEpisode:
-        """One episode, with all it takes to play it again.
+        """One episode, with all that is needed to replay it.
 
         Raises:
             StoreError: there is no such episode.
@@ -345,7 +348,7 @@ class EpisodeStore:
         return self.totals(experiment_id, phase, protocol).episodes
 
     def totals(self, experiment_id: int, phase: str | None = None, protocol: str | None = None) -> Totals:
-        """What Postgres counts and adds up, without sending the rows."""
+        """The number of episodes and the sum of their rewards, computed by Postgres."""
         rows = EPISODES.c
         sums = func.count(), func.coalesce(func.sum(rows.reward), 0.0), func.min(rows.timestamp), func.max(rows.timestamp)
         with self.transaction("counting episodes") as connection:
@@ -353,13 +356,13 @@ class EpisodeStore:
         return Totals(int(found[0]), float(found[1]), found[2], found[3])
 
     def move_episodes(self, experiment_id: int, phase: str, target: int) -> int:
-        """Give an experiment's episodes of a phase that is to be done again to the experiment `target`; returns how many."""
+        """Move the episodes of a phase to the experiment `target`, so that the phase can be repeated; returns how many."""
         with self.transaction("moving episodes") as connection:
             moved = update(EPISODES).where(*_where(experiment_id, phase, None)).values(experiment_id=int(target))
             return connection.execute(moved).rowcount
 
     def next_episode_indices(self, experiment_id: int, phase: str, protocol: str) -> dict[int, int]:
-        """For each environment that has episodes: the index that its next one gets."""
+        """The index of the next episode for each environment that has episodes."""
         query = (
             select(EPISODES.c.env_index, func.max(EPISODES.c.episode_index) + 1)
             .where(*_where(experiment_id, phase, protocol))
@@ -382,7 +385,7 @@ def _experiment_number(id_or_name: int | str) -> int | None:
 
 def _where(experiment_id: int, phase: str | None, protocol: str | None) -> list[Any]:
     given: Mapping[str, Any] = {"experiment_id": int(experiment_id), "phase": phase, "protocol": protocol}
-    # Converting refuses a phase or protocol that does not exist, instead of finding nothing.
+    # Conversion refuses a phase or protocol that does not exist; a query would find nothing.
     return [
         EPISODES.c[name] == boundary.column_value(EPISODES.c[name], value) for name, value in given.items() if value is not None
     ]

@@ -1,6 +1,6 @@
-"""One rule for all that the table itself enforces: types, NOT NULL, CHECK constraints and keys are as the schema has them.
+"""One rule for everything that the table enforces: its types, NOT NULL, CHECK constraints and keys are those of the schema.
 
-While they are there, no row can break them, so no row is looked at.
+While they are, no row can break them, so the rows are not checked for them.
 """
 
 from typing import TYPE_CHECKING, Any, Final

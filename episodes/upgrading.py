@@ -1,4 +1,4 @@
-"""Upgrading a database when a person asks for it, which is the only way for one that several machines share."""
+"""Upgrades a database on request, which is the only way to upgrade one that several machines share."""
 
 from pathlib import Path
 from typing import Final
@@ -22,14 +22,14 @@ def upgrade_database(url: str | None, home: Path, *, force: bool = False) -> tup
     Args:
         url: a Postgres URL; None starts the embedded server in `home`.
         home: the folder for what a run writes (`.mario`).
-        force: also while experiments are being run, perhaps by an older version that stops then.
+        force: upgrade although experiments are running; an older version that runs one then stops.
 
     Returns:
         The database's masked URL, and the migrations that were applied.
 
     Raises:
         RevisionError: a newer version wrote to the database.
-        StoreError: experiments are being run, or the database cannot be reached or refuses.
+        StoreError: experiments are running, or the database cannot be reached or refuses.
     """
     with EpisodeStore.connected(url, home) as store:
         with store.transaction("upgrading the database") as connection:
@@ -39,7 +39,7 @@ def upgrade_database(url: str | None, home: Path, *, force: bool = False) -> tup
         if steps and running and not force:
             raise StoreError(
                 f"{store.masked_url} is in use: {', '.join(running)}. An older version that runs one of these stops when it "
-                "meets the upgraded database. End them first (Ctrl-C; they go on later), or add --force"
+                "meets the upgraded database. Stop them first (Ctrl-C; they can go on later), or add --force"
             )
-        with address.reported(address.parse(store.url), "upgrading the database"):
+        with address.translate_errors(address.parse(store.url), "upgrading the database"):
             return store.masked_url, migrations.upgrade(store.engine)

@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.dialects.postgresql import insert
 
 from episodes import pending
-from episodes.address import describe, is_transient, masked, may_pass
+from episodes.address import describe, is_retryable, is_transient, masked
 from episodes.errors import StoreError, StoreUnavailableError
 from episodes.pending import PendingEpisode
 from episodes.schema import EPISODE_ACTIONS, EPISODE_KEY, EPISODES, EpisodeRow
@@ -26,16 +26,16 @@ from spool import Courier, Outage, Outbox, count_pending
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_SECONDS: Final = (0.1, 5.0)
 _CLOSING_SECONDS: Final = 30.0
-_HURRIED_SECONDS: Final = 5.0  # an error or a signal is on its way
+_FAILING_SECONDS: Final = 5.0  # after an error or a signal
 
 
 def insert_episodes(connection: Connection, episodes: Sequence[PendingEpisode]) -> int:
-    """Insert the episodes that are not there yet, with their actions, and return how many these were."""
+    """Insert the episodes that are not in the table yet, with their actions; returns how many were inserted."""
     statement = insert(EPISODES).on_conflict_do_nothing(index_elements=EPISODE_KEY)
     returning = statement.returning(EPISODES.c.id, *(EPISODES.c[name] for name in EPISODE_KEY))
     inserted = connection.execute(returning, [episode.values for episode in episodes]).all()
     ids = {tuple(row[1:]): row[0] for row in inserted}
-    # An id is taken once: of two equal keys in one batch, the first is the one that was inserted.
+    # `pop`: of two equal keys in one batch, only the first was inserted.
     actions = [
         {
             "episode_id": episode_id,
@@ -62,7 +62,7 @@ def refused_outbox(outbox: Path) -> Path:
 
 
 class EpisodeWriter:
-    """Takes episodes from one or more threads and writes them in the background; a context manager that closes at its end.
+    """Writes episodes in the background; safe to use from several threads. A context manager that closes it.
 
     Rows that an earlier process left in the outbox are written first, and after them those that Postgres refused then: the
     cause may be gone.
@@ -73,10 +73,10 @@ class EpisodeWriter:
         outbox: the file where rows are stored first; one writer has it open at a time.
         owner: whom the rows belong to; see :class:`spool.Outbox`.
         batch: the most rows for one commit.
-        interval_seconds: how long a row waits for others to share its commit.
+        interval_seconds: how long rows gather before they are committed together.
         store_actions: whether starts and actions are kept too.
-        revive: called after the connection was lost, before the next attempt; it may start an embedded server again.
-        remedy: what the person can do about rows that are left, a sentence.
+        restart_server: called before the next attempt after a lost connection; it may restart an embedded server.
+        remedy: a sentence that says what the person can do about rows that are left.
 
     Raises:
         OutboxLockedError: another process writes from this outbox.
@@ -93,13 +93,13 @@ class EpisodeWriter:
         batch: int = 64,
         interval_seconds: float = 1.0,
         store_actions: bool = True,
-        revive: Callable[[], None] = lambda: None,
+        restart_server: Callable[[], None] = lambda: None,
         remedy: str = "The next writer of this outbox writes them.",
     ) -> None:
         self._engine = engine
         self._url = url
         self._store_actions = store_actions
-        self._revive = revive
+        self._restart_server = restart_server
         self._remedy = remedy
         self._owner = owner
         self._away = False
@@ -119,7 +119,7 @@ class EpisodeWriter:
             interval_seconds=interval_seconds,
             retry_seconds=_RETRY_SECONDS,
         )
-        # The threads end with the interpreter; a writer that nobody closed still has a moment to write.
+        # The threads end with the interpreter: a writer that was not closed still writes for up to 10 s.
         atexit.register(self._close_at_exit)
 
     def __enter__(self) -> Self:
@@ -130,8 +130,8 @@ class EpisodeWriter:
             self.close()
             return
         try:
-            self.close(_HURRIED_SECONDS)
-        except StoreError as failure:  # the error that is on its way matters more
+            self.close(_FAILING_SECONDS)
+        except StoreError as failure:  # the error that is being raised matters more
             _LOG.error("%s", failure)
 
     def put(
@@ -141,13 +141,13 @@ class EpisodeWriter:
         actions: bytes | None = None,
         delays: bytes | None = None,
     ) -> None:
-        """Hand an episode over; waits neither for the database nor for the disk.
+        """Hand over an episode. Waits neither for the database nor for the disk.
 
         Args:
-            row: the episode; NumPy scalars are welcome.
-            start: where the episode started, as JSON.
-            actions: one byte a decision.
-            delays: the frames that passed before each action took hold, one byte a decision; None or empty: none.
+            row: the episode; NumPy scalars are accepted.
+            start: where the episode started, as JSON; None: start and actions are not kept.
+            actions: one byte for each decision.
+            delays: frames before each action took effect, one byte for each decision; None or empty: none.
 
         Raises:
             RowError: a value cannot be stored; nothing was handed over.
@@ -161,7 +161,7 @@ class EpisodeWriter:
 
     @property
     def pending(self) -> int:
-        """How many episodes are not in the database yet."""
+        """How many episodes are not in the database."""
         return self._courier.pending + self._refused_number
 
     def flush(self, timeout: float = 30.0) -> None:
@@ -184,10 +184,10 @@ class EpisodeWriter:
             raise StoreError(f"{_episodes(self._courier.unstored)} could not be written to {self.outbox}")
 
     def close(self, timeout: float | None = None) -> None:
-        """Write what is left and end the threads. Closing twice is no error.
+        """Write the rows that are left and end the threads. Closing twice is allowed.
 
         Args:
-            timeout: seconds to wait for a database that is away; None: 30.
+            timeout: seconds to wait for an unavailable database; None: 30.
 
         Raises:
             StoreUnavailableError: some episodes could not be written within `timeout` seconds. They wait in the outbox; the
@@ -217,7 +217,7 @@ class EpisodeWriter:
             kept = refused_outbox(self.outbox)
             said.append(f"{masked(self._url)} refuses {_episodes(refused)}: {self._refused_reason}. Kept in {kept}.")
         if left:
-            reason = self._courier.reason or "the database has not taken them in time"
+            reason = self._courier.reason or "the database did not take them in time"
             wait = "waits" if left == 1 else "wait"
             said.append(f"{_episodes(left)} {wait} in {self.outbox}, because {masked(self._url)} has not taken them: {reason}")
         if lost:
@@ -229,13 +229,13 @@ class EpisodeWriter:
     # In the courier's thread
 
     def _deliver(self, payloads: Sequence[bytes]) -> int:
-        """Write the first episodes that wait; returns how many are settled: written, or refused and set aside.
+        """Write the first pending episodes; returns how many are settled: written, or refused and set aside.
 
         Raises:
-            StoreError: the database is away.
+            StoreError: the database is unavailable.
         """
         if self._away:
-            self._revive()
+            self._restart_server()
         try:
             self._write([pending.decode(payload) for payload in payloads])
         except Exception as error:
@@ -250,7 +250,7 @@ class EpisodeWriter:
             insert_episodes(connection, episodes)
 
     def _write_singly(self, payloads: Sequence[bytes]) -> int:
-        """The database refused the batch for what is in it: find the rows it refuses, write the others."""
+        """The database refused rows of the batch: set those aside and write the others."""
         for number, payload in enumerate(payloads):
             try:
                 self._write([pending.decode(payload)])
@@ -265,7 +265,7 @@ class EpisodeWriter:
     def _unavailable(self, error: BaseException) -> StoreError:
         words = describe(error, self._url)
         self._away = True
-        self._failure = StoreUnavailableError if may_pass(error, words) else StoreError
+        self._failure = StoreUnavailableError if is_retryable(error, words) else StoreError
         return self._failure(words)
 
     def _set_aside(self, payload: bytes, reason: str) -> None:
@@ -273,10 +273,10 @@ class EpisodeWriter:
         self._refused.append([payload])
         self._refused_number += 1
         self._refused_reason = reason
-        _LOG.error("the database refuses an episode, it is kept in %s: %s", self._refused.path, reason)
+        _LOG.error("the database refuses an episode; it is kept in %s: %s", self._refused.path, reason)
 
     def _open_outbox(self) -> Outbox:
-        """The outbox, with the rows at its end that were refused before."""
+        """The outbox, with the rows that were refused before at its end."""
         outbox = Outbox(self.outbox, self._owner)
         kept = refused_outbox(self.outbox)
         if count_pending(kept):

@@ -14,7 +14,6 @@ from spool.database import DamagedError, Record
 from spool.lock import FileLock, OutboxError
 
 _LOG: Final = logging.getLogger(__name__)
-_LEGACY_SUFFIX: Final = ".spool"
 
 
 class Outbox:
@@ -149,8 +148,8 @@ class Outbox:
         return connection
 
     def _import_legacy_file(self) -> None:
-        path = self.path.with_suffix(_LEGACY_SUFFIX)
-        if not path.exists():
+        path = _legacy_file(self.path)
+        if path is None:
             return
         lock = FileLock(path, path)
         try:
@@ -200,14 +199,20 @@ def count_pending(path: Path) -> int:
         OutboxError: it is damaged; the next :class:`Outbox` sets the damage aside. Or SQLite cannot read it.
         OSError: a file of an earlier version cannot be read.
     """
-    older = path.with_suffix(_LEGACY_SUFFIX)
-    count = len(legacy.read(older).records) if older.exists() else 0
+    older = _legacy_file(path)
+    count = len(legacy.read(older).records) if older else 0
     if path.exists():
         try:
             count += len(database.check(path))
         except (DamagedError, sqlite3.Error) as error:
             raise OutboxError(f"{path} cannot be read: {error}") from error
     return count
+
+
+def _legacy_file(path: Path) -> Path | None:
+    """What an earlier version left for the outbox at `path`; None if there is nothing."""
+    file = path.with_suffix(".spool")
+    return file if file != path and file.exists() else None
 
 
 def _aside(path: Path, why: str) -> Path:

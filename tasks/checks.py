@@ -97,7 +97,7 @@ def _space(config: Config, settings: Settings) -> str:
     available = psutil.virtual_memory().available
     if on_disk > free:
         raise CheckFailedError(
-            f"{settings.home} has {_gigabytes(free)} free; checkpoints, replay buffer, spools and reports may take "
+            f"{settings.home} has {_gigabytes(free)} free; checkpoints, replay buffer, outboxes and reports may take "
             f"{_gigabytes(on_disk)}: make room, or set train.checkpoint_replay_buffer=false or a smaller agent.buffer_size"
         )
     if replay > available:

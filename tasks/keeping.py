@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs import Settings
 from episodes import EpisodeStore, ExperimentRecord
-from episodes.attempts import attempts, in_words
+from episodes.attempts import attempts, describe_attempts
 from tasks import phases
 from tasks.evaluate import evaluation_json
 from tasks.experiment import Experiment, checked_name, load_experiment, open_store
@@ -93,7 +93,7 @@ def _provenance(store: EpisodeStore, experiment: Experiment, trained: PhaseRecor
         "started": record.started.isoformat(timespec="seconds"),
         "commit": record.git_commit,
         "dirty": record.git_dirty,
-        "attempts": in_words(attempts(store, experiment.id)),
+        "attempts": describe_attempts(attempts(store, experiment.id)),
         "config_hash": record.config_hash,
         "seed": record.seed,
         "steps": trained.details["steps"],

@@ -14,7 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from configs import Settings, to_dict
-from episodes.attempts import attempts, in_words
+from episodes.attempts import attempts, describe_attempts
 from mario_env import EpisodeStart
 from tasks import phases
 from tasks.artifacts import show_markdown
@@ -102,7 +102,7 @@ def _provenance(store: "EpisodeStore", experiment_id: int) -> dict[str, Any]:
     """The experiment's row without the columns shown elsewhere in the report, and a description of its attempts."""
     record = asdict(store.experiment(experiment_id).record)
     values = {name: value for name, value in record.items() if name not in ("name", "config", "status", "ended")}
-    return {**values, "attempts": in_words(attempts(store, experiment_id))}
+    return {**values, "attempts": describe_attempts(attempts(store, experiment_id))}
 
 
 def _quality(folder: Path) -> "Iterator[RuleCheck]":

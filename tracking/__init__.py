@@ -1,9 +1,9 @@
-"""What goes to MLflow and how: runs, models, and the server that shows them. The only package that imports mlflow.
+"""MLflow: runs, models, and its server. The only package that imports mlflow.
 
-MLflow takes seconds to import; it is imported by the first call that needs it, never by ``import tracking``.
+MLflow takes seconds to import, so the first call that needs it imports it, never ``import tracking``.
 """
 
-import configs  # noqa: F401 (before torch, which the metrics' writer loads: it says how torch's threads wait)
+import configs  # noqa: F401 (before torch, which the metrics' writer loads: it sets how torch's threads wait)
 from tracking.attended import attended, end_with
 from tracking.delivery import DeliveryReport
 from tracking.errors import ModelNotFoundError, RunNotFoundError, TrackingError

@@ -1,6 +1,6 @@
-"""A server that ends with the process that started it, even if that one is killed.
+"""Child processes that end with their parent, even if the parent is killed.
 
-A killed process stops nothing that it started. So the server itself looks, twice a second, whether its parent is still there.
+A killed process cannot stop its children. So the child checks twice a second whether its parent is still there.
 """
 
 import contextlib
@@ -11,26 +11,30 @@ import threading
 import time
 from collections.abc import Sequence
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 10.0
 
 
 def attended(module: str, arguments: Sequence[str], patience: float = _PATIENCE_SECONDS) -> list[str]:
-    """The command that runs `python -m MODULE ARGUMENTS` and ends it with the present process, as :func:`end_with` does."""
+    """The command that runs `python -m MODULE ARGUMENTS` and ends with this process, as :func:`end_with` describes."""
     return [sys.executable, "-m", "tracking.with_parent", str(os.getpid()), str(patience), module, *arguments]
 
 
 def end_with(parent: int, patience: float = _PATIENCE_SECONDS) -> None:
-    """End this process when `parent`, the process that started it, has ended.
+    """End this process when its parent has ended: with SIGTERM, and with SIGKILL after `patience` seconds.
 
-    It gets SIGTERM, and SIGKILL after `patience` seconds. A process that leads a group ends with its whole group.
+    A process that leads a process group ends the whole group.
+
+    Args:
+        parent: the parent's process id.
+        patience: seconds between the two signals.
     """
-    threading.Thread(target=_attend, args=(parent, patience), name="attend the parent", daemon=True).start()
+    threading.Thread(target=_watch, args=(parent, patience), name="parent-watch", daemon=True).start()
 
 
-def _attend(parent: int, patience: float) -> None:
+def _watch(parent: int, patience: float) -> None:
     while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     _send(signal.SIGTERM)
     time.sleep(patience)
     _send(getattr(signal, "SIGKILL", signal.SIGTERM))

@@ -1,4 +1,4 @@
-"""The way to MLflow: its client, set up so that it neither phones home, nor writes into the working folder, nor chatters."""
+"""MLflow's client, set up so that it sends no telemetry, writes nothing into the working folder, and logs little."""
 
 import hashlib
 import logging
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _ENVIRONMENT = {
-    # Both are read each time, so it is enough that they are set before the first call. DO_NOT_TRACK must be the word.
+    # Both are read at each use, so setting them before the first call is enough. DO_NOT_TRACK must be "true", not 1.
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # A delivery that fails is tried again by `tracking.delivery`; MLflow's own 7 retries hold a request for minutes.
+    # `tracking.delivery` repeats a request that fails; MLflow's own 7 retries take minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-_CHATTERING = ("alembic", "mlflow", "mlflow.store", "mlflow.pyfunc", "mlflow.models", "mlflow.tracking")
-_REPORTED_BY_DELIVERY = ("mlflow.store.db.utils", "urllib3.connectionpool")
+_NOISY_LOGGERS = ("alembic", "mlflow", "mlflow.store", "mlflow.pyfunc", "mlflow.models", "mlflow.tracking")
+_LOGGERS_OF_DELIVERY = ("mlflow.store.db.utils", "urllib3.connectionpool")
 
-_LONGEST_FOLDER = 200  # bytes; file systems take 255
+_MAX_FOLDER_BYTES = 200  # file systems allow 255
 
 _prepared: set[str] = set()
 _lock = threading.RLock()
 
 
 def environment() -> dict[str, str]:
-    """The variables that keep MLflow quiet, for the environment of a process that runs it."""
+    """The environment variables of a process that runs MLflow: no telemetry, few retries, no progress bars."""
     return dict(_ENVIRONMENT)
 
 
 def connect(uri: str, home: Path | None = None) -> "MlflowClient":
-    """A client for the store at `uri`; creates an SQLite store that is not there yet.
+    """A client for the store at `uri`; creates an SQLite store if it is missing.
 
     Args:
         uri: as :func:`tracking.location.resolve_tracking_uri` returns it.
@@ -62,7 +62,7 @@ def connect(uri: str, home: Path | None = None) -> "MlflowClient":
             os.environ.setdefault(name, value)
         mlflow_client = _import_client()
         if uri not in _prepared:
-            with speaking_errors(uri, "cannot be opened"):
+            with translate_errors(uri, "cannot be opened"):
                 _prepare(uri, home)
                 client = mlflow_client(tracking_uri=uri, registry_uri=uri)
                 client.search_experiments(max_results=1)
@@ -71,8 +71,13 @@ def connect(uri: str, home: Path | None = None) -> "MlflowClient":
 
 
 @contextmanager
-def speaking_errors(uri: str, what: str) -> Iterator[None]:
-    """Turns what MLflow and its databases raise into a :class:`TrackingError` that names the store, without a password."""
+def translate_errors(uri: str, what: str) -> Iterator[None]:
+    """Turn errors of MLflow and its databases into a :class:`TrackingError` that names the store, without a password.
+
+    Args:
+        uri: the store.
+        what: what failed, for the message.
+    """
     try:
         yield
     except TrackingError:
@@ -86,12 +91,12 @@ def speaking_errors(uri: str, what: str) -> Iterator[None]:
 
 
 def without_password(message: str, uri: str) -> str:
-    """The first lines of `message`, with the secrets of `uri` masked wherever they stand."""
+    """The first 500 characters of `message` on one line, with the secrets of `uri` masked."""
     return " ".join(mask_secrets_of(message, uri).split())[:500]
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str, home: Path | None = None) -> str:
-    """The id of the MLflow experiment `name`, which is created with an artifact folder outside the working folder."""
+    """The id of the MLflow experiment `name`; creates it if it is missing, with artifacts outside the working folder."""
     from mlflow.exceptions import MlflowException
 
     for _ in range(2):
@@ -107,37 +112,37 @@ def experiment_id(client: "MlflowClient", uri: str, name: str, home: Path | None
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # else: another process was faster
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # else another process was faster
                 raise
     raise TrackingError(f"the MLflow experiment {name!r} could be neither found nor created")
 
 
 def find_run(client: "MlflowClient", experiment: str, tag: str, value: str) -> str | None:
-    """The id of the newest run of an experiment (its id) that has this value of a tag and was not deleted; None if none has."""
+    """The id of the newest run in an experiment (by id) that has this value of a tag and is not deleted; None if none has."""
     found = client.search_runs([experiment], f"tags.{tag} = '{value}'", max_results=1)
     return str(found[0].info.run_id) if found else None
 
 
 def _folder(name: str) -> str:
-    """A folder's name for an MLflow experiment: its own where a file system takes it."""
+    """A folder's name for an MLflow experiment: the experiment's own if a file system allows it."""
     plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
-    if plain == name and len(name.encode()) <= _LONGEST_FOLDER and name.strip("."):
+    if plain == name and len(name.encode()) <= _MAX_FOLDER_BYTES and name.strip("."):
         return name
-    # Two names must not share a folder because they differ in what was replaced or cut off only.
+    # The digest keeps names apart that differ only in replaced or cut characters.
     return f"{plain.strip('.')[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _import_client() -> "type[MlflowClient]":
-    # Deprecations inside MLflow are for its authors, not for who runs a training. Only those that MLflow's own lines cause;
-    # installed each time because a test, or `catch_warnings`, may have taken the filter away.
+    # Deprecations inside MLflow concern its authors, not the person who runs a training; only those that MLflow's own code
+    # causes are ignored. Set at each call because a test, or `catch_warnings`, may have removed the filter.
     for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.filterwarnings("ignore", category=category, module=r"mlflow(\.|$)")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what MLflow imports warns on its own
+        warnings.simplefilter("ignore")  # MLflow's dependencies warn too
         from mlflow import MlflowClient
-    for name in _CHATTERING:
+    for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in _REPORTED_BY_DELIVERY:
+    for name in _LOGGERS_OF_DELIVERY:
         target = logging.getLogger(name)
         if _not_from_delivery not in target.filters:
             target.addFilter(_not_from_delivery)
@@ -145,7 +150,7 @@ def _import_client() -> "type[MlflowClient]":
 
 
 def _not_from_delivery(record: logging.LogRecord) -> bool:
-    # The delivery thread reports a failure once, in one line; these loggers add a traceback for each attempt.
+    # The delivery thread reports a failure once, in one line; these loggers would add a traceback for each attempt.
     return record.threadName != THREAD_NAME
 
 
@@ -158,10 +163,10 @@ def _prepare(uri: str, home: Path | None) -> None:
 
 
 def _create_sqlite(database: Path) -> None:
-    """Creates the SQLite store under another name and moves it into place.
+    """Create the SQLite store under another name and move it into place.
 
-    MLflow migrates an empty database through dozens of revisions and takes no lock: a process that is killed meanwhile, or a
-    second one that starts, would leave or meet half a schema that no later start repairs.
+    MLflow migrates an empty database through dozens of revisions without a lock. A process that is killed in between would
+    leave half a schema, and a second process would meet one; no later start repairs it.
     """
     if database.exists() and database.stat().st_size > 0:
         return
@@ -174,7 +179,7 @@ def _create_sqlite(database: Path) -> None:
         if database.exists() and database.stat().st_size == 0:
             database.unlink()
         try:
-            os.link(fresh, database)  # unlike a rename it does not replace what another process has put there
+            os.link(fresh, database)  # unlike a rename it does not replace a database that another process has created
         except FileExistsError:
             return
         except OSError:  # a file system without hard links
@@ -182,7 +187,7 @@ def _create_sqlite(database: Path) -> None:
                 fresh.rename(database)
     finally:
         fresh.unlink(missing_ok=True)
-    _keep_readers_and_writer_apart(database)
+    _enable_write_ahead_log(database)
 
 
 def _migrate(database: Path, artifacts: Path) -> None:
@@ -193,8 +198,8 @@ def _migrate(database: Path, artifacts: Path) -> None:
     store.engine.dispose()
 
 
-def _keep_readers_and_writer_apart(database: Path) -> None:
-    # With a write-ahead log the UI can read while a training writes; the file remembers the mode.
+def _enable_write_ahead_log(database: Path) -> None:
+    # With it the UI can read while a training writes; the file remembers the mode.
     connection = sqlite3.connect(database)
     try:
         connection.execute("PRAGMA journal_mode=WAL")

@@ -1,12 +1,12 @@
-"""Hands what is logged to MLflow from threads of its own, so that training never waits for MLflow.
+"""Sends what is logged to MLflow from threads, so that training never waits for MLflow.
 
-Each kind has a lane: a file, its order, and the threads that empty it. Documents go to the artifact store, which may refuse
-them (an expired token) while the tracking server takes everything else: they hold back documents only.
+Each kind of entry has a lane: an outbox, its order, and the threads that empty it. Documents go to the artifact store, which
+may refuse them (an expired token) while the tracking server accepts everything else: then only documents are held back.
 
-MLflow has asynchronous logging of its own (`log_batch(synchronous=False)`). It is not used here for three reasons: it sends
-with ten threads, so that values arrive out of order and SQLite refuses writers that come at once; a failed batch is dropped
-after one error line; and it takes one request, and several transactions, for each call. This one keeps what could not be sent,
-in an outbox on disk if it is given one, tries again, sends what has gathered in one request, and counts what was lost.
+MLflow has asynchronous logging of its own (`log_batch(synchronous=False)`). It is not used, for three reasons. It sends with
+ten threads, so that values arrive out of order and SQLite refuses simultaneous writers. It drops a failed batch after one error
+line. And it makes one request, with several transactions, for each call. The delivery here keeps entries that could not be sent
+(on disk, if it is given outboxes), tries again, sends what has gathered in one request, and counts what was lost.
 """
 
 import json
@@ -34,7 +34,7 @@ _LONGEST_RETRY_SECONDS = 30.0
 Kind = Literal["metrics", "params", "tags", "document", "status"]
 Lane = Literal["metrics", "params", "tags", "documents"]
 LANES: tuple[Lane, ...] = ("metrics", "params", "tags", "documents")
-# The end of the run comes behind all its metrics.
+# The end of the run comes after all its metrics.
 _LANE_OF: Mapping[Kind, Lane] = {
     "metrics": "metrics", "status": "metrics", "params": "params", "tags": "tags", "document": "documents"
 }  # fmt: skip
@@ -42,7 +42,7 @@ _LANE_OF: Mapping[Kind, Lane] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing to log; plain JSON values only.
+    """One entry to log; plain JSON values only.
 
     Attributes:
         kind: what `values` holds.
@@ -55,7 +55,7 @@ class Entry:
 
 
 class RefusedError(Exception):
-    """Raised by `send`: MLflow refused the entry and would refuse it again."""
+    """Raised by `send`: MLflow refuses the entry and would refuse it again."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class DeliveryReport:
     """What became of all entries.
 
     Attributes:
-        sent: entries MLflow has.
-        lost: entries MLflow does not have and will not get.
-        reason: why the last one was lost or had to wait; empty if nothing went wrong.
+        sent: entries that MLflow has.
+        lost: entries that MLflow does not have and will not get.
+        reason: why the last one was lost or delayed; empty if none was.
         pending: entries that are left in the outboxes; the next process to open them sends them.
     """
 
@@ -76,7 +76,7 @@ class DeliveryReport:
 
 
 def lane_file(path: Path, lane: Lane) -> Path:
-    """Where a lane's entries wait, beside the file `path` of the metrics."""
+    """The outbox of a lane, beside the file `path` of the metrics."""
     return path if lane == "metrics" else path.with_name(f"{lane}{path.suffix}")
 
 
@@ -106,14 +106,14 @@ class Delivery:
     """A queue for each lane and the threads that empty it.
 
     Args:
-        send: delivers one entry or raises; :class:`RefusedError` means that trying again is useless. Must be safe to
-            repeat: an attempt that failed may have arrived (MLflow ignores a metric it has already). It is called from a thread
-            of each lane.
+        send: delivers one entry or raises; :class:`RefusedError` means that trying again is useless. It must be safe to
+            repeat: an attempt that failed may have arrived (MLflow ignores a metric that it has). Each lane calls it from a
+            thread.
         outboxes: where entries are stored until MLflow has them; :meth:`close` closes them. None: in memory.
-        server: MLflow and its place, without a password, for what the person is told.
+        server: MLflow and its address, without a password, for messages.
         interval_seconds: how long entries gather before they are sent together.
-        retry_seconds: wait after a failure; doubles up to 30 s.
-        capacity: most entries of a lane that wait in memory; what comes beyond is given up and counted.
+        retry_seconds: wait after the first failure; doubles up to 30 s.
+        capacity: the most entries of a lane in memory; further ones are dropped and counted as lost.
     """
 
     def __init__(
@@ -127,13 +127,13 @@ class Delivery:
         capacity: int = 20_000,
     ) -> None:
         self._send = send
-        # The end of an earlier process is not the end of the run that goes on.
+        # An entry `status` of an earlier process is not the end of this run.
         self._session = uuid.uuid4().hex
         self._sent = dict.fromkeys(LANES, 0)
         self._refused = dict.fromkeys(LANES, 0)
         self._late = 0
         self._reason = ""
-        # SQLite refuses writers that come at once. Documents are no rows.
+        # SQLite refuses simultaneous writers. Documents go to the artifact store.
         self._tracking = threading.Lock()
         outages: list[Outage] = []
         self._couriers: dict[Lane, Courier[Entry]] = {}
@@ -155,26 +155,26 @@ class Delivery:
             )
 
     def put(self, entry: Entry) -> None:
-        """Queues an entry; returns at once, whatever MLflow does."""
+        """Queue an entry. Returns immediately, whatever MLflow does."""
         if not self._couriers[_LANE_OF[entry.kind]].put(entry):
             self._late += 1
             self._reason = "logged after the run was closed"
 
     def flush(self, timeout: float = 30.0, lanes: Sequence[Lane] = LANES) -> bool:
-        """Waits until everything queued in `lanes` was sent (or refused); False if it was not within `timeout` seconds.
+        """Wait until all entries of `lanes` are sent or refused; False if they are not within `timeout` seconds.
 
-        While MLflow is away each call makes one attempt; it does not wait for the time-out then.
+        While MLflow is away, a call waits for one attempt only.
         """
         return all(self._together(lambda courier: courier.flush(timeout, patient=False), lanes))
 
     def sync(self, timeout: float = 5.0) -> bool:
-        """Waits until every entry is on the disk or sent; False if some are not within `timeout` seconds, or have no outbox."""
+        """Wait until all entries are on the disk or sent; False if some are not within `timeout` seconds, or have no outbox."""
         deadline = time.monotonic() + timeout
         synced = [courier.sync(max(0.0, deadline - time.monotonic())) for courier in self._couriers.values()]
         return all(synced)
 
     def close(self, timeout: float = 30.0) -> DeliveryReport:
-        """Flushes, ends the threads, and says what became of all entries.
+        """Flush, end the threads, and say what became of all entries.
 
         Entries that could not be sent stay in the outboxes; without outboxes they are lost and counted.
         """
@@ -186,7 +186,7 @@ class Delivery:
         return DeliveryReport(sum(self._sent.values()), lost, reason, sum(courier.pending for courier in couriers) - unstored)
 
     def _together(self, action: Callable[[Courier[Entry]], Any], lanes: Sequence[Lane] = LANES) -> list[Any]:
-        """Do it with several lanes at once: while MLflow is away each waits for an attempt of its own."""
+        """Apply `action` to several lanes in parallel: while MLflow is away, each waits for its own attempt."""
         couriers = [self._couriers[lane] for lane in lanes]
         if all(courier.pending == 0 for courier in couriers[1:]):
             return [action(courier) for courier in couriers]
@@ -210,7 +210,7 @@ class Delivery:
         except RefusedError as error:
             self._reason = str(error)
             self._refused[lane] += count
-            logger.warning("MLflow refused %s and will not get them: %s", entry.kind, error)
+            logger.warning("MLflow refused %s; they are lost: %s", entry.kind, error)
         else:
             self._sent[lane] += count
         return count
@@ -222,19 +222,19 @@ def pending_entries(outbox: Outbox) -> Iterator[Entry]:
 
 
 def _decoded(payloads: Iterable[bytes], session: str) -> Iterator[Entry | None]:
-    """The entries; None for the end of another process, and for what is none."""
+    """The entries; None for the end of another process and for a record that is not an entry."""
     for payload in payloads:
         try:
             found: dict[str, Any] = json.loads(payload)
             ended = found["kind"] == "status" and found["session"] != session
             yield None if ended else Entry(found["kind"], tuple(tuple(value) for value in found["values"]))
         except (ValueError, KeyError, TypeError) as error:
-            logger.warning("a record of the outbox is no entry for MLflow and is left out: %s", error)
+            logger.warning("a record of the outbox is not an entry and is left out: %s", error)
             yield None
 
 
 def _gather(entries: Iterator[Entry | None]) -> tuple[Entry | None, int]:
-    """The next request: the first entry and those like it that directly follow, within MLflow's limits; how many these are."""
+    """The next request, within MLflow's limits, and how many entries it holds: the first and those of its kind that follow."""
     first = next(entries, None)
     if first is None:
         return None, 1

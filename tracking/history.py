@@ -1,20 +1,20 @@
-"""Metrics over time, read back from MLflow."""
+"""Reads the history of metrics from MLflow."""
 
 from collections.abc import Sequence
 
-from tracking.client import connect, speaking_errors
+from tracking.client import connect, translate_errors
 from tracking.location import normalise
 
 
 def metric_histories(uri: str, run_id: str, names: Sequence[str]) -> dict[str, list[float]]:
-    """All values of each metric of a run, in the order of their steps; a metric that the run does not have is left out.
+    """All values of each metric of a run, in the order of their steps, without metrics that the run does not have.
 
     Raises:
         TrackingError: MLflow does not answer, or has no such run.
     """
     uri = normalise(uri)
     client = connect(uri)
-    with speaking_errors(uri, f"the metrics of run {run_id} cannot be read"):
+    with translate_errors(uri, f"the metrics of run {run_id} cannot be read"):
         present = client.get_run(run_id).data.metrics
         histories = {name: client.get_metric_history(run_id, name) for name in names if name in present}
     return {

@@ -1,4 +1,4 @@
-"""What stable-baselines3's logger dumps goes to MLflow. Imports torch: ask :meth:`tracking.TrackedRun.kv_writer` for it."""
+"""A writer for stable-baselines3's logger. It imports torch: get one from :meth:`tracking.TrackedRun.kv_writer`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ class TrackingWriter(KVWriter):
 
     Args:
         log: takes names with values, and a step; must return at once.
-        last_steps: the newest step MLflow has of each metric; values up to there are left out.
+        last_steps: the newest step that MLflow has of each metric; values up to that step are left out.
     """
 
     def __init__(self, log: Callable[[Mapping[str, Any], int], None], last_steps: Mapping[str, int]) -> None:
@@ -21,7 +21,7 @@ class TrackingWriter(KVWriter):
         self._last_steps = last_steps
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
-        """Logs a dump; keys that exclude ``mlflow`` are left out, and so is what is no number."""
+        """Log a dump, without keys that exclude ``mlflow``."""
         fresh = {
             key: value
             for key, value in key_values.items()
@@ -31,4 +31,4 @@ class TrackingWriter(KVWriter):
             self._log(fresh, step)
 
     def close(self) -> None:
-        """Does nothing: the run outlives the logger."""
+        """Do nothing: the run outlives the logger."""

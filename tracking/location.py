@@ -1,4 +1,4 @@
-"""Where MLflow keeps its data: tracking URIs, artifact folders, and how to name them without their passwords."""
+"""Where MLflow keeps its data: tracking URIs and artifact folders."""
 
 import os
 import re
@@ -19,15 +19,15 @@ def resolve_tracking_uri(uri: str | None, home: Path) -> str:
     """The tracking URI to use: `uri`, else the environment's MLFLOW_TRACKING_URI, else SQLite below `home`.
 
     Args:
-        uri: an explicit URI; None or empty: look further.
+        uri: an explicit URI; None or empty: use the environment or the default.
         home: the project's folder for everything a run writes; the default store is `home/mlflow/mlflow.db`.
 
     Returns:
         A URI MLflow accepts. `postgresql://` names the driver psycopg2, which is the one installed (SQLAlchemy 2.1 would take
-        psycopg 3). A relative SQLite path is made absolute, so that it means one file wherever the process goes.
+        psycopg 3). A relative SQLite path is made absolute, so that it names the same file in every working folder.
 
     Raises:
-        TrackingError: the URI's scheme is none that the project can use.
+        TrackingError: the project cannot use the URI's scheme.
     """
     chosen = (uri or "").strip() or os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not chosen:
@@ -58,7 +58,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def is_server(uri: str) -> bool:
-    """Whether the URI is that of an MLflow server, which then decides where artifacts are kept."""
+    """Whether the URI is that of an MLflow server, which decides where artifacts are kept."""
     return urlsplit(uri).scheme in _SERVERS
 
 
@@ -75,12 +75,12 @@ def artifact_root(uri: str, home: Path | None) -> Path | None:
     if database is not None:
         return database.parent / ARTIFACT_FOLDER
     if home is None:
-        raise TrackingError(f"{mask_url(uri)} keeps no artifacts: a folder for them is needed (home)")
+        raise TrackingError(f"{mask_url(uri)} keeps no artifacts: pass a folder for them (home)")
     return home.absolute() / "mlflow" / ARTIFACT_FOLDER
 
 
 def run_url(uri: str, experiment_id: str, run_id: str) -> str:
-    """Where a person sees the run: its page on the server, or how to open one on the local store."""
+    """The run's page on the server, or how to open it on the local store."""
     page = f"/#/experiments/{experiment_id}/runs/{run_id}"
     if is_server(uri):
         return mask_url(uri).rstrip("/") + page

@@ -1,4 +1,4 @@
-"""Agents in MLflow's model registry, and their evaluation's numbers."""
+"""Agents in MLflow's model registry, and the metrics of their evaluation."""
 
 import hashlib
 import importlib.metadata
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.client import speaking_errors
+from tracking.client import translate_errors
 from tracking.errors import ModelNotFoundError, TrackingError
 from tracking.values import MAX_TAG, clean_name, finite, parameters, text, without_secrets
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AGENT_ARTIFACT = "agent"
 SHA256_TAG = "sha256"
-REQUIRED = ("mlflow", "numpy", "stable-baselines3", "sb3-contrib", "torch")
+REQUIRED_PACKAGES = ("mlflow", "numpy", "stable-baselines3", "sb3-contrib", "torch")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def register(
     aliases: Iterable[str] = (),
     step: int = 0,
 ) -> ModelVersion:
-    """Logs an agent as a model of a run and registers it as a new version, unless the run has registered these very files.
+    """Log an agent as a model of a run and register it as a new version, unless the run has registered the same files.
 
     Repeating it after a process was killed does no harm: what that process left is used.
 
@@ -84,7 +84,7 @@ def register(
         tags: set on the logged model and on the version: algorithm, level, seed, experiment, git commit, steps.
         params: parameters shown with the model, nested ones flattened.
         requirements: pip requirements; None: the installed versions of what an agent needs.
-        aliases: further names of this version, moved from the version that had them.
+        aliases: further names of this version, taken from the version that had them.
         step: the training step at which the agent was saved.
 
     Raises:
@@ -96,7 +96,7 @@ def register(
     sha256 = digest(agent)
     labels = {clean_name(key): text(value, MAX_TAG) for key, value in without_secrets(dict(tags or {})).items()}
     labels[SHA256_TAG] = sha256
-    with speaking_errors(uri, f"the model {name!r} cannot be registered"):
+    with translate_errors(uri, f"the model {name!r} cannot be registered"):
         run = client.get_run(run_id)
         logged = _logged_before(client, run, name, sha256)
         if logged is None:
@@ -122,11 +122,11 @@ def register(
 def log_evaluation(
     client: "MlflowClient", uri: str, run_id: str, model: ModelVersion | str, metrics: Mapping[str, Any], step: int
 ) -> None:
-    """Logs metrics on a run and on a model; see :meth:`tracking.TrackedRun.log_evaluation`."""
+    """Log metrics on a run and on a model; see :meth:`tracking.TrackedRun.log_evaluation`."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    with speaking_errors(uri, "the evaluation cannot be logged"):
+    with translate_errors(uri, "the evaluation cannot be logged"):
         model_id = model.model_id if isinstance(model, ModelVersion) else logged_model_id(client, model)
         numbers = [(clean_name(name), finite(value)) for name, value in metrics.items()]
         batch = [
@@ -153,7 +153,7 @@ def logged_model_id(client: "MlflowClient", reference: str) -> str:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         version = None
-    # The registry's tables have no column for the id; it stands in the source.
+    # The registry's tables have no column for the id; the source holds it.
     source = "" if version is None else str(version.source)
     if not source.startswith("models:/m-"):
         raise ModelNotFoundError(f"there is no model {reference!r}")
@@ -169,7 +169,7 @@ def digest(path: Path) -> str:
 
 
 def as_json(content: Any) -> str:
-    """JSON for people: indented, NumPy's scalars as numbers, anything unknown as text."""
+    """JSON for people: indented, NumPy scalars as numbers, other types as text."""
     return json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n"
 
 
@@ -194,13 +194,13 @@ def _upload(
     requirements: list[str],
 ) -> None:
     # mlflow.pyfunc.log_model does this too, but through global state (the active run, the tracking URI of the process), and
-    # it reads the whole history of every metric of the run.
+    # it reads the history of every metric of the run.
     from mlflow import pyfunc
     from mlflow.models import Model
 
     model = Model(artifact_path=logged.artifact_location, model_uuid=logged.model_id, run_id=run_id, model_id=logged.model_id)
     with tempfile.TemporaryDirectory(prefix="train-mario-model-") as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice about type hints that do not fit arrays
+        warnings.simplefilter("ignore")  # advice about type hints, which do not suit arrays
         target = Path(folder) / "model"
         pyfunc.save_model(
             path=str(target),
@@ -215,9 +215,9 @@ def _upload(
 
 
 def _logged_before(client: "MlflowClient", run: Any, name: str, sha256: str) -> Any:
-    """The whole logged model of the run that holds the files of this digest; None if there is none.
+    """The complete logged model of the run that holds the files with this digest; None if there is none.
 
-    One whose upload was interrupted is marked as failed: nothing will complete it.
+    A model whose upload was interrupted is marked as failed: nothing will complete it.
     """
     query = f"source_run_id = '{run.info.run_id}' AND tags.`{SHA256_TAG}` = '{sha256}'"
     found = client.search_logged_models([run.info.experiment_id], filter_string=query)
@@ -229,7 +229,7 @@ def _logged_before(client: "MlflowClient", run: Any, name: str, sha256: str) -> 
 
 
 def _version_of(client: "MlflowClient", name: str, run_id: str, model_id: str) -> int | None:
-    """The version of the registered model `name` that the logged model is, if it is one."""
+    """The version of the registered model `name` that the logged model has; None if it is not registered."""
     for version in client.search_model_versions(f"name={_quoted(name)} AND run_id='{run_id}'"):
         if version.source == f"models:/{model_id}":
             return int(version.version)
@@ -253,7 +253,7 @@ def _create_version(client: "MlflowClient", uri: str, name: str, logged: Any, ru
             raise
     with _global_store(uri):
         created = client.create_model_version(name, f"models:/{logged.model_id}", run_id, tags=labels, model_id=logged.model_id)
-    # What mlflow.register_model notes on the logged model; the UI shows the version beside the model from it.
+    # mlflow.register_model sets this tag too; the UI shows the version beside the model because of it.
     note = json.dumps([{"name": name, "version": created.version}])
     client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": note})
     return int(created.version)
@@ -261,10 +261,10 @@ def _create_version(client: "MlflowClient", uri: str, name: str, logged: Any, ru
 
 @contextmanager
 def _global_store(uri: str) -> Iterator[None]:
-    """Makes `uri` the store of the whole process for a moment.
+    """Make `uri` the store of the whole process within the block.
 
-    MLflow's registry in a database looks the source ``models:/ID`` up in the global store, not in the client's, and would
-    create one in the working folder if there is none.
+    MLflow's registry in a database looks up the source ``models:/ID`` in the global store, not in the client's, and would
+    create a store in the working folder if there is none.
     """
     import mlflow
 
@@ -297,9 +297,9 @@ def _quoted(name: str) -> str:
 
 
 def _installed() -> Iterable[str]:
-    for package in REQUIRED:
+    for package in REQUIRED_PACKAGES:
         try:
-            # A local label (torch 2.13.0+cpu) is no version that pip finds.
+            # pip finds no version with a local label (torch 2.13.0+cpu).
             yield f"{package}=={importlib.metadata.version(package).partition('+')[0]}"
         except importlib.metadata.PackageNotFoundError:
             continue

@@ -1,7 +1,7 @@
-"""Whether MLflow can be written to: tried before a training depends on it, and without leaving anything behind.
+"""Checks that MLflow can be written to, before a training depends on it. Nothing is left behind.
 
-A run cannot be used for it: MLflow only marks a run as deleted. The registry deletes a model for good, and an artifact store a
-file; both are what a training needs at its end.
+A run is not suitable, because MLflow only marks a run as deleted. A registered model and an artifact are deleted for good, and
+a training needs both the registry and the artifact store at its end.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from configs.masking import mask_url
-from tracking.client import connect, experiment_id, speaking_errors, without_password
+from tracking.client import connect, experiment_id, translate_errors, without_password
 from tracking.errors import TrackingError
 from tracking.location import normalise
 
@@ -26,23 +26,23 @@ _CONTENT = "written by the smoke test"
 
 
 def check_writable(uri: str, home: Path, experiment: str) -> str:
-    """Write to the registry and the artifact store of `uri`, read it back, and take it away again.
+    """Write to the registry and the artifact store of `uri`, read it back, and delete it.
 
     Args:
         uri: the store, as :func:`tracking.resolve_tracking_uri` returns it.
         home: the project's folder.
-        experiment: MLflow's experiment that the training will use; created when it is not there, as the training would.
+        experiment: the MLflow experiment of the training; created if it is missing, as the training would.
 
     Returns:
-        The store's place, its password masked.
+        The store's URI, with its password masked.
 
     Raises:
-        TrackingError: the store cannot be reached, refuses, or gives back something else.
+        TrackingError: the store cannot be reached, refuses, or returns something else.
     """
     uri = normalise(uri)
     client = connect(uri, home)
     name = f"smoke-test-{uuid.uuid4().hex}"
-    with speaking_errors(uri, "it cannot be written to"):
+    with translate_errors(uri, "it cannot be written to"):
         number = experiment_id(client, uri, experiment, home)
         _check_registry(client, uri, name)
         _check_artifacts(client.get_experiment(number).artifact_location, uri, name)
@@ -54,7 +54,7 @@ def _check_registry(client: "MlflowClient", uri: str, name: str) -> None:
     try:
         read = client.get_registered_model(name).description
     finally:
-        with _only_logged(uri, f"the registered model {name}"):
+        with _errors_logged(uri, f"the registered model {name}"):
             client.delete_registered_model(name)
     if read != _CONTENT:
         raise TrackingError(f"MLflow at {mask_url(uri)} was given {_CONTENT!r} and returned {read!r}")
@@ -71,15 +71,15 @@ def _check_artifacts(location: str, uri: str, name: str) -> None:
             store.log_artifact(str(file), name)
             sizes = [each.file_size for each in store.list_artifacts(name)]
         finally:
-            with _only_logged(uri, f"the artifact folder {name}"):
+            with _errors_logged(uri, f"the artifact folder {name}"):
                 store.delete_artifacts(name)
     if sizes != [len(_CONTENT)]:
         raise TrackingError(f"MLflow at {mask_url(uri)} was given an artifact of {len(_CONTENT)} bytes and lists {sizes}")
 
 
 @contextlib.contextmanager
-def _only_logged(uri: str, what: str) -> Iterator[None]:
-    """Who may write may not always delete: that is no reason against a training."""
+def _errors_logged(uri: str, what: str) -> Iterator[None]:
+    """Log errors of the block: a user who may write but not delete can still train."""
     try:
         yield
     except Exception as error:

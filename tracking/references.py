@@ -1,4 +1,4 @@
-"""From what a person writes for a model to the agent's files on this machine."""
+"""Finds the files of an agent by a path or a reference to a model in MLflow."""
 
 import atexit
 import difflib
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from configs.masking import mask_urls
-from tracking.client import connect, speaking_errors
+from tracking.client import connect, translate_errors
 from tracking.errors import ModelNotFoundError, TrackingError
 from tracking.location import normalise
 from tracking.models import AGENT_ARTIFACT, SHA256_TAG, digest, logged_model_id
@@ -31,12 +31,12 @@ def resolve_model(reference: str, uri: str, *, downloads: Path | None = None) ->
         reference: a path; ``models:/name/3``, ``models:/name/latest``, ``models:/name@alias``; ``runs:/RUN/model``; a run's or
             a logged model's id; or a registered name, which means its newest version.
         uri: the tracking URI.
-        downloads: where a model goes that a server sends, to be found there the next time; None: a temporary folder that
-            this process removes when it ends. Models on this machine are not copied.
+        downloads: the folder that keeps models downloaded from a server; None: a temporary folder that this process removes
+            when it ends. Models on this machine are not copied.
 
     Raises:
-        ModelNotFoundError: nothing has that name; the message lists what comes nearest.
-        TrackingError: MLflow does not answer, or the files are not those that were registered (SHA-256).
+        ModelNotFoundError: nothing has that name; the message lists similar ones.
+        TrackingError: MLflow does not answer, or the SHA-256 of the files is not that of the registered ones.
     """
     path = Path(reference).expanduser()
     if path.exists():
@@ -45,21 +45,21 @@ def resolve_model(reference: str, uri: str, *, downloads: Path | None = None) ->
         raise ModelNotFoundError(f"there is no file or folder {reference}")
     uri = normalise(uri)
     client = connect(uri)
-    with speaking_errors(uri, f"the model {reference!r} cannot be fetched"):
+    with translate_errors(uri, f"the model {reference!r} cannot be fetched"):
         model_id = _model_id(client, reference)
         logged = client.get_logged_model(model_id)
         folder = _fetch(logged.artifact_location, uri, model_id, downloads)
         agent = _agent(folder, reference)
         expected = logged.tags.get(SHA256_TAG)
     if expected is not None and digest(agent) != expected:
-        raise TrackingError(f"the model {reference!r} is damaged or was changed: SHA-256 of {agent} is not {expected}")
+        raise TrackingError(f"the model {reference!r} is damaged or was changed: the SHA-256 of {agent} is not {expected}")
     return Path(agent)
 
 
 def registered_names(uri: str) -> list[str]:
-    """All registered names, in order."""
+    """All registered names, sorted."""
     uri = normalise(uri)
-    with speaking_errors(uri, "the registered models cannot be listed"):
+    with translate_errors(uri, "the registered models cannot be listed"):
         return _names(connect(uri))
 
 
@@ -95,7 +95,7 @@ def _model_of_run(client: "MlflowClient", run_id: str, name: str) -> str:
     ids = [output.model_id for output in (run.outputs.model_outputs if run.outputs else [])]
     logged = sorted((client.get_logged_model(model_id) for model_id in ids), key=lambda model: model.creation_timestamp)
     ready = [model for model in logged if str(model.status) == "READY"]
-    # `runs:/RUN/model` is how MLflow's documentation writes it; a run of ours has one kind of model whatever it is called.
+    # MLflow's documentation writes `runs:/RUN/model`; a run of this project has one kind of model, whatever its name.
     fitting = [model for model in ready if name in ("", "model", model.name)]
     if not fitting:
         has = f"its models: {', '.join(sorted({model.name for model in ready}))}" if ready else "it has not finished training"
@@ -128,7 +128,7 @@ def _names(client: "MlflowClient") -> list[str]:
 
 
 def _fetch(location: str, uri: str, model_id: str, downloads: Path | None) -> Path:
-    """The model's folder: where it lies on this machine, or a copy of what a server sends."""
+    """The model's folder on this machine, downloaded if a server has it."""
     from mlflow.artifacts import download_artifacts
 
     local = location.startswith("file:") or ("://" not in location and not location.startswith("mlflow-artifacts:"))
@@ -142,7 +142,7 @@ def _fetch(location: str, uri: str, model_id: str, downloads: Path | None) -> Pa
         warnings.simplefilter("ignore")
         destination = None if target is None else str(target)
         folder = Path(download_artifacts(artifact_uri=location, tracking_uri=uri, dst_path=destination))
-    if target is not None:  # written last: a copy that was cut short is fetched again
+    if target is not None:  # written last: an interrupted download is repeated
         note.write_text(folder.relative_to(target).as_posix(), encoding="utf-8")
     return folder
 
@@ -158,7 +158,7 @@ def _agent(folder: Path, reference: str) -> Path:
         description = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
         relative = description["flavors"]["python_function"]["artifacts"][AGENT_ARTIFACT]["path"]
     except (OSError, KeyError, TypeError, yaml.YAMLError):
-        raise ModelNotFoundError(f"{mask_urls(reference)!r} is no agent of this project (looked into {folder})") from None
+        raise ModelNotFoundError(f"{mask_urls(reference)!r} is not an agent of this project (see {folder})") from None
     agent = (folder / relative).resolve()
     if not agent.exists() or not agent.is_relative_to(folder.resolve()):
         raise ModelNotFoundError(f"the files of {mask_urls(reference)!r} are missing: {agent}")

@@ -1,4 +1,4 @@
-"""One MLflow run: what a training logs while it goes on, and how it is opened, continued and closed."""
+"""One MLflow run: opening, continuing and closing it, and logging to it."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ import yaml
 
 from configs.masking import mask_url
 from tracking import models
-from tracking.client import connect, experiment_id, find_run, speaking_errors, without_password
+from tracking.client import connect, experiment_id, find_run, translate_errors, without_password
 from tracking.delivery import Delivery, DeliveryReport, Entry, Lane, RefusedError, open_outboxes, pending_entries
 from tracking.errors import RunNotFoundError, TrackingError
 from tracking.location import normalise, run_url
@@ -32,7 +32,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _KEY = "experiment_key"
 
-# MLflow's codes for a request that would be refused again; anything else may be the network, a lock or a restart.
+# MLflow's codes for a request that it would refuse again; other errors may be the network, a lock or a restart.
 _FINAL = {
     "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED",
     "BAD_REQUEST", "INVALID_STATE", "MALFORMED_REQUEST", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED",
@@ -42,20 +42,20 @@ _FINAL = {
 class TrackedRun:
     """An open MLflow run; a context manager that closes it as FINISHED, FAILED (an exception) or KILLED (an interruption).
 
-    A run that several processes or phases have one after the other is opened with `leave_running`: who ends it calls
+    A run that several processes or phases use one after the other is opened with `leave_running`; the last one calls
     :meth:`end`.
 
-    `log_params`, `log_metrics`, `log_dict` and `set_tags` return at once: threads deliver, each kind in order. When MLflow is
-    away they neither raise nor wait: what they logged is kept in the outbox (in memory without one) and sent when it is back,
-    one warning is given, and :meth:`close` reports what was lost. The next process that opens the run with this outbox sends
-    what is left in it, before anything else. `open`, `metric`, `register_model` and `log_evaluation` need an answer: they wait
-    for MLflow and raise :class:`TrackingError`. Credentials are masked in everything that is logged.
+    `log_params`, `log_metrics`, `log_dict` and `set_tags` return immediately: threads deliver, each kind in order. While MLflow
+    is away they neither raise nor wait. What they logged is kept in the outbox (in memory without one) and sent when MLflow is
+    back; there is one warning, and :meth:`close` reports what was lost. The next process that opens the run with this outbox
+    sends what is left in it, before anything else. `open`, `metric`, `register_model` and `log_evaluation` need an answer: they
+    wait for MLflow and raise :class:`TrackingError`. Credentials are masked in everything that is logged.
 
     Attributes:
         run_id: MLflow's id, with which the run can be continued.
         experiment_id: MLflow's id of the experiment.
-        url: where a person sees the run.
-        resumed: whether the run was there before.
+        url: the run's page.
+        resumed: whether the run existed before.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class TrackedRun:
         self._uri = uri
         self._leave_running = leave_running
         self._stored_params: dict[str, str] = dict(run.data.params)
-        # The newest value of each metric is part of the run that was fetched; the public attribute leaves its step out.
+        # The fetched run holds the newest value of each metric; its public attribute lacks the step.
         newest = getattr(run.data, "_metric_objs", None) or []
         self._last_steps: dict[str, int] = {metric.key: int(metric.step) for metric in newest}
         for outbox in (outboxes or {}).values():
-            self._adopt(outbox)
+            self._count_as_logged(outbox)
         self._report: DeliveryReport | None = None
         self.run_id: str = run.info.run_id
         self.experiment_id: str = run.info.experiment_id
@@ -101,18 +101,18 @@ class TrackedRun:
         home: Path | None = None,
         outbox: Path | None = None,
     ) -> Self:
-        """Starts a run, or continues one.
+        """Start a run, or continue one.
 
         Args:
             uri: the tracking URI, see :func:`tracking.resolve_tracking_uri`.
-            experiment: MLflow's experiment; created when it is not there.
+            experiment: the MLflow experiment; created if it is missing.
             run_name: the run's name in the UI.
             run_id: the run to continue; its state becomes RUNNING again. None: a new run.
-            key: of a new run, kept as its tag `experiment_key`: a run of `experiment` that has it is continued instead. So a
-                process that was killed before it could note the run's id leaves no second run behind.
+            key: the tag `experiment_key` of a new run; if a run of `experiment` has this key, it is continued instead. So a
+                process that is killed before it has stored the run's id causes no second run.
             tags: set on the run, without credentials.
             system_metrics: log processor, memory, disk, network and GPU every ten seconds.
-            leave_running: closing the run says nothing of how it ended; :meth:`end` does.
+            leave_running: closing does not change the run's state; :meth:`end` does.
             home: the project's folder; needed where `uri` is a database other than SQLite.
             outbox: the file where metrics are stored until MLflow has them, with files for the other kinds beside it; one
                 process at a time has them open.
@@ -126,7 +126,7 @@ class TrackedRun:
         uri = normalise(uri)
         client = connect(uri, home)
         clean = _tags(tags or {})
-        with speaking_errors(uri, "the run cannot be opened"):
+        with translate_errors(uri, "the run cannot be opened"):
             if run_id is None:
                 number = experiment_id(client, uri, experiment, home)
                 run_id = None if key is None else find_run(client, number, _KEY, key)
@@ -155,30 +155,30 @@ class TrackedRun:
             self.close("FAILED" if issubclass(kind, Exception) else "KILLED")
 
     def log_params(self, values: Mapping[str, Any]) -> None:
-        """Logs parameters; nested mappings become ``section.key``.
+        """Log parameters; nested mappings become ``section.key``.
 
-        MLflow lets nobody change a parameter. In a run that is continued those it has are left alone, with a warning if
-        their values differ.
+        MLflow does not allow a parameter to change. A continued run keeps the parameters it has, with a warning if their values
+        differ.
         """
         fresh = parameters(values)
         changed = [name for name, value in fresh.items() if self._stored_params.get(name, value) != value]
         if changed:
-            logger.warning("MLflow keeps the first value of a parameter; these differ now: %s", ", ".join(sorted(changed)))
+            logger.warning("MLflow keeps the first value of a parameter; these now differ: %s", ", ".join(sorted(changed)))
         pairs = [(name, value) for name, value in fresh.items() if name not in self._stored_params]
         self._stored_params.update(pairs)
         for first in range(0, len(pairs), 100):
             self._delivery.put(Entry("params", tuple(pairs[first : first + 100])))
 
     def log_config(self, config: Mapping[str, Any]) -> None:
-        """Logs a configuration as parameters and, whole, as the artifact `config.yaml`."""
+        """Log a configuration as parameters and as the artifact `config.yaml`."""
         self.log_params(config)
         self.log_dict(config, "config.yaml")
 
     def log_metrics(self, values: Mapping[str, Any], step: int) -> None:
-        """Logs numbers at a step.
+        """Log numbers at a step.
 
-        What is no finite number (NaN, infinities, booleans, texts) is left out; characters MLflow refuses in a name become
-        ``_``.
+        Values that are not finite numbers (NaN, infinities, booleans, texts) are left out. Characters that MLflow refuses in a
+        name become ``_``.
         """
         now = int(time.time() * 1000)
         metrics = []
@@ -190,7 +190,7 @@ class TrackedRun:
             self._delivery.put(Entry("metrics", tuple(metrics[first : first + 1000])))
 
     def log_dict(self, content: Any, path: str) -> None:
-        """Writes JSON-like data as an artifact: YAML for a path that ends in .yaml, else JSON."""
+        """Log JSON-like data as an artifact: YAML for a path that ends in .yaml, else JSON."""
         clean = without_secrets(content)
         if path.endswith((".yaml", ".yml")):
             document = yaml.safe_dump(clean, sort_keys=False, allow_unicode=True)
@@ -199,52 +199,52 @@ class TrackedRun:
         self._delivery.put(Entry("document", ((path, document),)))
 
     def log_artifact(self, path: Path, folder: str | None = None) -> bool:
-        """Copies a file, or a folder with all it holds, to the run's artifacts, below `folder`.
+        """Copy a file or a folder with its contents to the run's artifacts, below `folder`.
 
-        This one waits until it is done: call it between phases, not within training. False, and a warning, if it failed.
+        It blocks: call it between phases, not during training. Returns False, and logs a warning, if it failed.
         """
         try:
             if path.is_dir():
                 self._client.log_artifacts(self.run_id, str(path), folder)
             else:
                 self._client.log_artifact(self.run_id, str(path), folder)
-        except Exception as error:  # a report that is on disk is no reason to lose a run
+        except Exception as error:  # the report is on disk; the run goes on
             logger.warning("MLflow did not take %s: %s", path, without_password(str(error), self._uri))
             return False
         return True
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Sets tags on the run; credentials are masked, long texts cut."""
+        """Set tags on the run. Credentials are masked, long texts cut."""
         pairs = list(_tags(tags).items())
         for first in range(0, len(pairs), 100):
             self._delivery.put(Entry("tags", tuple(pairs[first : first + 100])))
 
     def kv_writer(self) -> "KVWriter":
-        """A writer for stable-baselines3's logger: everything it dumps is logged at the dump's step.
+        """A writer for stable-baselines3's logger: it logs each dump at the dump's step.
 
-        In a run that is continued from a checkpoint, steps are played again whose metrics MLflow has: those are left out,
-        so that the step axis only goes forward.
+        A run that continues from a checkpoint repeats steps whose metrics MLflow has. Those are left out, so that the step axis
+        only goes forward.
         """
         from tracking.kv_writer import TrackingWriter
 
         return TrackingWriter(self.log_metrics, dict(self._last_steps))
 
     def register_model(self, name: str, agent: Path, *, python_model: Path, **details: Any) -> ModelVersion:
-        """Registers an agent as a model version of this run; see :func:`tracking.models.register`."""
+        """Register an agent as a model version of this run; see :func:`tracking.models.register`."""
         self._delivery.flush(lanes=("metrics", "params"))
         return models.register(self._client, self._uri, self.run_id, name, agent, python_model=python_model, **details)
 
     def set_alias(self, name: str, version: str, alias: str) -> None:
-        """Lets `alias` mean this version of the registered model `name`, and no longer the one that had it.
+        """Set `alias` to this version of the registered model `name`.
 
         Raises:
             TrackingError: MLflow does not answer, or refuses.
         """
-        with speaking_errors(self._uri, f"version {version} of {name} cannot be named {alias}"):
+        with translate_errors(self._uri, f"version {version} of {name} cannot be named {alias}"):
             self._client.set_registered_model_alias(name, alias, version)
 
     def log_evaluation(self, model: ModelVersion | str, metrics: Mapping[str, Any], step: int = 0) -> None:
-        """Logs an evaluation's numbers on the run and on the model, where MLflow compares models side by side.
+        """Log the metrics of an evaluation on the run and on the model, where MLflow compares models.
 
         Args:
             model: a registered version, or a reference such as ``models:/name/3`` or a logged model's id.
@@ -257,23 +257,27 @@ class TrackedRun:
         models.log_evaluation(self._client, self._uri, self.run_id, model, metrics, step)
 
     def metric(self, name: str) -> float | None:
-        """The last value of a metric as MLflow has it, None if it has none. Sends the metrics that wait first."""
+        """The last value of a metric in MLflow, None if it has none. Sends pending metrics first.
+
+        Raises:
+            TrackingError: MLflow does not answer.
+        """
         if not self._delivery.flush(lanes=("metrics",)):
-            raise TrackingError(f"MLflow at {mask_url(self._uri)} does not take what is logged; the log says why")
-        with speaking_errors(self._uri, f"the metric {name!r} cannot be read"):
+            raise TrackingError(f"MLflow at {mask_url(self._uri)} does not accept what is logged; the log says why")
+        with translate_errors(self._uri, f"the metric {name!r} cannot be read"):
             value = self._client.get_run(self.run_id).data.metrics.get(clean_name(name))
         return None if value is None else float(value)
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Waits until MLflow has everything logged so far; False if it does not take it (now)."""
+        """Wait until MLflow has everything logged so far; False if it has not within `timeout` seconds, or is away."""
         return self._delivery.flush(timeout)
 
     def sync(self) -> bool:
-        """Waits until everything logged so far is on the disk or in MLflow; False if some is not. Does not wait for MLflow."""
+        """Wait until everything logged so far is on the disk or in MLflow; False if not. Does not wait for MLflow."""
         return self._delivery.sync()
 
     def end(self, status: Status, **tags: str) -> None:
-        """Sets the run's state, and tags with it, behind all tags that wait.
+        """Set the run's state, and tags with it, after all pending tags.
 
         Raises:
             TrackingError: MLflow does not answer, or refuses.
@@ -281,16 +285,16 @@ class TrackedRun:
         from mlflow.entities import RunTag
 
         if not self._delivery.flush(lanes=("tags",)):
-            raise TrackingError(f"MLflow at {mask_url(self._uri)} does not take what is logged; the log says why")
-        with speaking_errors(self._uri, f"the run cannot be ended as {status}"):
+            raise TrackingError(f"MLflow at {mask_url(self._uri)} does not accept what is logged; the log says why")
+        with translate_errors(self._uri, f"the run cannot be ended as {status}"):
             self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in _tags(tags).items()], synchronous=True)
             self._client.set_terminated(self.run_id, status)
 
     def close(self, status: Status | None = "FINISHED", timeout: float = 30.0) -> DeliveryReport:
-        """Sends what is left, sets the run's state, and says what waits or was lost; a second call changes nothing.
+        """Send what is left, set the run's state, and report what is pending or lost; a second call returns the same report.
 
         Args:
-            status: the state; None: it stays as it is.
+            status: the state; None: it does not change.
             timeout: seconds to wait for MLflow.
         """
         if self._report is not None:
@@ -302,7 +306,7 @@ class TrackedRun:
         self._report = self._delivery.close(timeout)
         if self._report.pending:
             logger.warning(
-                "MLflow at %s has not got all of run %s: %d entries wait on disk until the experiment is next started: %s",
+                "MLflow at %s does not have all of run %s: %d entries wait on disk until the experiment is next started: %s",
                 mask_url(self._uri),
                 self.run_id,
                 self._report.pending,
@@ -310,7 +314,7 @@ class TrackedRun:
             )
         if self._report.lost:
             logger.error(
-                "MLflow has not got everything of run %s: %d of %d entries are lost; the last reason: %s",
+                "MLflow does not have all of run %s: %d of %d entries are lost; the last reason: %s",
                 self.run_id,
                 self._report.lost,
                 self._report.lost + self._report.sent + self._report.pending,
@@ -318,7 +322,7 @@ class TrackedRun:
             )
         return self._report
 
-    def _adopt(self, outbox: "Outbox") -> None:
+    def _count_as_logged(self, outbox: "Outbox") -> None:
         """Treat what is left in the outbox as logged: steps go on behind it, parameters are not logged twice."""
         for entry in pending_entries(outbox):
             for name, value, *rest in entry.values:

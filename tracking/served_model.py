@@ -1,7 +1,7 @@
 """An agent as MLflow serves it.
 
-MLflow loads a model from a Python file that is stored with it ("models from code"). That file has to know how agents are
-loaded, which this package does not, so it is written by the caller::
+MLflow loads a model from a Python file that is stored with it ("models from code"). This package does not know how agents are
+loaded, so the caller writes that file::
 
     from agents import load_agent
     from tracking.served_model import serve
@@ -20,17 +20,17 @@ from tracking.models import AGENT_ARTIFACT
 
 
 class Policy(Protocol):
-    """What an agent has to be able to do."""
+    """What an agent must offer."""
 
     def act(self, observations: NDArray[Any], *, deterministic: bool) -> NDArray[np.int64]:
         """Actions int64 (n,) for a batch of observations (n, *shape)."""
 
 
 def serve(load: Callable[[Path], Policy]) -> None:
-    """Makes the agent that `load` reads the model of the file that calls this.
+    """Make an agent the model of the Python file that calls this.
 
     Args:
-        load: reads the agent's file or folder, the one given to :func:`tracking.models.register`.
+        load: reads the agent's file or folder that was given to :func:`tracking.models.register`.
     """
     from mlflow.models import set_model
     from mlflow.pyfunc.model import PythonModel
@@ -44,7 +44,7 @@ def serve(load: Callable[[Path], Policy]) -> None:
         def predict(self, context: Any, model_input: NDArray[Any], params: Any = None) -> NDArray[np.int64]:
             return np.asarray(self.policy.act(np.asarray(model_input), deterministic=True), dtype=np.int64)
 
-        # MLflow derives a signature from the hint and warns if it cannot; the bare class tells it not to try.
+        # MLflow derives a signature from the type hint and warns if it cannot; with the plain class it does not try.
         predict.__annotations__["model_input"] = np.ndarray
 
     set_model(ServedAgent())

@@ -28,10 +28,10 @@ class ServerCommand:
 
     Attributes:
         arguments: the command line; it holds no password.
-        environment: variables to add to the process's own; the database's URI is among them, not in the command line, which
-            every user of the machine can read.
-        url: where the server answers.
-        folder: the working folder to start it in.
+        environment: variables to add to the process's own. They include the database's URI, because every user of the machine
+            can read the command line.
+        url: the server's address.
+        folder: the working folder of the server.
     """
 
     arguments: tuple[str, ...]
@@ -46,38 +46,38 @@ def server_command(uri: str, home: Path, *, port: int = PORT) -> ServerCommand:
     Args:
         uri: the store; a database, see :func:`tracking.resolve_tracking_uri`.
         home: the project's folder.
-        port: where to listen; 0 picks a free one.
+        port: the port to listen on; 0 picks a free one.
 
     Raises:
-        TrackingError: `uri` is a server already.
+        TrackingError: `uri` is that of a server.
     """
     uri = normalise(uri)
     if is_server(uri):
-        raise TrackingError(f"{mask_url(uri)} is an MLflow server already: open it in a browser")
+        raise TrackingError(f"{mask_url(uri)} is already an MLflow server: open it in a browser")
     root = artifact_root(uri, home)
-    assert root is not None  # it is None for servers only
+    assert root is not None  # None only for servers
     port = port or free_port()
     options = (
         "server",
         "--host", LOOPBACK,
         "--port", str(port),
         "--workers", "1",
-        # Artifacts of what is logged through the server lie in the same folder, under the same kind of address, as of what is
-        # logged straight into the database: one experiment can be used both ways. All clients are on this machine.
+        # Artifacts logged through the server and straight into the database are in the same folder, under the same kind of
+        # address, so one experiment can be used both ways. All clients are on this machine.
         "--default-artifact-root", root.as_uri(),
         "--artifacts-destination", root.as_uri(),
         "--allowed-hosts", f"localhost:{port},{LOOPBACK}:{port}",
-        # MLflow adds every page of this machine, whatever its port; it has no setting against that.
+        # MLflow also allows every page of this machine, whatever its port; no setting prevents that.
         "--cors-allowed-origins", f"http://localhost:{port},http://{LOOPBACK}:{port}",
     )  # fmt: skip
     added = environment() | {
         "MLFLOW_BACKEND_STORE_URI": uri,
-        # Runners for jobs this project never starts: several processes, and a database of their own.
+        # Job runners, which this project does not use, would be several processes with a database of their own.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
     }
-    # It ends with this process, even if this one is killed.
+    # The server ends with this process, even if this one is killed.
     return ServerCommand(tuple(attended("mlflow", options)), added, f"http://{LOOPBACK}:{port}", root.parent)
 
 
@@ -85,8 +85,8 @@ class RunningServer:
     """An MLflow server as a child process; a context manager that stops it.
 
     Attributes:
-        url: where it answers.
-        process: the child, in a process group of its own.
+        url: the server's address.
+        process: the child; it leads a process group.
     """
 
     def __init__(self, command: ServerCommand, process: "subprocess.Popen[bytes]") -> None:
@@ -95,13 +95,13 @@ class RunningServer:
 
     @classmethod
     def start(cls, uri: str, home: Path, *, port: int = PORT, log: Path | None = None, timeout: float = 90.0) -> Self:
-        """Starts the server and waits until it answers.
+        """Start the server and wait until it answers.
 
         Args:
             uri: the store.
             home: the project's folder.
-            port: where to listen; 0 picks a free one.
-            log: a file for what the server prints; None: it is dropped.
+            port: the port to listen on; 0 picks a free one.
+            log: a file for the server's output; None: it is discarded.
             timeout: seconds to wait.
 
         Raises:
@@ -109,7 +109,7 @@ class RunningServer:
         """
         command = server_command(uri, home, port=port)
         require_free(port or int(command.url.rpartition(":")[2]))
-        connect(uri, home)  # creates the store, with a message that says what takes so long
+        connect(uri, home)  # creates the store, which takes a while and is logged
         command.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             sink = stack.enter_context(log.open("ab")) if log is not None else subprocess.DEVNULL
@@ -133,7 +133,7 @@ class RunningServer:
         return server
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Ends the server and the workers it started."""
+        """End the server and its workers."""
         end_process_group(self.process, timeout)
 
     def __enter__(self) -> Self:
@@ -144,7 +144,7 @@ class RunningServer:
 
 
 def end_process_group(process: "subprocess.Popen[bytes]", patience: float) -> None:
-    """Ends a process that leads a group of its own, and all of the group; after `patience` seconds it is killed."""
+    """End a process group with SIGTERM, and with SIGKILL after `patience` seconds; `process` leads the group."""
     for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if hasattr(os, "killpg"):
@@ -160,17 +160,17 @@ def end_process_group(process: "subprocess.Popen[bytes]", patience: float) -> No
 def wait_for_server(
     url: str, *, name: str = "MLflow", process: "subprocess.Popen[bytes] | None" = None, timeout: float = 90.0
 ) -> None:
-    """Waits until the server at `url` says, at ``/health``, that it is well.
+    """Wait until the server at `url` answers ``/health`` with 200.
 
     Raises:
         TrackingError: `process` has ended, or `timeout` seconds have passed.
     """
     deadline = time.monotonic() + timeout
-    # A proxy from the environment must not be asked for loopback.
+    # Requests to loopback must not go to a proxy from the environment.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         if process is not None and process.poll() is not None:
-            raise TrackingError(f"the {name} server ended at once (exit code {process.returncode})")
+            raise TrackingError(f"the {name} server ended right after its start (exit code {process.returncode})")
         try:
             with opener.open(f"{url}/health", timeout=2) as answer:
                 if answer.status == 200:
@@ -182,26 +182,26 @@ def wait_for_server(
 
 
 def free_port() -> int:
-    """A port nobody listens on at this moment."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
 def require_free(port: int) -> None:
-    """Refuse a loopback port that a server cannot have.
+    """Check that a server can have a loopback port.
 
     Raises:
-        TrackingError: something listens there, answering or not, or this user may not listen there.
+        TrackingError: something listens there, or this user may not listen there.
     """
     taken = TrackingError(f"port {port} is taken: stop what listens there, or choose another port")
     with socket.socket() as probe:
         probe.settimeout(1)
-        # On macOS a listener on all addresses does not hinder one on loopback: the next step would not see it.
+        # On macOS a listener on all addresses does not prevent one on loopback: `bind` would not notice it.
         if probe.connect_ex((LOOPBACK, port)) == 0:
             raise taken
     with socket.socket() as probe:
-        # As servers do: connections that a server before has closed do not count.
+        # As servers do: connections that an earlier server has closed do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

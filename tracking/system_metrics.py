@@ -13,12 +13,12 @@ _PREFIX = "system/"
 class SystemMetrics:
     """A thread that samples MLflow's own monitors.
 
-    MLflow's `SystemMetricsMonitor` asks for the run before each sample and ends for good when that fails once; this one hands
-    its samples to the same delivery as all other metrics.
+    MLflow's `SystemMetricsMonitor` requests the run before each sample and ends when that fails once. This one logs its samples
+    like all other metrics, so they survive an outage.
 
     Args:
-        log: takes names with values, and a step (the sample's number); must return at once.
-        last_steps: the newest step MLflow has of each metric: the numbering goes on from there.
+        log: takes names with values and a step (the sample's number); must return immediately.
+        last_steps: the newest step that MLflow has of each metric; the numbering continues from there.
         interval_seconds: time between samples.
     """
 
@@ -33,7 +33,7 @@ class SystemMetrics:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread."""
+        """End the thread."""
         self._ended.set()
         self._thread.join(timeout=5)
 
@@ -43,7 +43,7 @@ class SystemMetrics:
             while not self._ended.is_set():
                 self._sample(monitors)
                 self._ended.wait(self._interval)
-        except Exception as error:  # a sensor that fails must not matter to the run
+        except Exception as error:  # a sensor that fails must not stop the run
             logger.warning("system metrics end here: %s", error)
 
     def _sample(self, monitors: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""What MLflow accepts: names, numbers and texts are brought into its limits here, and credentials are taken out."""
+"""Brings names, numbers and texts into MLflow's limits, and removes credentials."""
 
 import json
 import math
@@ -20,7 +20,7 @@ _CUT = "… (cut; see config.yaml)"
 
 
 def clean_name(name: str) -> str:
-    """A metric's, parameter's or tag's name with forbidden characters replaced by ``_`` and cut to MLflow's length.
+    """The name of a metric, parameter or tag with forbidden characters replaced by ``_``, cut to MLflow's length.
 
     MLflow treats names as paths: ``a//b``, ``/a`` and ``a/../b`` are refused, so empty and dotted parts are dropped.
     """
@@ -29,9 +29,9 @@ def clean_name(name: str) -> str:
 
 
 def finite(value: object) -> float | None:
-    """`value` as a float if MLflow can plot it: a finite real number, also NumPy's or a tensor of one element.
+    """`value` as a float if it is a finite real number, a NumPy scalar or a tensor of one element.
 
-    None for everything else: NaN and infinities (the database would store substitutes), booleans, texts, pictures.
+    None for everything else: NaN and infinities (the database would store substitutes), booleans, texts, images.
     """
     if not isinstance(value, numbers.Real) and getattr(value, "size", None) is not None and hasattr(value, "item"):
         try:
@@ -58,7 +58,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def parameters(tree: Mapping[str, Any]) -> dict[str, str]:
-    """Nested parameters as MLflow stores them: flat, texts, cut to its limit, without credentials."""
+    """Nested parameters as MLflow stores them: flat, as text, cut to its limit, without credentials."""
     return {clean_name(name): text(value, MAX_PARAM) for name, value in flatten(without_secrets(tree))}
 
 

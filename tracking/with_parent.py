@@ -1,6 +1,6 @@
-"""The program `python -m tracking.with_parent PARENT PATIENCE MODULE ARGUMENTS`: a module that ends with its parent process.
+"""The program `python -m tracking.with_parent PARENT PATIENCE MODULE ARGUMENTS`: runs a module that ends with its parent.
 
-It is what :func:`tracking.attended` starts, and imported by nothing.
+:func:`tracking.attended` starts it; nothing imports it.
 """
 
 import runpy

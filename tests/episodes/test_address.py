@@ -81,7 +81,7 @@ def test_a_server_that_is_not_there_is_reported(tmp_path: Path) -> None:
         EpisodeStore.open(f"postgresql://me:{password}@127.0.0.1:{port}/mario", tmp_path)
     said = everything_said(caught.value)
     assert f"postgresql+psycopg2://me:***@127.0.0.1:{port}/mario" in said
-    assert "No server listens there" in said
+    assert "accepting TCP/IP connections? No server listens there" in said
     assert password not in said
 
 

@@ -93,7 +93,7 @@ def test_what_is_stored_is_read_back_exactly(
     with store.transaction("clearing the table") as connection:
         connection.execute(EPISODES.delete().where(EPISODES.c.experiment_id == experiment))
     # Hypothesis allows no folder for each example from a fixture.
-    with TemporaryDirectory() as folder, store.writer(Path(folder) / "rows.spool", "run 1") as writer:
+    with TemporaryDirectory() as folder, store.writer(Path(folder) / "rows.sqlite", "run 1") as writer:
         writer.put(row(experiment, np.int32(index), **values, timestamp=datetime(2026, 1, 1, tzinfo=UTC)))
     found = store.episodes(experiment).iloc[0]
     assert found.reward == float(reward)
@@ -109,25 +109,25 @@ def test_what_is_stored_is_read_back_exactly(
         ("reward", math.nan, "finite"),
         ("reward", np.float32("inf"), "finite"),
         ("reward", 10**400, "too large"),
-        ("reward", True, "numbers"),
-        ("reward", "1.0", "numbers"),
+        ("reward", True, "expected a number"),
+        ("reward", "1.0", "expected a number"),
         ("steps", np.uint64(2**64 - 1), "from -2147483648 to 2147483647"),
         ("steps", 2**31, "from -2147483648 to 2147483647"),
-        ("steps", np.float64(3.0), "whole numbers"),
-        ("steps", np.True_, "whole numbers"),
-        ("steps", None, "there must be a value"),
-        ("steps", pd.NA, "there must be a value"),
-        ("timestamp", pd.NaT, "there must be a value"),
-        ("timestamp", np.datetime64("NaT", "us"), "there must be a value"),
+        ("steps", np.float64(3.0), "expected an integer"),
+        ("steps", np.True_, "expected an integer"),
+        ("steps", None, "a value is required"),
+        ("steps", pd.NA, "a value is required"),
+        ("timestamp", pd.NaT, "a value is required"),
+        ("timestamp", np.datetime64("NaT", "us"), "a value is required"),
         ("timestamp", datetime(2026, 1, 1), "no time zone"),
         ("timestamp", datetime.min.replace(tzinfo=timezone(timedelta(hours=5))), "date value out of range"),
-        ("timestamp", 0, "moment"),
+        ("timestamp", 0, "expected a datetime"),
         ("level_completed", 1, "True or False"),
         ("status", "a\x00b", "NUL"),
         ("status", "\ud800", "surrogate"),
         ("status", 1, "text"),
-        ("phase", "training", "allowed are smoke, integration, train, evaluate"),
-        ("env_index", -1, "the least is 0"),
+        ("phase", "training", "the allowed values are smoke, integration, train, evaluate"),
+        ("env_index", -1, "the minimum is 0"),
     ],
 )
 def test_refusals_name_column_value_and_reason(name: str, value: Any, reason: str) -> None:
@@ -151,7 +151,7 @@ def test_ranges_of_the_game_are_not_refused_because_a_bad_row_must_be_seen() -> 
         (datetime(2026, 1, 1, 5, tzinfo=timezone(timedelta(hours=5))), datetime(2026, 1, 1, tzinfo=UTC)),
     ],
 )
-def test_moments_become_utc(value: Any, converted: datetime) -> None:
+def test_datetimes_become_utc(value: Any, converted: datetime) -> None:
     found = column_value(EPISODES.c.timestamp, value)
     assert found == converted
     assert type(found) is datetime

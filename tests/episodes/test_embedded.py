@@ -99,7 +99,7 @@ def test_it_starts_stops_and_keeps_what_was_written(home: Path, record: Callable
 
 def test_psql_of_the_package_shows_the_episodes(home: Path, record: Callable[..., ExperimentRecord]) -> None:
     stop_embedded(home)
-    with pytest.raises(StoreError, match="starts with the next run"):
+    with pytest.raises(StoreError, match="does not run: the next run starts it"):
         psql_command(home)
     with EpisodeStore.open(None, home) as store:
         store.create_experiment(record(name="seen-in-psql"))

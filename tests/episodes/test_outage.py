@@ -191,7 +191,7 @@ time.sleep(600)
     assert list(away.episodes(experiment).episode_index) == list(range(20))
 
 
-def test_a_wrong_password_meanwhile_is_no_outage_that_passes(
+def test_a_password_that_has_become_wrong_is_not_a_passing_outage(
     away: EpisodeStore, row: MakeRow, record: MakeRecord, outbox: Path
 ) -> None:
     experiment = away.create_experiment(record())
@@ -216,7 +216,7 @@ def test_whatever_an_episode_holds_comes_back_as_it_was(row: MakeRow) -> None:
             assert pending.decode(pending.encode(episode)) == episode
 
 
-def test_an_episode_that_an_earlier_version_left_in_the_spool_has_no_delays(row: MakeRow) -> None:
+def test_an_episode_that_an_earlier_version_left_has_no_delays(row: MakeRow) -> None:
     entry = json.loads(pending.encode(pending.convert(row(1, 0), {"noop_frames": 0}, b"\x01\x02")))
     del entry["delays"]
     episode = pending.decode(json.dumps(entry).encode())
@@ -224,5 +224,5 @@ def test_an_episode_that_an_earlier_version_left_in_the_spool_has_no_delays(row:
 
 
 def test_other_than_as_many_delays_as_actions_are_refused(row: MakeRow) -> None:
-    with pytest.raises(RowError, match="an episode of 3 actions has 2 delays: there must be as many"):
+    with pytest.raises(RowError, match="an episode of 3 actions has 2 delays: there must be one for each action"):
         pending.convert(row(1, 0), {"noop_frames": 0}, bytes(3), bytes(2))

@@ -42,15 +42,15 @@ def test_wilson_agrees_with_published_values(successes: int, n: int, low: float,
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (-1, 3), (4, 3)])
 def test_wilson_refuses_what_is_no_proportion(successes: int, n: int) -> None:
-    with pytest.raises(ValueError, match="there must be a trial"):
+    with pytest.raises(ValueError, match="there must be at least one trial"):
         wilson(successes, n)
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
 def test_confidence_is_a_probability(confidence: float) -> None:
-    with pytest.raises(ValueError, match="confidence is between 0 and 1"):
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1"):
         wilson(1, 2, confidence)
-    with pytest.raises(ValueError, match="confidence is between 0 and 1"):
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1"):
         bootstrap([1.0], means, seed=0, confidence=confidence)
 
 
@@ -77,7 +77,7 @@ def test_interquartile_mean_is_scipys_trimmed_mean() -> None:
 
 
 def test_an_empty_sample_is_refused() -> None:
-    with pytest.raises(ValueError, match="non-empty"):
+    with pytest.raises(ValueError, match="with n at least 1"):
         interquartile_mean([])
     with pytest.raises(ValueError, match="no episodes"):
         summarise(pd.DataFrame())

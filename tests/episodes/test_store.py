@@ -70,7 +70,7 @@ def test_every_protocol_of_the_configuration_can_be_stored() -> None:
 def test_updates_of_what_is_not_there_are_errors(store: EpisodeStore, experiment: int) -> None:
     with pytest.raises(RowError, match="experiments has no column state; it has id, name"):
         store.update_experiment(experiment, state="completed")
-    with pytest.raises(RowError, match="allowed are running, completed, failed, interrupted"):
+    with pytest.raises(RowError, match="the allowed values are running, completed, failed, interrupted"):
         store.update_experiment(experiment, status="done")
     with pytest.raises(StoreError, match="there is no experiment 0"):
         store.update_experiment(0, status="completed")
@@ -276,7 +276,7 @@ def test_a_name_is_held_by_one_at_a_time_and_the_other_waits(store: EpisodeStore
 
 def test_the_nearest_experiment_is_named(store: EpisodeStore, record: Callable[..., ExperimentRecord]) -> None:
     store.create_experiment(record(name="ppo-level-1-1"))
-    with pytest.raises(StoreError, match=r"there is no experiment 'ppo-level-11' in .*; the nearest: ppo-level-1-1"):
+    with pytest.raises(StoreError, match=r"there is no experiment 'ppo-level-11' in .*; similar names: ppo-level-1-1"):
         store.experiment("ppo-level-11")
 
 

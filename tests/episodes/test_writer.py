@@ -101,7 +101,7 @@ def test_a_record_that_is_no_episode_is_set_aside_and_named(
     older = Outbox(outbox, "run 1")
     older.append([b"{}", pending.encode(pending.convert(row(experiment, 1), None, None))])
     older.close()
-    with pytest.raises(StoreError, match=r"refuses 1 episode: a record of the outbox is no episode.*rows-refused\.sqlite"):
+    with pytest.raises(StoreError, match=r"refuses 1 episode: a record of the outbox is not an episode.*rows-refused\.sqlite"):
         store.writer(outbox, "run 1").close()
     assert list(store.episodes(experiment).episode_index) == [1]
 

@@ -96,6 +96,16 @@ def test_records_of_another_run_are_kept_aside(tmp_path: Path, caplog: pytest.Lo
     assert not older.exists()
 
 
+def test_an_outbox_of_that_name_is_not_taken_for_an_older_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "rows.spool"
+    outbox = Outbox(path, "run 1")
+    outbox.append(RECORDS)
+    outbox.close()
+    assert read(path) == RECORDS
+    assert count_pending(path) == len(RECORDS)
+    assert not caplog.records
+
+
 def test_a_file_that_an_older_version_has_open_is_left_alone(tmp_path: Path) -> None:
     older, path = tmp_path / "rows.spool", tmp_path / "rows.sqlite"
     older.write_bytes(legacy_file(RECORDS))

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from configs import PROJECT, ConfigError, Settings, config_hash, load, to_dict
 from episodes import EpisodeStore
-from episodes.attempts import attempts, in_words
+from episodes.attempts import attempts, describe_attempts
 from episodes.schema import EPISODES
 from tasks import phases
 from tasks.experiment import open_store
@@ -87,7 +87,7 @@ def test_an_extension_is_recorded_and_the_later_phases_run_again(settings: Setti
         starts = attempts(store, experiment.id)
         assert [each.total_steps for each in starts] == [STEPS, 3_000, 3_000, 3_000, 4_000]
         steps_in_words = f"to 3000 steps instead of {STEPS} from attempt 2 on; to 4000 steps instead of 3000 from attempt 5 on"
-        assert in_words(starts) == f"5; {steps_in_words}"
+        assert describe_attempts(starts) == f"5; {steps_in_words}"
         assert store.experiment(name).record.config_hash == config_hash(load(TINY))
     assert json.loads((longer.directory / "config.json").read_text())["train"]["total_steps"] == 4_000
 

@@ -43,7 +43,7 @@ def test_artifacts_never_go_to_the_working_folder(tmp_path: Path) -> None:
     assert artifact_root(f"sqlite:///{tmp_path.as_posix()}/x.db", None) == tmp_path / "artifacts"
     assert artifact_root("http://127.0.0.1:5000", None) is None
     assert artifact_root("postgresql+psycopg2://h/d", tmp_path) == tmp_path / "mlflow" / "artifacts"
-    with pytest.raises(TrackingError, match="a folder for them is needed"):
+    with pytest.raises(TrackingError, match="pass a folder for them"):
         artifact_root("postgresql+psycopg2://u:secret@h/d", None)
 
 

@@ -67,7 +67,7 @@ def test_a_run_goes_on_where_it_ended(uri: str, caplog: pytest.LogCaptureFixture
         with caplog.at_level(logging.WARNING):
             second.log_params({"gamma": 0.9, "host": "b", "new": 1})
         second.log_metrics({"loss": 2.0}, 200)
-    assert "these differ now: host" in caplog.text
+    assert "these now differ: host" in caplog.text
     assert "gamma" not in caplog.text
     stored = connect(uri).get_run(first.run_id)
     assert stored.data.params == {"gamma": "0.9", "host": "a", "new": "1"}

@@ -45,7 +45,7 @@ def test_the_command_shows_no_password_and_binds_to_loopback(home: Path) -> None
     assert command.environment["MLFLOW_BACKEND_STORE_URI"] == "postgresql+psycopg2://mario:known-password@db/mlflow"
     assert command.url == "http://127.0.0.1:5055"
     assert command.arguments[command.arguments.index("--host") + 1] == "127.0.0.1"
-    with pytest.raises(TrackingError, match="is an MLflow server already"):
+    with pytest.raises(TrackingError, match="is already an MLflow server"):
         server_command("http://h:5000", home)
 
 
