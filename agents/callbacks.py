@@ -27,7 +27,7 @@ class StopLearning(Exception):  # noqa: N818 (not an error: it unwinds the libra
 
 
 class EpisodeSink(BaseCallback):
-    """Count frames and episodes, and hand each ended episode over, but for one whose process was lost."""
+    """Count frames and episodes, and hand each ended episode over."""
 
     def __init__(self, tally: Tally, on_episode: Callable[[PlayedEpisode], None]) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class EpisodeSink(BaseCallback):
     def _on_step(self) -> bool:
         for env_index, (info, done) in enumerate(zip(self.locals["infos"], self.locals["dones"], strict=True)):
             self._tally.frames += int(info["frames"])
-            if done and "worker_lost" not in info:
+            if done:
                 self._hand_over(env_index, info)
         return True
 

@@ -17,5 +17,4 @@ END_REASONS: Final = (
     "life_lost",  # the full game, ended by choice at the first lost life
     "stalled",  # truncated: no progress for too long
     "step_limit",  # truncated: too many decisions
-    "worker_lost",  # the process that played died; such an episode is dropped, so that no row has it
 )

@@ -25,7 +25,7 @@ PRESETS = Path(__file__).parent / "presets"
 _EXTENDS = "extends"
 
 # Keys of earlier versions that no longer mean anything: stored configurations may still have them.
-_RETIRED = (("agent", "optimize_memory_usage"),)
+_RETIRED = (("agent", "optimize_memory_usage"), ("retry", "worker_restarts"))
 
 # Keys that every stored environment has had from the beginning.
 _ONCE_WHOLE = {"game", "world", "stage", "frame_skip", "noop_frames", "sticky_actions", "reward"}

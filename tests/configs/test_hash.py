@@ -78,7 +78,7 @@ def test_every_key_is_either_computed_with_or_aside() -> None:
 def by_the_old_rule(config: Config) -> str:
     """As earlier versions hashed: all keys but names and when workers restart."""
     values = to_dict(config)
-    del values["name"], values["description"], values["retry"]["worker_timeout"], values["retry"]["worker_restarts"]
+    del values["name"], values["description"], values["retry"]["worker_timeout"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
