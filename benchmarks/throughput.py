@@ -23,8 +23,7 @@ from mario_env.factory import make
 from mario_env.fast import cartridge, start_of_game
 from mario_env.games import Games
 from mario_env.nes.machine import Fleet, make_rules
-from mario_env.stable_baselines import FastVecEnv
-from mario_env.vector import ProcessVecEnv
+from mario_env.stable_baselines import FastVecEnv, make_vec
 
 FAST: Final = EnvironmentConfig(emulator="fast")
 REFERENCE: Final = EnvironmentConfig(emulator="nes-py")
@@ -157,7 +156,7 @@ def shares() -> dict[str, float]:
 def measure(seconds: float, rounds: int) -> dict[str, float]:
     """The rates per second by name."""
     wall = time.perf_counter
-    processes = ProcessVecEnv(REFERENCE, CORES, seed=0)
+    processes = make_vec(REFERENCE, CORES, seed=0)
     measurements = {
         "nes-py bare": bare_nes_py(),
         "reference, 1 environment": reference_environment(),

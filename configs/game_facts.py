@@ -17,5 +17,4 @@ END_REASONS: Final = (
     "life_lost",  # full game with life_loss_ends_episode: a life was lost
     "stalled",  # truncated: no progress for environment.stall_after decisions
     "step_limit",  # truncated: environment.max_steps decisions
-    "worker_lost",  # the process that played died; such an episode is dropped and has no row
 )

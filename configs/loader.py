@@ -26,9 +26,11 @@ PRESETS = Path(__file__).parent / "presets"
 # The only key of a document that is not a section of the schema.
 _EXTENDS = "extends"
 
-# Keys of earlier versions, and the values that mean what this version does. Stored configurations may still have them.
-_RETIRED = {
-    ("agent", "optimize_memory_usage"): (False, True),
+# Keys of earlier versions, and the values that mean what this version does; None: every value. Stored configurations may still
+# have them.
+_RETIRED: dict[tuple[str, str], tuple[Any, ...] | None] = {
+    ("agent", "optimize_memory_usage"): None,
+    ("retry", "worker_restarts"): None,
     ("train", "precision"): ("float32",),
     ("train", "compile"): (False,),
     ("train", "overlap"): (False,),
@@ -147,7 +149,7 @@ def _without_retired(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         present = kept.get(section)
         if not isinstance(present, Mapping) or key not in present:
             continue
-        if present[key] not in understood:
+        if understood is not None and present[key] not in understood:
             shown = _short_repr.repr(present[key])
             raise ConfigError(f"{source}: {section}.{key} is {shown}, which is no longer supported: train again without it")
         kept[section] = {name: value for name, value in present.items() if name != key}

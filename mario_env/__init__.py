@@ -48,10 +48,10 @@ def make_vec(
     threads: int | None = None,
     retry: "RetryConfig | None" = None,
 ) -> "VecEnv":
-    """Make several environments at once: see :func:`mario_env.vector.make_vec`.
+    """Make several environments at once: see :func:`mario_env.stable_baselines.make_vec`.
 
-    Here so that importing this package does not import stable-baselines3 and torch, which workers do without.
+    Here so that importing this package does not import stable-baselines3 and torch.
     """
-    from mario_env import vector
+    from mario_env import stable_baselines
 
-    return vector.make_vec(config, n_envs, seed=seed, processes=processes, ahead=ahead, threads=threads, retry=retry)
+    return stable_baselines.make_vec(config, n_envs, seed=seed, processes=processes, ahead=ahead, threads=threads, retry=retry)

@@ -1,6 +1,6 @@
 """What can go wrong in this package, as classes a caller can catch."""
 
-__all__ = ["PlaybackError", "RomUnavailableError", "SnapshotError", "WorkerError", "WorkerLostError"]
+__all__ = ["PlaybackError", "RomUnavailableError", "SnapshotError", "WorkerError"]
 
 
 class RomUnavailableError(ValueError):
@@ -16,20 +16,16 @@ class SnapshotError(ValueError):
 
 
 class WorkerError(RuntimeError):
-    """A process that played environments failed or died; the message names its index, its process id and the cause.
+    """A process that played an environment failed, died or did not answer; the message names it and what happened.
 
     Attributes:
         index: which of the vectorised environments it was, from 0.
-        pid: the process id of the worker.
+        pid: the process id.
         what: what happened to it, a predicate.
     """
 
-    def __init__(self, index: int, pid: int, what: str) -> None:
+    def __init__(self, index: int, pid: int | None, what: str) -> None:
         super().__init__(f"environment worker {index} (process {pid}) {what}")
         self.index = index
         self.pid = pid
         self.what = what
-
-
-class WorkerLostError(WorkerError):
-    """The process died, or did not answer in time and was killed. Its environment raised no error that is known."""

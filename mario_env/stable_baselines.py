@@ -1,25 +1,121 @@
-"""The games of the fast emulator behind stable-baselines3's `VecEnv`, all in this process."""
+"""Several environments behind stable-baselines3's `VecEnv`: the fast emulator's in this process, nes-py's in a process each."""
 
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Discrete
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from configs.schema import EnvironmentConfig
+from configs.schema import EnvironmentConfig, RetryConfig
 from configs.seeds import game_seeds
+from mario_env.console import check_rom
+from mario_env.factory import make
 from mario_env.games import Games
+from mario_env.processes import ProcessVecEnv
 from mario_env.snapshots import GamesSnapshot
 
-__all__ = ["FastVecEnv"]
+__all__ = ["FastVecEnv", "begin_episode", "make_vec"]
 
 
-class FastVecEnv(VecEnv):
-    """stable-baselines3's interface: what :class:`~mario_env.vector.ProcessVecEnv` does, without processes.
+def make_vec(
+    config: EnvironmentConfig,
+    n_envs: int,
+    *,
+    seed: int,
+    processes: bool = True,
+    ahead: bool = False,
+    threads: int | None = None,
+    retry: RetryConfig | None = None,
+) -> VecEnv:
+    """Make `n_envs` environments that `config` describes; each has its own seed of `configs.seeds.game_seeds`.
+
+    Args:
+        config: the environment's section of the configuration.
+        n_envs: how many.
+        seed: of all of them; a later `VecEnv.seed` has the same meaning. Another seed gives other games, all of them.
+        processes: for nes-py: a process each, or all in this process. The games of the fast emulator are always played by
+            threads of this process.
+        ahead: of the fast emulator: games are played from `step_async` on, beside what the caller does until `step_wait`, as
+            environments in processes of their own always are. Leaves a core to the caller.
+        threads: of the fast emulator: how many threads play; None: one for each processor that this process may use
+            (affinity and control groups heeded), as far as there are games. What is played does not depend on it.
+        retry: for nes-py: `worker_timeout`, the seconds without an answer after which a process is killed; None: the default.
+
+    Raises:
+        RomUnavailableError: the installed gym-super-mario-bros has no such ROM; raised before any process starts.
+        WorkerError: a process could not make its environment.
+        ValueError: n_envs is below 1.
+    """
+    if n_envs < 1:
+        raise ValueError(f"n_envs: at least 1 environment is needed, not {n_envs}")
+    check_rom(config)
+    envs: VecEnv
+    if config.emulator == "fast":
+        envs = FastVecEnv(config, n_envs, seed=seed, threads=threads, ahead=ahead)
+    elif processes:
+        timeout = (retry or RetryConfig()).worker_timeout
+        envs = _SeededProcesses(config, game_seeds(seed, n_envs), timeout=timeout)
+    else:
+        envs = _InThisProcess([partial(make, config, seed=own) for own in game_seeds(seed, n_envs)])
+    envs.seed(seed)
+    return envs
+
+
+@runtime_checkable
+class _BeginsEpisodes(Protocol):
+    def begin(self, index: int, *, seed: int | None, options: dict[str, Any]) -> npt.NDArray[np.uint8]: ...
+
+
+def begin_episode(envs: VecEnv, index: int, *, seed: int | None, options: dict[str, Any]) -> npt.NDArray[np.uint8]:
+    """Begin an episode of one of the environments of :func:`make_vec`, in place of the one that is running there.
+
+    Args:
+        envs: the environments; between two steps.
+        index: which of them.
+        seed: of the episode's random numbers; None: they go on.
+        options: as for the environment's `reset`.
+
+    Returns:
+        The first observation.
+
+    Raises:
+        TypeError: they are not of `make_vec`.
+        WorkerError: its process failed, died or did not answer.
+    """
+    if not isinstance(envs, _BeginsEpisodes):
+        raise TypeError(f"{type(envs).__name__} cannot begin the episodes of one environment alone; make_vec's can")
+    return envs.begin(index, seed=seed, options=options)
+
+
+class _SeedsApart(VecEnv):
+    """Gives each environment a seed of `game_seeds`; stable-baselines3 itself counts up from the seed."""
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Give each environment a seed of its own at the next reset; None: a random one."""
+        self._seeds = game_seeds(secrets.randbits(128) if seed is None else seed, self.num_envs)
+        return self._seeds
+
+
+class _SeededProcesses(_SeedsApart, ProcessVecEnv):
+    """An environment a process."""
+
+
+class _InThisProcess(_SeedsApart, DummyVecEnv):
+    """All environments in this process."""
+
+    def begin(self, index: int, *, seed: int | None, options: dict[str, Any]) -> npt.NDArray[np.uint8]:
+        """See :func:`begin_episode`."""
+        observation: npt.NDArray[np.uint8] = self.envs[index].reset(seed=seed, options=options)[0]
+        return observation
+
+
+class FastVecEnv(_SeedsApart):
+    """The games of the fast emulator, played by threads of this process.
 
     Args:
         config: what each game is.
@@ -41,11 +137,6 @@ class FastVecEnv(VecEnv):
         self.games = Games(config, n_envs, seed=seed, threads=threads, ahead=ahead)
         super().__init__(n_envs, self.games.observation_space, Discrete(self.games.actions))
 
-    def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Give each game a seed of its own at the next reset; None: a random one."""
-        self._seeds = game_seeds(secrets.randbits(128) if seed is None else seed, self.num_envs)
-        return self._seeds
-
     def reset(self) -> npt.NDArray[np.uint8]:
         """Start a new episode of every game."""
         for index in range(self.num_envs):
@@ -56,7 +147,7 @@ class FastVecEnv(VecEnv):
         return self.games.fleet.observations.copy()
 
     def begin(self, index: int, *, seed: int | None, options: dict[str, Any]) -> npt.NDArray[np.uint8]:
-        """See :func:`~mario_env.vector.begin_episode`."""
+        """See :func:`begin_episode`."""
         self.reset_infos[index] = self.games.reset(index, seed=seed, options=options)
         observation: npt.NDArray[np.uint8] = self.games.fleet.observations[index].copy()
         return observation

@@ -32,7 +32,6 @@ END_REASON_COLOURS: Final = {
     "timed_out": PLUM,
     "stalled": COIN,
     "step_limit": NIGHT,
-    "worker_lost": CASTLE,
     "completed": PIPE,
 }
 END_REASON_LABELS: Final = {
@@ -42,7 +41,6 @@ END_REASON_LABELS: Final = {
     "timed_out": "clock ran out",
     "stalled": "stalled",
     "step_limit": "step limit",
-    "worker_lost": "worker lost",
     "completed": "completed",
 }
 PROTOCOL_LABELS: Final = {

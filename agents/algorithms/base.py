@@ -50,7 +50,7 @@ class AlgorithmBase(BaseAlgorithm):
             torch.backends.cudnn.benchmark = False
         self.action_space.seed(seed_of(seed, Stream.ACTION_SAMPLES))
         if self.env is not None:
-            # Environments of this project derive a seed for each game (`mario_env.vector`).
+            # Environments of this project derive a seed for each game (`mario_env.stable_baselines`).
             self.env.seed(seed)
 
     def steps_left(self) -> int:

@@ -18,7 +18,7 @@ from configs import EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
 from configs.seeds import Stream, generator, seed_of
 from mario_env import make_vec
 from mario_env.processors import usable_processors
-from mario_env.vector import begin_episode
+from mario_env.stable_baselines import begin_episode
 
 _QUICK = 32  # games of the fast emulator at a time
 
@@ -92,7 +92,7 @@ def play_episodes(
             `global_step` is the agent's age in decisions.
         processes: False plays in this process (for tests).
         threads: that play the games of the fast emulator; see `mario_env.make_vec`.
-        retry: see `mario_env.make_vec`. An episode whose process was lost is played again.
+        retry: see `mario_env.make_vec`.
         stop: asked before each decision; True ends the play, and episodes that have not ended are given up.
 
     Returns:
@@ -100,7 +100,7 @@ def play_episodes(
 
     Raises:
         ValueError: there is no agent and the protocol is not ``random``.
-        WorkerError: an environment's process died again and again.
+        WorkerError: an environment's process failed, died or did not answer.
     """
     if agent is None and protocol != "random":
         raise ValueError(f"the protocol {protocol} needs an agent; only random does without")
@@ -141,12 +141,8 @@ class _Player:
             stepped = self.env.step(self._actions(observations))
             observations, dones, infos = np.array(stepped[0]), stepped[2], stepped[3]
             for index in [index for index in np.flatnonzero(dones).tolist() if index in self.running]:
-                summary = infos[index].get("episode_summary")
-                if summary is None:  # its process was lost
-                    self._begin(index, self.running[index], observations)
-                    continue
                 played += 1
-                on_episode(self._episode(summary, self.running.pop(index)))
+                on_episode(self._episode(infos[index]["episode_summary"], self.running.pop(index)))
                 self._next(index, observations)
         return played
 

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class EpisodeSink(BaseCallback):
-    """Count frames and episodes, and pass each ended episode on, except one whose process was lost."""
+    """Count frames and episodes, and pass each ended episode on."""
 
     def __init__(self, counters: Counters, on_episode: Callable[[PlayedEpisode], None]) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class EpisodeSink(BaseCallback):
     def _on_step(self) -> bool:
         for env_index, (info, done) in enumerate(zip(self.locals["infos"], self.locals["dones"], strict=True)):
             self._counters.frames += int(info["frames"])
-            if done and "worker_lost" not in info:
+            if done:
                 self._pass_on(env_index, info)
         return True
 

@@ -93,7 +93,7 @@ def test_a_stored_configuration_without_an_added_key_has_its_default() -> None:
 def old_hash(config: Config) -> str:
     """The hash of earlier versions, which covered all keys except names and the restarts of workers."""
     values = to_dict(config)
-    del values["name"], values["description"], values["retry"]["worker_timeout"], values["retry"]["worker_restarts"]
+    del values["name"], values["description"], values["retry"]["worker_timeout"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -27,7 +27,7 @@ PROCESSES = {
     "a worker": "import prefect, flows.train_mario, agents",
     "a served model": "import mlflow.pyfunc, agents",
     "the writer of metrics": "import tracking.kv_writer",
-    "games in processes": "import mario_env.vector",
+    "games in processes": "import mario_env.processes",
     "a benchmark": "import benchmarks.learner",
     "tests": "import conftest, torch",
 }

@@ -1,6 +1,7 @@
 """Environments in processes of their own: the same as without, and failures that have a name."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from configs.schema import EnvironmentConfig, RetryConfig
 from configs.seeds import game_seeds
 from mario_env import WorkerError, make, make_vec
 from mario_env.observations import Frames
-from mario_env.vector import ProcessVecEnv
+from mario_env.processes import ProcessVecEnv
+from mario_env.stable_baselines import begin_episode
 
 RANDOM = EnvironmentConfig(emulator="nes-py", sticky_actions=0.25, noop_frames=30, max_steps=20)
 
@@ -83,158 +85,110 @@ def test_the_end_of_an_episode_is_told_as_stable_baselines3_expects(two: Process
         assert reset_info["frame_count"] == 0
 
 
+def _pids(envs: ProcessVecEnv) -> list[int]:
+    return [process.pid or 0 for process in envs.processes]
+
+
 def _kill(envs: ProcessVecEnv, index: int) -> None:
-    pid = envs.pids[index]
-    os.kill(pid, signal.SIGKILL)
-    _wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    envs.processes[index].kill()
+    envs.processes[index].join()
 
 
-@pytest.fixture
-def make_two() -> Iterator[Callable[..., ProcessVecEnv]]:
-    """Two environments; keywords are of `RetryConfig`."""
-    made: list[ProcessVecEnv] = []
-
-    def make_them(**keys: Any) -> ProcessVecEnv:
-        envs = make_vec(RANDOM, 2, seed=4, retry=RetryConfig(**keys))
-        assert isinstance(envs, ProcessVecEnv)
-        made.append(envs)
-        return envs
-
-    yield make_them
-    for envs in made:
-        envs.close()
-
-
-@pytest.mark.parametrize("how", ["killed", "stopped"])
-def test_a_lost_worker_is_replaced_and_its_episode_ends_without_a_result(
-    how: str, make_two: Callable[..., ProcessVecEnv], caplog: pytest.LogCaptureFixture
-) -> None:
-    undisturbed, two = (make_two(worker_timeout=2.0) for _ in range(2))
-    undisturbed.reset()
-    two.reset()
-    for _ in range(7):
-        expected, *_ = undisturbed.step(np.array([3, 1]))
-        before, *_ = two.step(np.array([3, 1]))
-    assert np.array_equal(before, expected)
-    pid = two.pids[1]
-    if how == "killed":
-        _kill(two, 1)
-    else:
-        os.kill(pid, signal.SIGSTOP)
-
-    observations, rewards, dones, infos = two.step(np.array([3, 1]))
-
-    expected, *_ = undisturbed.step(np.array([3, 1]))
-    assert np.array_equal(observations[0], expected[0]), "the other plays on"
-    assert list(dones) == [False, True]
-    assert rewards[1] == infos[1]["frames"] == 0
-    assert infos[1]["TimeLimit.truncated"] is True
-    assert np.array_equal(infos[1]["terminal_observation"], before[1])
-    assert "episode_summary" not in infos[1]
-    what = {"killed": "was killed by SIGKILL", "stopped": "has not answered for 2 s and was killed"}[how]
-    assert infos[1]["worker_lost"].startswith(f"environment worker 1 (process {pid}) {what}")
-    assert f"{what}" in caplog.text
-    assert "it is started anew, its episode is dropped" in caplog.text
-    assert two.pids[1] != pid
-    assert not psutil.pid_exists(pid)
-    ended = [two.step(np.array([3, 1]))[3][1].get("episode_summary") for _ in range(20)]
-    assert [summary.steps for summary in ended if summary is not None] == [20]
-
-
-def test_a_worker_that_dies_again_and_again_is_given_up(make_two: Callable[..., ProcessVecEnv]) -> None:
-    two = make_two(worker_restarts=1)
-    two.reset()
-    _kill(two, 0)
-    for _ in range(22):  # an episode ends: the count begins anew
-        two.step(np.array([0, 0]))
-    _kill(two, 0)
-    two.step(np.array([0, 0]))
-    pid = two.pids[0]
-    _kill(two, 0)
-    with pytest.raises(
-        WorkerError, match=rf"\(process {pid}\) was killed by SIGKILL.*started anew 1 time without ending an epi"
-    ):
-        two.step(np.array([0, 0]))
-
-
-def test_a_worker_that_dies_before_a_reset_is_replaced_and_plays_something_else(make_two: Callable[..., ProcessVecEnv]) -> None:
-    two = make_two()
-    first = two.reset()
-    _kill(two, 0)
-    two.seed(4)
-    again = two.reset()
-    assert np.array_equal(again[1], first[1])
-    (own, _) = game_seeds(4, 2)
-    assert two.reset_infos[0]["noop_frames"] != make(RANDOM, seed=own).reset()[1]["noop_frames"]
-
-
-def test_a_killed_worker_that_is_not_to_be_replaced_is_named(make_two: Callable[..., ProcessVecEnv]) -> None:
-    two = make_two(worker_restarts=0)
+def test_a_process_that_was_killed_is_named(two: ProcessVecEnv) -> None:
+    """Its episode ends nowhere: from then on there is no result but the error."""
     two.reset()
     _kill(two, 1)
-    with pytest.raises(WorkerError) as caught:
-        two.step(np.array([0, 0]))
-    message = f"environment worker 1 (process {two.pids[1]}) was killed by SIGKILL; the system does that when memory runs out"
-    assert str(caught.value) == message
-    assert (caught.value.index, caught.value.pid) == (1, two.pids[1])
-    with pytest.raises(WorkerError, match="was killed by SIGKILL"):
-        two.reset()
-    with pytest.raises(WorkerError, match="was killed by SIGKILL"):
-        two.get_attr("spec")
+    message = f"environment worker 1 (process {_pids(two)[1]}) was killed by SIGKILL; the system does that when memory runs out"
+    calls: list[Callable[[], Any]] = [lambda: two.step(np.array([0, 0])), two.reset, lambda: two.get_attr("spec")]
+    for call in calls:
+        with pytest.raises(WorkerError) as caught:
+            call()
+        assert str(caught.value) == message
+        assert (caught.value.index, caught.value.pid) == (1, _pids(two)[1])
+
+
+def test_a_process_that_dies_during_a_step_is_named(two: ProcessVecEnv) -> None:
+    two.reset()
+    os.kill(_pids(two)[0], signal.SIGSTOP)
+    two.step_async(np.array([0, 0]))
+    _kill(two, 0)
+    with pytest.raises(WorkerError, match=r"environment worker 0 .* was killed by SIGKILL"):
+        two.step_wait()
+
+
+def test_a_process_that_does_not_answer_is_killed_and_named() -> None:
+    envs: Any = make_vec(RANDOM, 2, seed=4, retry=RetryConfig(worker_timeout=0.5))
+    envs.reset()
+    os.kill(_pids(envs)[1], signal.SIGSTOP)
+    with pytest.raises(WorkerError, match=r"environment worker 1 \(process \d+\) has not answered for 0\.5 s and was killed"):
+        envs.step(np.array([0, 0]))
+    assert envs.processes[1].exitcode == -signal.SIGKILL
+    envs.close()
+
+
+def test_beginning_an_episode_with_a_dead_process_names_it(two: ProcessVecEnv) -> None:
+    two.reset()
+    first = begin_episode(two, 1, seed=3, options={"noop_frames": 5})
+    assert np.array_equal(first, make(RANDOM, seed=3).reset(options={"noop_frames": 5})[0])
+    _kill(two, 1)
+    with pytest.raises(WorkerError, match="environment worker 1"):
+        begin_episode(two, 1, seed=3, options={})
+
+
+def test_an_environment_that_cannot_be_made_is_told() -> None:
+    config = RANDOM.model_copy(update={"frame_skip": "four"})
+    with pytest.raises(
+        WorkerError, match=r"environment worker 0 \(process \d+\) ended with exit code 1; if its environment raised"
+    ):
+        make_vec(config, 2, seed=4)
 
 
 def test_environments_do_not_end_of_a_signal_to_the_whole_group(two: ProcessVecEnv) -> None:
     two.reset()
-    for pid in two.pids:
+    for pid in _pids(two):
         os.kill(pid, signal.SIGTERM)
     two.step(np.array([3, 3]))
-    assert not [info for info in two.step(np.array([3, 3]))[3] if "worker_lost" in info]
+    two.step(np.array([3, 3]))
 
 
-def test_an_error_in_an_environment_names_worker_and_cause(two: ProcessVecEnv) -> None:
-    two.reset()
-    with pytest.raises(WorkerError) as caught:
-        two.step(np.array([0, 77]))
-    first, *rest = str(caught.value).splitlines()
-    cause = "ValueError: there is no action 77: the actions are 0 to 6"
-    assert first == f"environment worker 1 (process {two.pids[1]}) failed: {cause}"
-    assert "In the worker:" in rest
-    assert rest[-1] == cause
+def test_an_error_in_an_environment_names_its_process_and_the_cause_is_printed(tmp_path: Path) -> None:
+    ended = _script(
+        tmp_path, "envs = make_vec(EnvironmentConfig(emulator='nes-py'), 2, seed=0)\nenvs.reset()\nenvs.step([0, 77])\n"
+    )
+    assert ended.returncode == 1
+    assert re.search(
+        r"WorkerError: environment worker 1 \(process \d+\) ended with exit code 1; "
+        r"if its environment raised an error, the traceback is on the standard error\n",
+        ended.stderr,
+    )
+    assert "ValueError: there is no action 77: the actions are 0 to 6" in ended.stderr
 
 
 def test_closing_with_dead_workers_neither_raises_nor_hangs(two: ProcessVecEnv) -> None:
     two.reset()
     two.step_async(np.array([0, 0]))
-    for pid in two.pids:
+    for pid in _pids(two):
         os.kill(pid, signal.SIGKILL)
     begin = time.monotonic()
     two.close()
     two.close()
     assert time.monotonic() - begin < 3
-    assert not any(psutil.pid_exists(pid) for pid in two.pids)
+    assert not any(psutil.pid_exists(pid) for pid in _pids(two))
 
 
 def test_a_stuck_worker_is_killed_when_closing(two: ProcessVecEnv, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mario_env.vector.CLOSE_SECONDS", 0.3)
-    os.kill(two.pids[0], signal.SIGSTOP)
+    monkeypatch.setattr("mario_env.processes._CLOSE_SECONDS", 0.3)
+    os.kill(_pids(two)[0], signal.SIGSTOP)
     two.close()
-    assert not any(psutil.pid_exists(pid) for pid in two.pids)
+    assert not any(psutil.pid_exists(pid) for pid in _pids(two))
 
 
 def test_workers_ignore_ctrl_c(two: ProcessVecEnv) -> None:
     two.reset()
-    for pid in two.pids:
+    for pid in _pids(two):
         os.kill(pid, signal.SIGINT)
     two.step(np.array([3, 3]))
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGINT} == set(), "this process does not"
-
-
-def test_workers_are_small(two: ProcessVecEnv) -> None:
-    two.reset()
-    for pid in two.pids:
-        worker = psutil.Process(pid)
-        assert worker.num_threads() == 1
-        assert not any("torch" in opened.path for opened in worker.memory_maps())
 
 
 def test_the_rest_of_the_interface_works(two: ProcessVecEnv) -> None:
@@ -249,13 +203,13 @@ def test_the_rest_of_the_interface_works(two: ProcessVecEnv) -> None:
     assert two.get_attr("remembered", indices=1) == [5]
     assert two.env_method("get_wrapper_attr", "remembered", indices=[1]) == [5]
     assert [image.shape for image in two.get_images() if image is not None] == [(240, 256, 3)] * 2
-    with pytest.raises(WorkerError, match="no_such_thing"):
+    with pytest.raises(WorkerError, match="ended with exit code 1"):
         two.get_attr("no_such_thing")
 
 
 def test_importing_prints_nothing_and_leaves_the_environment_alone() -> None:
     # stable-baselines3 imports Gym, whose notice and whose choice of a sound driver are kept from the person
-    code = "import mario_env.vector, os; print(os.environ.get('SDL_AUDIODRIVER'))"
+    code = "import mario_env.stable_baselines, os; print(os.environ.get('SDL_AUDIODRIVER'))"
     environment = {name: value for name, value in os.environ.items() if name != "SDL_AUDIODRIVER"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     ended = subprocess.run(
@@ -270,22 +224,29 @@ def test_no_environment_is_no_vector() -> None:
 
 
 def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
-    # A script without `if __name__ == "__main__"`, killed before it can close anything.
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import os, signal\n"
-        "from configs.schema import EnvironmentConfig\n"
-        "from mario_env import make_vec\n"
+    """A script that is killed before it can close anything."""
+    ended = _script(
+        tmp_path,
         "envs = make_vec(EnvironmentConfig(emulator='nes-py'), 2, seed=0)\n"
-        "print(*envs.pids, flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
+        "print(*[process.pid for process in envs.processes], flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n",
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ended = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == -signal.SIGKILL
     pids = [int(pid) for pid in ended.stdout.split()]
     assert len(pids) == 2
     _wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
+def _script(folder: Path, body: str) -> "subprocess.CompletedProcess[str]":
+    script = folder / "script.py"
+    script.write_text(
+        "import os, signal\n"
+        "from configs.schema import EnvironmentConfig\n"
+        "from mario_env import make_vec\n"
+        "if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in body.splitlines())
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
