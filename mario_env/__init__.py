@@ -44,7 +44,6 @@ def make_vec(
     *,
     seed: int,
     processes: bool = True,
-    ahead: bool = False,
     threads: int | None = None,
     retry: "RetryConfig | None" = None,
 ) -> "VecEnv":
@@ -54,4 +53,4 @@ def make_vec(
     """
     from mario_env import stable_baselines
 
-    return stable_baselines.make_vec(config, n_envs, seed=seed, processes=processes, ahead=ahead, threads=threads, retry=retry)
+    return stable_baselines.make_vec(config, n_envs, seed=seed, processes=processes, threads=threads, retry=retry)

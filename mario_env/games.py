@@ -6,7 +6,7 @@ random numbers (from the same generators in the same order as the wrappers), res
 
 import hashlib
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import gymnasium
@@ -114,8 +114,6 @@ class Games:
         seed: of all games.
         threads: how many threads play them. By default one for each processor that this process may use
             (:func:`~mario_env.processors.usable_processors`), but no more than there are games.
-        ahead: `begin` starts playing in other threads, and the caller can do something else until `finish`. One core is then
-            left to the caller. What is played is the same.
 
     Raises:
         RomUnavailableError: the installed gym-super-mario-bros has no such ROM.
@@ -128,7 +126,6 @@ class Games:
         *,
         seed: int | None = None,
         threads: int | None = None,
-        ahead: bool = False,
     ) -> None:
         check_rom(config)
         self._config = config
@@ -147,14 +144,10 @@ class Games:
         self.slots = [EnvSlot(self, i, own) for i, own in enumerate(game_seeds(seed, count))]
         self._records: list[_EpisodeRecord | None] = [None] * count  # None: not reset yet
         self._last: list[int | None] = [None] * count  # with sticky decisions: the last action executed
-        self._ahead = ahead
-        self._parts = max(1, min(count, threads or usable_processors() - ahead))
-        workers = self._parts - (not ahead)
-        self._threads = ThreadPoolExecutor(workers, "mario") if workers else None
-        self._taken: list[int] = []
+        self._parts = max(1, min(count, threads or usable_processors()))
+        # The calling thread plays one part.
+        self._threads = ThreadPoolExecutor(self._parts - 1, "mario") if self._parts > 1 else None
         self._delays: list[int] = [0] * count
-        self._pressed_now: list[int] = []
-        self._playing: Future[None] | None = None
 
     def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """Start a new episode of one game; the observation is in `fleet.observations`."""
@@ -192,18 +185,6 @@ class Games:
             ValueError: an action is not between 0 and the number of actions.
             ResetNeeded: a game has not been reset yet.
         """
-        self.begin(actions)
-        return self.finish()
-
-    def begin(self, actions: npt.ArrayLike) -> None:
-        """The first half of `step`: take the actions, and with `ahead` start playing.
-
-        Nothing else may be called until `finish`.
-
-        Raises:
-            ValueError: an action is not between 0 and the number of actions.
-            ResetNeeded: a game has not been reset yet.
-        """
         if None in self._records:
             raise ResetNeeded("the games have not been reset: call reset() before the first step")
         taken = self._after_stickiness(np.asarray(actions).tolist())
@@ -214,9 +195,8 @@ class Games:
         if self._config.sticky_actions:
             probability, frames = self._config.sticky_actions, self._config.frame_skip
             self._delays = [draw_delay(slot.np_random, probability, frames) for slot in self.slots]
-        self._taken, self._pressed_now = taken, pressed
-        if self._ahead and self._threads is not None:
-            self._playing = self._threads.submit(self._play)
+        self.fleet.decide(pressed, self._threads, self._parts, delays=self._delays)
+        return self._outcome(taken)
 
     def _after_stickiness(self, asked: list[int]) -> list[int]:
         """The actions that are executed, as Gymnasium's StickyAction decides with `sticky_decisions`."""
@@ -230,13 +210,8 @@ class Games:
         self._last = list(taken)
         return taken
 
-    def finish(self) -> tuple[Observations, list[float], list[bool], list[bool], list[dict[str, Any]]]:
-        """The second half of `step`: play, and return what `step` returns."""
-        if self._playing is None:
-            self._play()
-        else:
-            self._playing.result()
-            self._playing = None
+    def _outcome(self, taken: list[int]) -> tuple[Observations, list[float], list[bool], list[bool], list[dict[str, Any]]]:
+        """What `step` returns, after the decision with the actions `taken` was played."""
         all_facts, all_components = self.fleet.facts.tolist(), self.fleet.components.tolist()
         infos = [_facts(facts) for facts in all_facts]
         for info, facts, components, delay in zip(infos, all_facts, all_components, self._delays, strict=True):
@@ -250,7 +225,7 @@ class Games:
         truncated = [facts[_TRUNCATED] != 0 for facts in all_facts]
         for index, record in enumerate(self._records):
             assert record is not None
-            record.actions.append(self._taken[index])
+            record.actions.append(taken[index])
             record.delays.append(self._delays[index])
             if terminated[index] or truncated[index]:
                 components = dict(zip(REWARD_COMPONENTS, self.fleet.paid(index), strict=True))
@@ -264,13 +239,8 @@ class Games:
                 )
         return self.fleet.observations, rewards, terminated, truncated, infos
 
-    def _play(self) -> None:
-        self.fleet.decide(self._pressed_now, self._threads, self._parts, delays=self._delays)
-
     def snapshot(self) -> GamesSnapshot:
-        """The present state of the games, between `finish` and `begin`; see :class:`~mario_env.snapshots.Snapshots`."""
-        if self._playing is not None:
-            raise RuntimeError("the games are playing a decision: call finish() first")
+        """The present state of the games; see :class:`~mario_env.snapshots.Snapshots`."""
         records = [record or _EpisodeRecord(0) for record in self._records]
         actions = np.frombuffer(b"".join(bytes(record.actions) for record in records), np.uint8)
         delays = np.frombuffer(b"".join(bytes(record.delays) for record in records), np.uint8)
@@ -311,7 +281,7 @@ class Games:
         self._last[index] = state["last"]
 
     def close(self) -> None:
-        """End the threads, after the decision that they are playing."""
+        """End the threads."""
         if self._threads is not None:
             self._threads.shutdown()
             self._threads, self._parts = None, 1

@@ -28,7 +28,6 @@ def make_vec(
     *,
     seed: int,
     processes: bool = True,
-    ahead: bool = False,
     threads: int | None = None,
     retry: RetryConfig | None = None,
 ) -> VecEnv:
@@ -40,8 +39,6 @@ def make_vec(
         seed: of all of them; a later `VecEnv.seed` has the same meaning. Another seed gives other games, all of them.
         processes: for nes-py: a process each, or all in this process. The games of the fast emulator are always played by
             threads of this process.
-        ahead: of the fast emulator: games are played from `step_async` on, beside what the caller does until `step_wait`, as
-            environments in processes of their own always are. Leaves a core to the caller.
         threads: of the fast emulator: how many threads play; None: one for each processor that this process may use
             (affinity and control groups heeded), as far as there are games. What is played does not depend on it.
         retry: for nes-py: `worker_timeout`, the seconds without an answer after which a process is killed; None: the default.
@@ -56,7 +53,7 @@ def make_vec(
     check_rom(config)
     envs: VecEnv
     if config.emulator == "fast":
-        envs = FastVecEnv(config, n_envs, seed=seed, threads=threads, ahead=ahead)
+        envs = FastVecEnv(config, n_envs, seed=seed, threads=threads)
     elif processes:
         timeout = (retry or RetryConfig()).worker_timeout
         envs = _SeededProcesses(config, game_seeds(seed, n_envs), timeout=timeout)
@@ -122,7 +119,6 @@ class FastVecEnv(_SeedsApart):
         n_envs: how many.
         seed: of all games; each has its own of `game_seeds`.
         threads: see :class:`~mario_env.games.Games`.
-        ahead: `step_async` starts playing, instead of `step_wait`; see :class:`~mario_env.games.Games`.
     """
 
     def __init__(
@@ -132,9 +128,8 @@ class FastVecEnv(_SeedsApart):
         *,
         seed: int | None = None,
         threads: int | None = None,
-        ahead: bool = False,
     ) -> None:
-        self.games = Games(config, n_envs, seed=seed, threads=threads, ahead=ahead)
+        self.games = Games(config, n_envs, seed=seed, threads=threads)
         super().__init__(n_envs, self.games.observation_space, Discrete(self.games.actions))
 
     def reset(self) -> npt.NDArray[np.uint8]:
@@ -153,12 +148,12 @@ class FastVecEnv(_SeedsApart):
         return observation
 
     def step_async(self, actions: npt.NDArray[np.int64]) -> None:
-        """Take the actions; games are played in `step_wait`, or, `ahead`, from now on."""
-        self.games.begin(actions)
+        """Keep the actions; `step_wait` plays them."""
+        self._actions = actions
 
     def step_wait(self) -> Any:
         """The end of one decision; a game that ended is reset, its last observation is in info's `terminal_observation`."""
-        observations, rewards, terminated, truncated, infos = self.games.finish()
+        observations, rewards, terminated, truncated, infos = self.games.step(self._actions)
         dones = [ended or cut for ended, cut in zip(terminated, truncated, strict=True)]
         for index, info in enumerate(infos):
             info["TimeLimit.truncated"] = truncated[index] and not terminated[index]
@@ -169,17 +164,17 @@ class FastVecEnv(_SeedsApart):
         return observations.copy(), np.array(rewards), np.array(dones), infos
 
     def snapshot(self) -> GamesSnapshot:
-        """What the games are now; see :class:`~mario_env.snapshots.Snapshots`."""
+        """The present state of the games; see :class:`~mario_env.snapshots.Snapshots`."""
         return self.games.snapshot()
 
     def restore(self, snapshot: GamesSnapshot) -> npt.NDArray[np.uint8]:
-        """Make the games what they were, and return their observations.
+        """Restore the games, and return their observations.
 
         Raises:
             SnapshotError: it is of other games.
         """
         self.games.restore(snapshot)
-        # What waits for a reset is for the reset that this is in place of.
+        # Seeds and options for the next reset were meant for the reset that this replaces.
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = [{} for _ in range(self.num_envs)]

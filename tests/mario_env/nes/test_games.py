@@ -1,7 +1,5 @@
 """Games played together are, in everything an agent gets, the environments that `make` builds on nes-py."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -60,7 +58,7 @@ def test_an_impossible_action_is_refused() -> None:
         games.step([-1, 0])
 
 
-def test_seats_show_their_screen_and_their_ram() -> None:
+def test_slots_show_their_screen_and_their_ram() -> None:
     games = FastVecEnv(EnvironmentConfig(), 1, seed=0)
     games.reset()
     games.step(np.array([1]))
@@ -70,34 +68,3 @@ def test_seats_show_their_screen_and_their_ram() -> None:
     np.testing.assert_array_equal(games.get_images()[0], reference.unwrapped.render())
     assert games.get_attr("memory")[0] == reference.unwrapped.memory  # type: ignore[attr-defined]
     reference.close()
-
-
-@pytest.mark.parametrize("threads", [None, 1, 3])
-def test_playing_ahead_changes_nothing(threads: int | None) -> None:
-    config = EnvironmentConfig(sticky_actions=0.25, noop_frames=10, max_steps=25)
-    games = [FastVecEnv(config, 5, seed=0, threads=threads, ahead=ahead) for ahead in (False, True)]
-    np.testing.assert_array_equal(*[one.reset() for one in games])
-    generator = np.random.default_rng(0)
-    for _ in range(60):
-        actions = generator.integers(0, 7, 5)
-        plain, ahead = (one.step(actions) for one in games)
-        for mine, other in zip(plain[:3], ahead[:3], strict=True):
-            np.testing.assert_array_equal(mine, other)
-        assert [info["x_pos"] for info in plain[3]] == [info["x_pos"] for info in ahead[3]]
-    for one in games:
-        one.close()
-
-
-def test_games_that_play_ahead_need_nobody_to_wait() -> None:
-    games = FastVecEnv(EnvironmentConfig(), 2, seed=0, ahead=True)
-    before = games.reset()
-    games.step_async(np.array([3, 3]))
-    deadline = time.monotonic() + 30
-    while games.games.fleet.outcomes["frame_count"][0] < 4 and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert games.get_attr("memory")[0] != b""
-    assert games.games.fleet.outcomes["frame_count"][0] == 4
-    after, *_ = games.step_wait()
-    assert not np.array_equal(before, after)
-    games.step_async(np.array([3, 3]))
-    games.close()
