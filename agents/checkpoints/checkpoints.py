@@ -175,7 +175,7 @@ def restore(checkpoint: Checkpoint, config: Config, model: BaseAlgorithm, obstac
     if not isinstance(model, OffPolicyAlgorithm):
         return Restored(counters, False, obstacle_known or _restore_run_state(checkpoint, model))
     if not _restore_replay(checkpoint, model):
-        return Restored(counters, True, "its replay memory is missing")
+        return Restored(counters, True, "its replay buffer is missing")
     inexact = obstacle_known or _restore_run_state(checkpoint, model)
     if inexact is not None:
         # The environments are reset: what is added next does not continue the newest transitions.

@@ -267,7 +267,7 @@ def test_without_its_replay_memory_nothing_goes_on_exactly(tmp_path: Path, caplo
     with caplog.at_level(logging.INFO):
         result = run(config, tmp_path, Record(), total=300)
 
-    assert "its replay memory is missing" in caplog.text
+    assert "its replay buffer is missing" in caplog.text
     assert result.steps == 300
 
 
