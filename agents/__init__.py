@@ -1,7 +1,7 @@
 """Learning: algorithms, training, checkpoints, policies and their evaluation.
 
-Each folder is a room that imports only the rooms below it: training, policies, checkpoints, algorithms, replay, device, and the
-modules at the ground (`errors`, `progress`, `announce`).
+Each folder is a room. It imports only the rooms below it, in this order: training, policies, checkpoints, algorithms, replay,
+device, and at the ground the modules `errors`, `progress` and `announce`.
 """
 
 # First: on the older stack stable-baselines3 imports the old Gym, which prints a notice unless mario_env has silenced it.
@@ -12,12 +12,12 @@ from agents.device import Provenance, provenance, resolve_device
 from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError
 from agents.policies import (
     Agent,
-    described_by,
     episodes_to_play,
     evaluation_seed,
     keep_best,
     load_agent,
     load_shipped,
+    manifest_path,
     play_episodes,
     protocol_environment,
     ship,
@@ -44,13 +44,13 @@ __all__ = [
     "Validation",
     "ValidationResult",
     "build",
-    "described_by",
     "episodes_to_play",
     "evaluation_seed",
     "keep_best",
     "latest_checkpoint",
     "load_agent",
     "load_shipped",
+    "manifest_path",
     "memory_needs",
     "play_episodes",
     "protocol_environment",

@@ -1,4 +1,4 @@
-"""Lines for the person who watches a training."""
+"""Log lines for the person who watches a training."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ _log = logging.getLogger(__name__)
 
 
 def announce(line: str) -> None:
-    """Log a line at INFO; a progress bar moves out of its way."""
+    """Log `line` at INFO, above a progress bar if there is one."""
     with tqdm.external_write_mode(file=sys.stderr):
         _log.info("%s", line)

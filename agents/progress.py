@@ -1,4 +1,4 @@
-"""How far a training is: its counters, and what it passes to its callers."""
+"""The progress of a training: its counters, and the values that it passes to its callers."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from typing import Any
 
 from mario_env import EpisodeSummary
 
-WINDOW = 100  # episodes that means are taken over, as in stable-baselines3
+WINDOW = 100  # number of episodes that means cover, as in stable-baselines3
 
 
 @dataclass(frozen=True)
 class PlayedEpisode:
-    """An episode that ended, and where in the training or evaluation it did.
+    """An episode that ended, with its place in the training or evaluation.
 
     Attributes:
-        env_index: the environment that played it.
-        episode_index: counts the episodes of this environment from 0.
-        global_step: decisions of all environments up to its end; in an evaluation the agent's own age in decisions.
-        exploration_rate: share of random actions at its end; 0 for PPO.
-        timestamp: its end, UTC.
+        summary: the facts about the episode.
+        env_index: the index of the environment that played it.
+        episode_index: the index among the episodes of this environment, from 0.
+        global_step: the number of decisions of all environments up to its end; in an evaluation the number of decisions that
+            the agent was trained for.
+        exploration_rate: the share of random actions at its end; 0 for PPO.
+        timestamp: the time of its end, UTC.
     """
 
     summary: EpisodeSummary
@@ -39,7 +41,7 @@ class PlayedEpisode:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands. Steps and frames include running episodes; `updates` counts calls of the algorithm's `train`."""
+    """The state of a training in numbers. Steps and frames include running episodes; `updates` counts calls of `train`."""
 
     steps: int
     frames: int
@@ -61,7 +63,7 @@ class ValidationResult:
     """The result of one validation: the policy after `steps` decisions played `episodes` and completed `completed` of them.
 
     Attributes:
-        distance: mean, in pixels.
+        distance: the mean distance in pixels.
     """
 
     steps: int
@@ -71,7 +73,7 @@ class ValidationResult:
 
     @property
     def rank(self) -> tuple[float, float, int]:
-        """Sorts results, the best last: by completed episodes, then distance, then age."""
+        """Sort key of results, best last: share of completed episodes, then distance, then steps."""
         return (self.completed / self.episodes, self.distance, self.steps)
 
 
@@ -92,7 +94,7 @@ class ValidationCounters:
 
     Attributes:
         history: the results, oldest first.
-        next_index: the episode index with which each environment begins the next one.
+        next_index: the first episode index of each environment in the next validation.
     """
 
     history: list[ValidationResult] = field(default_factory=list)
@@ -102,7 +104,7 @@ class ValidationCounters:
 
     @property
     def last_steps(self) -> int:
-        """Decisions at the last validation; 0 before the first."""
+        """The number of decisions at the last validation; 0 before the first."""
         return self.history[-1].steps if self.history else 0
 
     @classmethod
@@ -116,7 +118,8 @@ class Counters:
     """Counters of a training, saved with each checkpoint. Validations have counters of their own.
 
     Attributes:
-        written_steps: decisions when metrics were last written; with `written_episodes` it fixes when they are written next.
+        written_steps: the number of decisions when metrics were last written. With `written_episodes` it determines when they
+            are written next.
     """
 
     frames: int = 0
@@ -129,7 +132,7 @@ class Counters:
     validation: ValidationCounters = field(default_factory=ValidationCounters)
 
     def add(self, summary: EpisodeSummary, env_index: int) -> int:
-        """Count an ended episode; returns its index among those of its environment."""
+        """Count an ended episode; returns its index among the episodes of its environment."""
         index = self.next_index.get(env_index, 0)
         self.next_index[env_index] = index + 1
         self.episodes += 1
@@ -159,7 +162,7 @@ class Counters:
             frames=values["frames"],
             episodes=values["episodes"],
             reward_sum=values["reward_sum"],
-            # Checkpoints of older versions do not say.
+            # Checkpoints of older versions lack these keys.
             written_steps=values.get("written_steps", 0),
             written_episodes=values.get("written_episodes", 0),
             next_index={int(index): count for index, count in values["next_index"].items()},

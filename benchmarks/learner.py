@@ -237,8 +237,8 @@ def measure_replay(batches: list[int], rounds: int) -> list[dict[str, Any]]:
 def draw(buffer: ReplayBuffer, batch: int) -> None:
     """Sample a batch as an update does; a prioritised buffer also gets new priorities."""
     if isinstance(buffer, PrioritisedReplayBuffer):
-        drawn = buffer.draw(batch, beta=0.5)
-        buffer.set_errors(drawn.places, drawn.weights.numpy())
+        sampled = buffer.sample_weighted(batch, beta=0.5)
+        buffer.update_priorities(sampled.indices, sampled.weights.numpy())
     else:
         buffer.sample(batch)
 

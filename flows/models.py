@@ -64,12 +64,12 @@ def _required_sha256(path: Path, settings: Settings, trust: Trust) -> str | None
     Raises:
         UntrustedModelError: the model is from elsewhere, and there is no SHA-256.
     """
-    from agents import described_by
+    from agents import manifest_path
 
     own = any(path.resolve().is_relative_to(folder.resolve()) for folder in (settings.home, SHIPPED))
     if own or trust.anyway:
         return None
-    manifest = described_by(path)
+    manifest = manifest_path(path)
     if trust.sha256 is not None or not manifest.is_file():
         return trust.sha256  # if there is no manifest, loading reports it
     digest = hashlib.sha256(manifest.read_bytes()).hexdigest()

@@ -35,7 +35,7 @@ from agents.algorithms.exploration import Exploration, Explorer, spread
 from agents.algorithms.heads import set_noise, value_policy
 from agents.algorithms.networks import network_arguments
 from agents.algorithms.schedules import schedule
-from agents.replay import Drawn, FrameReplayBuffer, PrioritisedReplayBuffer
+from agents.replay import FrameReplayBuffer, PrioritisedReplayBuffer, ReplayBatch
 from configs import Config
 from configs.schema import DQNConfig, QRDQNConfig
 
@@ -155,19 +155,19 @@ class ValueLearning(AlgorithmBase, stable_baselines3.DQN):
 
     def _update(self, batch_size: int) -> torch.Tensor:
         """One update; returns its loss, float32 ()."""
-        memory, value = self.replay_buffer, self.value
-        drawn = self._draw(batch_size)
-        current, targets = self.compare(drawn.samples)
+        buffer, value = self.replay_buffer, self.value
+        batch = self._sample(batch_size)
+        current, targets = self.compare(batch.samples)
         losses = value.losses(current, targets)
-        loss = losses.mean() if drawn.weights is None else (drawn.weights * losses).mean()
+        loss = losses.mean() if batch.weights is None else (batch.weights * losses).mean()
 
         self.policy.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         self.policy.optimizer.step()
 
-        if isinstance(memory, PrioritisedReplayBuffer):
-            memory.set_errors(drawn.places, value.errors(current, targets, losses).cpu().numpy())
+        if isinstance(buffer, PrioritisedReplayBuffer):
+            buffer.update_priorities(batch.indices, value.errors(current, targets, losses).cpu().numpy())
         return loss.detach()
 
     def compare(self, samples: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:
@@ -187,12 +187,12 @@ class ValueLearning(AlgorithmBase, stable_baselines3.DQN):
         current = value.of_actions(self.q_net(samples.observations), samples.actions.long().squeeze(1))
         return current, targets
 
-    def _draw(self, batch_size: int) -> Drawn:
-        memory = self.replay_buffer
-        assert memory is not None
-        if isinstance(memory, PrioritisedReplayBuffer):
-            return memory.draw(batch_size, memory.beta(self._current_progress_remaining))
-        return Drawn(memory.sample(batch_size))
+    def _sample(self, batch_size: int) -> ReplayBatch:
+        buffer = self.replay_buffer
+        assert buffer is not None
+        if isinstance(buffer, PrioritisedReplayBuffer):
+            return buffer.sample_weighted(batch_size, buffer.beta(self._current_progress_remaining))
+        return ReplayBatch(buffer.sample(batch_size))
 
     # Acting
 

@@ -1,4 +1,4 @@
-"""What a training needs to go on: checkpoints, their manifests, and the run state that makes a resumption exact."""
+"""Resumption: checkpoints, their manifests, and the run state that makes a resumption exact."""
 
 from agents.checkpoints import continuity
 from agents.checkpoints.checkpoints import (
@@ -20,7 +20,7 @@ from agents.checkpoints.manifests import (
     Manifest,
     file_entry,
     parse_manifest,
-    read_named,
+    read_pinned,
     read_verified,
     remove_incomplete,
     verify,
@@ -48,7 +48,7 @@ __all__ = [
     "latest_checkpoint",
     "parse_manifest",
     "progress_state",
-    "read_named",
+    "read_pinned",
     "read_verified",
     "recorded_threads",
     "remove_incomplete",

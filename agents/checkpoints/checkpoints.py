@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a training needs to go on. The newest good one is always found."""
+"""Checkpoints: everything that a training needs to resume. Damaged ones are skipped."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _log = logging.getLogger(__name__)
 
 MODEL, CONFIG, REPLAY = "model.zip", "config.json", "replay_buffer.npz"
 
-# Left out of the zip: what belongs to the run state, and the classes of the buffers, which nobody needs to use the model and
-# which would tie it to this project.
-_LEFT_OUT = [
+# Excluded from the zip: attributes of the run state, and the classes of the buffers. Playing does not need them, and with them
+# the model could not be loaded without this project.
+_EXCLUDED = [
     "_last_obs",
     "_last_original_obs",
     "_last_episode_starts",
@@ -46,7 +46,7 @@ _LEFT_OUT = [
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint: its folder, the decisions taken until then, its manifest."""
+    """A complete checkpoint: its folder, the number of decisions taken, and its manifest."""
 
     path: Path
     steps: int
@@ -54,11 +54,11 @@ class Checkpoint:
 
 
 class Restored(NamedTuple):
-    """What a training resumes with.
+    """The result of `restore`.
 
     Attributes:
-        counters: as they were at the checkpoint's step.
-        refill: whether the replay buffer must be filled before updates go on.
+        counters: the counters of the training at the checkpoint.
+        refill: whether the replay buffer must be filled before updates continue.
         inexact: why the training does not resume exactly; None if it does.
     """
 
@@ -68,7 +68,7 @@ class Restored(NamedTuple):
 
 
 def checkpoints_folder(directory: Path) -> Path:
-    """Where the checkpoints of a training in `directory` are."""
+    """The folder of the checkpoints of the training in `directory`."""
     return directory / "checkpoints"
 
 
@@ -90,10 +90,10 @@ def describe(kind: str, config: Config, model: BaseAlgorithm) -> Manifest:
 
 
 def write_model(folder: Path, config: Config, model: BaseAlgorithm) -> None:
-    """Put ``model.zip`` (stable-baselines3's format) and ``config.json`` into `folder`."""
-    # By way of memory: given a path, the library leaves the file open when the disk is full.
+    """Write ``model.zip`` (stable-baselines3's format) and ``config.json`` into `folder`."""
+    # Through memory: given a path, stable-baselines3 leaves the file open when the disk is full.
     archive = io.BytesIO()
-    model.save(archive, exclude=_LEFT_OUT)
+    model.save(archive, exclude=_EXCLUDED)
     (folder / MODEL).write_bytes(archive.getbuffer())
     (folder / CONFIG).write_text(json.dumps(to_dict(config), indent=1), encoding="utf-8")
 
@@ -101,13 +101,13 @@ def write_model(folder: Path, config: Config, model: BaseAlgorithm) -> None:
 def save_checkpoint(
     directory: Path, config: Config, model: BaseAlgorithm, counters: Counters, *, between_rollouts: bool = True
 ) -> Checkpoint:
-    """Write a checkpoint of `model`, then delete those that it replaces.
+    """Write a checkpoint of `model`, then delete older ones that are no longer needed.
 
     Args:
-        between_rollouts: False in the middle of a rollout or a step: a training cannot resume exactly from such a checkpoint.
+        between_rollouts: False in the middle of a rollout or a step. A training cannot resume exactly from such a checkpoint.
 
     Raises:
-        CheckpointError: it could not be written; earlier ones are untouched.
+        CheckpointError: the checkpoint could not be written; earlier ones are unchanged.
     """
     folder = checkpoints_folder(directory)
     target = folder / _folder_name(model.num_timesteps)
@@ -132,19 +132,19 @@ def save_checkpoint(
 
 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:
-    """The newest good checkpoint of the training in `directory`, every byte verified; None if there is none.
+    """The newest undamaged checkpoint of the training in `directory`, with every byte verified; None if there is none.
 
-    Damaged ones are skipped with a warning that names file and fault; nothing is deleted.
+    Damaged checkpoints are skipped with a warning that names the file and the fault. Nothing is deleted.
     """
-    return _first_good(_newest_first(checkpoints_folder(directory)))
+    return _first_undamaged(_newest_first(checkpoints_folder(directory)))
 
 
 def best_checkpoint(directory: Path, validations: Sequence[ValidationResult]) -> Checkpoint | None:
-    """The good checkpoint with the best validation; None if there is none."""
-    return _first_good(_best_first(checkpoints_folder(directory), validations))
+    """The undamaged checkpoint with the best validation; None if there is none."""
+    return _first_undamaged(_best_first(checkpoints_folder(directory), validations))
 
 
-def _first_good(paths: Iterable[Path]) -> Checkpoint | None:
+def _first_undamaged(paths: Iterable[Path]) -> Checkpoint | None:
     for path in paths:
         try:
             manifest = verify(path)
@@ -155,14 +155,16 @@ def _first_good(paths: Iterable[Path]) -> Checkpoint | None:
     return None
 
 
-def restore(checkpoint: Checkpoint, config: Config, model: BaseAlgorithm, obstacle_known: str | None = None) -> Restored:
+def restore(checkpoint: Checkpoint, config: Config, model: BaseAlgorithm, known_obstacle: str | None = None) -> Restored:
     """Load weights, optimiser, counters, replay buffer and, where possible, the run state of `checkpoint` into `model`.
 
-    `model` must be built from `config`. Without the run state its environments are left alone, to be reset. torch's
-    ``weights_only`` loader reads the tensors; nothing is unpickled.
+    If the run state cannot be restored, the environments are left as they are; the training resets them. Tensors are read with
+    torch's ``weights_only`` loader, and nothing is unpickled.
 
     Args:
-        obstacle_known: why the training cannot resume exactly, whatever is in the checkpoint; None if no reason is known.
+        model: built from `config`.
+        known_obstacle: why the training cannot resume exactly, whatever the checkpoint contains; None if there is no such
+            reason.
 
     Raises:
         CheckpointError: the checkpoint belongs to a different agent or environment.
@@ -173,24 +175,24 @@ def restore(checkpoint: Checkpoint, config: Config, model: BaseAlgorithm, obstac
     model.set_parameters(parameters, exact_match=True, device=model.device)
     counters = set_progress_state(model, state)
     if not isinstance(model, OffPolicyAlgorithm):
-        return Restored(counters, False, obstacle_known or _restore_run_state(checkpoint, model))
+        return Restored(counters, False, known_obstacle or _restore_run_state(checkpoint, model))
     if not _restore_replay(checkpoint, model):
-        return Restored(counters, True, "its replay memory is missing")
-    inexact = obstacle_known or _restore_run_state(checkpoint, model)
+        return Restored(counters, True, "its replay buffer is missing")
+    inexact = known_obstacle or _restore_run_state(checkpoint, model)
     if inexact is not None:
-        # The environments are reset: what is added next does not continue the newest transitions.
+        # The environments are reset: the next transitions do not continue the newest ones.
         assert isinstance(model.replay_buffer, FrameReplayBuffer)
         model.replay_buffer.end_episodes()
-    # Checkpoints of older versions do not say.
+    # Checkpoints of older versions lack this key.
     return Restored(counters, state.get("refilling", False), inexact)
 
 
 def _restore_run_state(checkpoint: Checkpoint, model: BaseAlgorithm) -> str | None:
-    """Restore the run state; returns the reason why that is impossible, None if it was done."""
+    """Restore the run state; returns the reason if that is impossible, otherwise None."""
     if reason := exactness_obstacle(model):
         return reason
     if ARRAYS_FILE not in checkpoint.manifest.files:
-        return "it was not written between two rollouts, or by an older version: it has no run state"
+        return "it has no run state, because it was written in the middle of a rollout or by an older version"
     try:
         RunState.read(checkpoint.path).restore(model)
     except ContinuationError as error:
@@ -205,13 +207,13 @@ def _restore_replay(checkpoint: Checkpoint, model: OffPolicyAlgorithm) -> bool:
     try:
         load_replay(model.replay_buffer, checkpoint.path / REPLAY)
     except CheckpointError as error:
-        _log.warning("the replay buffer is filled again: %s", error)
+        _log.warning("the replay buffer cannot be restored and is filled again: %s", error)
         return False
     return True
 
 
 def recorded_threads(checkpoint: Checkpoint) -> int | None:
-    """How many threads torch used on a CPU; None if it was on a GPU, or an older version did not record it."""
+    """The number of threads torch used on a CPU; None on a GPU, and for checkpoints of older versions."""
     state = json.loads((checkpoint.path / STATE).read_text(encoding="utf-8"))
     return state.get("torch_threads")  # type: ignore[no-any-return]
 
@@ -229,7 +231,7 @@ def _require_same(checkpoint: Checkpoint, config: Config) -> None:
     if differing:
         raise CheckpointError(
             f"{checkpoint.path} belongs to another configuration (different: {', '.join(sorted(differing))}): "
-            "undo these changes to go on, or train under another name"
+            "undo these changes to resume, or train under another name"
         )
 
 
@@ -244,8 +246,9 @@ def _differences(prefix: str, saved: Any, current: Any) -> list[str]:
 
 
 def _retire(folder: Path, newest: Path, train: TrainConfig, validations: Sequence[ValidationResult]) -> None:
-    """Keep the `keep_checkpoints` newest, those of `milestones`, and the one with the best validation. The replay buffer, by
-    far the largest file, is kept only with the newest.
+    """Delete older checkpoints, except the `keep_checkpoints` newest, those of `milestones`, and the best validated one.
+
+    Only the newest keeps its replay buffer, by far the largest file.
     """
     remove_incomplete(folder)
     older = [path for path in _newest_first(folder) if path.name < newest.name]
@@ -262,7 +265,7 @@ def _retire(folder: Path, newest: Path, train: TrainConfig, validations: Sequenc
 
 
 def _of_milestones(newest_first: Sequence[Path], milestones: Sequence[int]) -> Iterator[Path]:
-    """For each milestone that was reached, the first checkpoint from it on. It is never deleted, so it stays the first."""
+    """For each milestone that was reached, the first checkpoint at or after it. It is never deleted, so it stays the first."""
     for milestone in milestones:
         reached = [path for path in newest_first if path.name >= _folder_name(milestone)]
         if reached:
@@ -270,7 +273,7 @@ def _of_milestones(newest_first: Sequence[Path], milestones: Sequence[int]) -> I
 
 
 def _best_first(folder: Path, validations: Sequence[ValidationResult]) -> Iterator[Path]:
-    """The existing checkpoints of policies that were validated."""
+    """The existing checkpoints of validated policies, best validation first."""
     for validated in sorted(validations, key=lambda each: each.rank, reverse=True):
         path = folder / _folder_name(validated.steps)
         if path.is_dir():
@@ -286,7 +289,7 @@ def _drop_replay(path: Path) -> None:
         if REPLAY in read_manifest(path).files:
             drop_file(path, REPLAY)
     except CheckpointError:
-        return  # damaged: latest_checkpoint names it
+        return  # damaged: latest_checkpoint reports it
 
 
 def _newest_first(folder: Path) -> list[Path]:

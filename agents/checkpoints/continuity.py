@@ -1,8 +1,8 @@
-"""What the record of a training holds beside what its newest checkpoint knows of, and whether it can be played once more.
+"""Whether the episodes that were recorded after the newest checkpoint can be played again exactly.
 
-A training that goes on exactly plays the episodes since its checkpoint again and relies on their being the same as those on
-record. They are not if another code or version played them, or if an earlier attempt went on from the same checkpoint with
-other random numbers. Two small files in the training's folder remember that.
+A training that resumes exactly plays the episodes since its checkpoint again. It relies on their being equal to those on
+record. They are not equal if other code or library versions played them, or if an earlier attempt resumed from the same
+checkpoint with other random numbers. Two small files in the folder of the training keep track of this.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from typing import Any
 
 from mario_env.snapshots import differences
 
-_BEGINNING = "beginning.json"
-_CONTINUED = "continued.json"
+_START_FILE = "beginning.json"
+_INEXACT_FILE = "continued.json"
 
 
-def differs_from_beginning(directory: Path, surroundings: Mapping[str, Any], *, recorded: bool) -> str | None:
-    """Why a training without a checkpoint does not play again what it has on record; None if it does.
+def start_mismatch(directory: Path, conditions: Mapping[str, Any], *, recorded: bool) -> str | None:
+    """Why a training that starts at step 0 cannot play its recorded episodes again exactly; None if it can.
 
-    The first call for a folder keeps `surroundings` for the later ones.
+    The first call for a folder saves `conditions`. Later calls compare theirs with the saved ones.
 
     Args:
-        directory: the training's folder.
-        surroundings: what the course of a training depends on, as JSON types (`agents.moment.surroundings`).
+        directory: the folder of the training.
+        conditions: what the results of a training depend on, as JSON types (`agents.checkpoints.conditions`).
         recorded: whether there are episodes on record.
     """
-    begun = _read(directory / _BEGINNING)
-    if begun is None:
-        _write(directory / _BEGINNING, surroundings)
-        return "what is on record was played by an older version" if recorded else None
-    if differing := differences(begun, surroundings):
-        return f"what is on record was played under other conditions ({'; '.join(differing)})"
+    first = _read(directory / _START_FILE)
+    if first is None:
+        _write(directory / _START_FILE, conditions)
+        return "the episodes on record were played by an older version" if recorded else None
+    if differing := differences(first, conditions):
+        return f"the episodes on record were played under other conditions ({'; '.join(differing)})"
     return None
 
 
-def note_inexact(directory: Path, steps: int, reason: str) -> None:
-    """Remember that the training goes on from its checkpoint at `steps` (0: from its beginning) with other random numbers."""
-    _write(directory / _CONTINUED, {"steps": steps, "reason": reason})
+def mark_inexact(directory: Path, steps: int, reason: str) -> None:
+    """Save that the training resumed from its checkpoint at `steps` (0: from its start) with other random numbers."""
+    _write(directory / _INEXACT_FILE, {"steps": steps, "reason": reason})
 
 
-def inexact_before(directory: Path, steps: int) -> str | None:
-    """Whether an earlier attempt went on from here with other random numbers, in words; None if not."""
-    noted = _read(directory / _CONTINUED)
-    if noted is None or int(noted.get("steps", -1)) < steps:
+def earlier_inexact(directory: Path, steps: int) -> str | None:
+    """A sentence if an earlier attempt resumed from the checkpoint at `steps`, or a later one, inexactly; otherwise None."""
+    values = _read(directory / _INEXACT_FILE)
+    if values is None or int(values.get("steps", -1)) < steps:
         return None
-    reason = noted.get("reason")
-    return f"an earlier attempt went on from here with other random numbers, and what it played is on record ({reason})"
+    reason = values.get("reason")
+    return f"an earlier attempt resumed from here with other random numbers, and its episodes are on record ({reason})"
 
 
-def forget(directory: Path) -> None:
-    """Remove both files: the training begins from nothing."""
-    for name in (_BEGINNING, _CONTINUED):
+def clear(directory: Path) -> None:
+    """Delete both files, for a training that starts from scratch."""
+    for name in (_START_FILE, _INEXACT_FILE):
         (directory / name).unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
-"""Folders that are either complete or not there: written aside, synced, sealed by a manifest, then renamed into place.
+"""Folders that exist completely or not at all: they are written under a temporary name, synced, and then renamed.
 
-The manifest is written last and lists every file with size and SHA-256, so a folder that was cut short by a kill, a full disk
-or a fault of the disk is recognised by reading it.
+The manifest is written last and lists every other file with size and SHA-256. Verifying a folder against it reveals files that
+a kill, a full disk or a disk error has damaged.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of this package holds, and how to recognise that it does.
+    """Description of a checkpoint or model, with the size and SHA-256 of its files.
 
     Attributes:
-        kind: "checkpoint" or "model".
+        kind: "checkpoint", "model", or "policy" for a shipped one.
         name: the configuration's name.
-        config_hash: SHA-256 of what determines the experiment.
+        config_hash: SHA-256 of the settings that determine the experiment.
         algorithm: "dqn", "qrdqn" or "ppo".
-        steps: decisions the agent was trained for.
-        observation_shape: of one observation, uint8.
-        n_actions: size of the action space.
-        created: ISO 8601, UTC.
-        files: every other file of the folder.
+        steps: the number of decisions the agent was trained for.
+        observation_shape: the shape of one observation, uint8.
+        n_actions: the size of the action space.
+        created: the time, ISO 8601, UTC.
+        files: every other file of the folder, by name.
     """
 
     kind: str
@@ -64,24 +64,29 @@ class Manifest:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Manifest:
-        """The inverse of `to_json`; raises TypeError, KeyError or ValueError when `values` is something else."""
+        """The inverse of `to_json`; raises TypeError, KeyError or ValueError if `values` is no manifest."""
         files = {str(name): FileEntry(int(entry["size"]), str(entry["sha256"])) for name, entry in values["files"].items()}
         shape = tuple(int(size) for size in values["observation_shape"])
         return cls(**{**values, "observation_shape": shape, "files": files})
 
 
 def now() -> str:
-    """The time for `Manifest.created`."""
+    """The current time in the format of `Manifest.created`."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def write_folder(target: Path, write: Callable[[Path], Manifest]) -> Manifest:
-    """Create the folder `target` whole or not at all; an older one of that name is replaced.
+    """Create the folder `target` completely or not at all. An existing folder is replaced.
 
-    `write` fills the (empty) folder it is given and returns the manifest, whose `files` are filled in here.
+    Args:
+        target: the folder.
+        write: fills the empty folder it is given, and returns the manifest without `files`.
+
+    Returns:
+        The manifest that was written, with `files`.
 
     Raises:
-        CheckpointError: the system could not write (disk full, no permission, …); `target` is then as it was before.
+        CheckpointError: the folder could not be written, for instance because the disk is full. `target` is unchanged.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -97,35 +102,35 @@ def write_folder(target: Path, write: Callable[[Path], Manifest]) -> Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of `folder`, its files not yet verified.
+    """The manifest of `folder`. The files it lists are not verified.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: the manifest is missing or damaged.
     """
     path = folder / MANIFEST
     try:
         return parse_manifest(path, path.read_bytes())
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: missing; the folder was never completed or is no model of this project") from None
+        raise CheckpointError(f"{path}: missing; the folder was never completed, or is not a model of this project") from None
     except OSError as error:
         raise CheckpointError(f"{path}: {_reason(error)}") from None
 
 
 def parse_manifest(path: Path, data: bytes) -> Manifest:
-    """The manifest that `data`, read from `path`, is; raises CheckpointError if it is none."""
+    """Parse `data`, the content of the manifest at `path`; raises CheckpointError if it is damaged."""
     try:
         return Manifest.from_json(json.loads(data))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error})") from None
 
 
-def read_named(path: Path, sha256: str | None) -> bytes:
-    """The bytes of the file at `path`, which a person has named by their SHA-256 (hex), if not None.
+def read_pinned(path: Path, sha256: str | None) -> bytes:
+    """Read the file at `path` and compare its SHA-256 (hex) with `sha256`, unless that is None.
 
-    What is compared is what is returned: a file that is exchanged meanwhile changes nothing.
+    The returned bytes are those that were compared, so a file that is replaced in the meantime does no harm.
 
     Raises:
-        CheckpointError: it cannot be read, or has another SHA-256.
+        CheckpointError: the file cannot be read, or has another SHA-256.
     """
     try:
         data = path.read_bytes()
@@ -138,7 +143,7 @@ def read_named(path: Path, sha256: str | None) -> bytes:
 
 
 def read_verified(path: Path, entry: FileEntry) -> bytes:
-    """The bytes of the file at `path`; raises CheckpointError naming file and fault if they are not those of `entry`."""
+    """Read the file at `path`; raises CheckpointError, which names the file and the fault, if `entry` does not match."""
     try:
         with path.open("rb") as file:
             data = file.read(entry.size + 1)
@@ -152,10 +157,10 @@ def read_verified(path: Path, entry: FileEntry) -> bytes:
 
 
 def verify(folder: Path) -> Manifest:
-    """Read every file of `folder` and compare it with the manifest.
+    """Verify every file of `folder` against the manifest, and return the manifest.
 
     Raises:
-        CheckpointError: a file is missing, has another size or other bytes; the message names it.
+        CheckpointError: a file is missing or has changed; the message names it.
     """
     manifest = read_manifest(folder)
     for name, entry in manifest.files.items():
@@ -169,7 +174,7 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def verify_file(path: Path, entry: FileEntry) -> None:
-    """Compare one file with its entry; raises CheckpointError naming file and fault."""
+    """Verify one file against its entry; raises CheckpointError, which names the file and the fault."""
     try:
         size = path.stat().st_size
         if size != entry.size:
@@ -186,7 +191,7 @@ def _require_digest(path: Path, digest: str, entry: FileEntry) -> None:
 
 
 def drop_file(folder: Path, name: str) -> None:
-    """Remove one file from a complete folder. The manifest forgets it first, so that it never promises a file that is gone."""
+    """Remove one file from a complete folder: first from the manifest, so that it never lists a missing file."""
     manifest = read_manifest(folder)
     if name not in manifest.files:
         return
@@ -199,7 +204,7 @@ def drop_file(folder: Path, name: str) -> None:
 
 
 def remove_incomplete(parent: Path) -> None:
-    """Delete what writers that were killed left in `parent`."""
+    """Delete the temporary folders that killed processes left in `parent`."""
     for leftover in parent.glob(f"{_ASIDE}*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -211,12 +216,12 @@ def _write_aside(aside: Path, target: Path, write: Callable[[Path], Manifest]) -
         _sync(path)
         files[path.name] = file_entry(path)
     manifest = Manifest(**{**manifest.__dict__, "files": files})
-    aside.chmod(0o755)  # mkdtemp's 0700 would keep a second user of the machine from reading a shared model
+    aside.chmod(0o755)  # mkdtemp's 0700 would prevent other users of the machine from reading a shared model
     _write_json(aside / MANIFEST, manifest.to_json())
     _sync(aside)
     if target.exists():
-        # A folder cannot be renamed over one that is not empty. The moment between is harmless: the older one was damaged or
-        # is of the same step, and its predecessor is still there.
+        # A folder cannot be renamed to the name of one that is not empty. A kill between the two calls does no harm: the
+        # existing folder is damaged or of the same step, and the checkpoint before it still exists.
         shutil.rmtree(target)
     aside.rename(target)
     _sync(target.parent)
@@ -236,7 +241,7 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def _sync(path: Path) -> None:
     if path.is_dir() and os.name == "nt":
-        return  # Windows opens no directories
+        return  # Windows cannot open directories
     descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:
         os.fsync(descriptor)

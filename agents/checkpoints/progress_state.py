@@ -1,4 +1,4 @@
-"""How far a training is, as JSON types: the file `state.json` of a checkpoint."""
+"""The progress of a training as JSON types: the file `state.json` of a checkpoint."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def set_progress_state(model: BaseAlgorithm, values: Mapping[str, Any]) -> Count
 
 
 def _unwritten(model: BaseAlgorithm) -> dict[str, float]:
-    """Metrics of the last update (losses, its rate) that have yet to be written, except NaN and infinities."""
+    """Metrics of the last update (losses, learning rate) that are not written yet, except NaN and infinities."""
     values: Mapping[str, Any] = model.logger.name_to_value if hasattr(model, "_logger") else {}
     return {name: float(value) for name, value in values.items() if isinstance(value, Real) and math.isfinite(value)}

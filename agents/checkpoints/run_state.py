@@ -1,11 +1,12 @@
-"""The run state of a training: what its next step depends on beside weights, optimiser, counters and memories.
+"""The run state of a training: everything its next step depends on besides weights, optimiser, counters and replay buffer.
 
-This is the games in the middle of their episodes, the state of every random number generator, and the extra state of the
-algorithm (`AlgorithmBase.get_extra_state`). With it a killed training resumes *exactly*: the same decisions, episodes and
-weights as without the kill, bit for bit. That needs games that can be saved (the fast emulator's), a CPU, the same versions of
-the libraries and of this project's code, and the same number of threads. Otherwise `ContinuationError` gives the reason.
+It consists of the games in the middle of their episodes, the state of every random number generator, and the extra state of the
+algorithm (`AlgorithmBase.get_extra_state`). With it a killed training resumes *exactly*: decisions, episodes and weights equal
+those of an uninterrupted training bit for bit. This needs games that can be saved (those of the fast emulator), a CPU, the same
+versions of the libraries and of this project's code, and the same number of threads. Otherwise `ContinuationError` gives the
+reason.
 
-Python's own generator is left alone: nothing in a training draws from it, and other code in the process may.
+Python's own generator is left alone: nothing in a training uses it, and other code in the process may.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ _GAMES = "games."  # prefix of the names of their arrays
 
 
 def exactness_obstacle(model: BaseAlgorithm) -> str | None:
-    """Why no training of `model` can resume exactly; None if it can."""
+    """Why a training of `model` can never resume exactly; None if it can."""
     if model.device.type != "cpu":
-        return f"on {model.device.type} the same computation twice is not the same to the last bit"
+        return f"on {model.device.type} the same computation does not give the same bits twice"
     if _games(model) is None:
         return "these games cannot be saved in the middle of an episode (those of environment.emulator: fast can)"
     return None
@@ -56,7 +57,7 @@ class RunState:
 
     @classmethod
     def capture(cls, model: BaseAlgorithm) -> Self | None:
-        """The present run state of `model`, between two rollouts; None where there is an obstacle. Nothing is changed."""
+        """The current run state of `model`, between two rollouts; None if there is an obstacle. Nothing is changed."""
         games = _games(model)
         if exactness_obstacle(model) is not None or games is None:
             return None
@@ -78,10 +79,10 @@ class RunState:
         return cls(values, arrays)
 
     def restore(self, model: BaseAlgorithm) -> None:
-        """Return `model`, its games and the global generators to this state.
+        """Restore `model`, its games and the global generators to this state.
 
         Raises:
-            ContinuationError: there is an obstacle, which the message names; nothing was changed.
+            ContinuationError: there is an obstacle, which the message names; nothing is changed.
         """
         games, reason = _games(model), exactness_obstacle(model)
         if games is None or reason is not None:
@@ -91,7 +92,7 @@ class RunState:
             raise ContinuationError(f"the checkpoint was written under other conditions ({'; '.join(differing)})")
         theirs = {name.removeprefix(_GAMES): array for name, array in arrays.items() if name.startswith(_GAMES)}
         try:
-            # With an observation the library does not reset the games.
+            # If an observation is set, stable-baselines3 does not reset the games.
             model._last_obs = games.restore(GamesSnapshot(values["games"], theirs))
         except SnapshotError as error:
             raise ContinuationError(str(error)) from None
@@ -106,9 +107,9 @@ class RunState:
     def write(self, folder: Path) -> None:
         """Write it into `folder` as JSON and .npz; raises OSError when the disk is full."""
         (folder / VALUES_FILE).write_text(json.dumps(self.values, indent=1, allow_nan=False), encoding="utf-8")
-        # By way of memory: given a path, NumPy leaves the file open when the disk is full.
+        # Through memory: given a path, NumPy leaves the file open when the disk is full.
         archive = io.BytesIO()
-        # Any: NumPy 2's types have a keyword of the function's own beside the arrays' names.
+        # Any: in NumPy 2's type hints a keyword of the function clashes with the arrays' names.
         arrays: dict[str, Any] = dict(self.arrays)
         np.savez_compressed(archive, **arrays)
         (folder / ARRAYS_FILE).write_bytes(archive.getbuffer())
@@ -122,7 +123,7 @@ class RunState:
 
 
 def conditions() -> dict[str, Any]:
-    """What the last bit of a result depends on beyond configuration and seed: code, versions, threads, processor."""
+    """What determines every bit of a result besides configuration and seed: code, versions, threads, processor."""
     return {
         "format": 2,
         **{f"code of {package}": code_digests()[package][:12] for package in COMPUTING},
@@ -142,7 +143,7 @@ def _games(model: BaseAlgorithm) -> Snapshots | None:
 
 
 def _numpy_state() -> dict[str, Any]:
-    """NumPy's global generator (a Mersenne twister), from which the library draws samples and coins."""
+    """NumPy's global generator (a Mersenne twister), which stable-baselines3 uses for sampling and exploration."""
     state = np.random.get_state(legacy=False)
     assert isinstance(state, dict)
     key, pos = state["state"]["key"].tolist(), int(state["state"]["pos"])

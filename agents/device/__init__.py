@@ -1,4 +1,4 @@
-"""The machine and the process that a training runs in: device, threads, memory, signals, provenance."""
+"""The process of a training and its machine: device, threads, memory, signals, provenance."""
 
 from agents.device.code import COMPUTING, code_digests
 from agents.device.interruption import StopLearning, StopRequest

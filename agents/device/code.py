@@ -1,4 +1,4 @@
-"""The project's own code, as digests: two equal ones mean that a training is computed by the same lines."""
+"""Digests of the project's own code: equal digests mean that the same code computes a training."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from configs import LOGGERS, PROJECT
 
 COMPUTING = ("agents", "configs", "mario_env")
-"""The packages that decide what a training computes; the others record, show and start it."""
+"""The packages that determine what a training computes; the others record, show and start it."""
 
 
 @cache
 def code_digests(project: Path = PROJECT) -> dict[str, str]:
-    """SHA-256 (hex) of each package's Python files, their names and bytes, as they were when this process first asked.
+    """For each package, the SHA-256 (hex) of the names and contents of its Python files, at the first call in this process.
 
-    A commit does not tell as much: a tree may have changes that were not committed, or no repository at all.
+    A commit is less precise: there may be uncommitted changes, or no repository at all.
     """
     return {package: _digest(project / package) for package in LOGGERS}
 

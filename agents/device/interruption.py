@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request to stop after the current step."""
+"""Handling of SIGINT and SIGTERM: the training stops after the current step."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from typing import Any, Self
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StopLearning(Exception):  # noqa: N818 (not an error: it unwinds the library's loop between two rollouts)
-    """Ends `learn` between an update and the next rollout, where the algorithm's state is complete."""
+class StopLearning(Exception):  # noqa: N818 (not an error: it ends the loop in stable-baselines3)
+    """Raised to end `learn` between an update and the next rollout, where the state of the algorithm is complete."""
 
 
 class StopRequest:
-    """While entered, the first signal only sets `requested`; a second one acts as it would have without this object.
+    """A context manager in which the first signal only sets `requested`. A second signal is handled as outside the block.
 
-    Handlers can be set in the main thread alone; in another one this object does nothing.
+    Signal handlers can be set only in the main thread. In other threads this does nothing.
+
+    Attributes:
+        requested: whether a signal has arrived.
     """
 
     def __init__(self) -> None:
-        # No threading.Event: its lock is not reentrant, and a handler may run while its own thread holds it.
+        # Not a threading.Event: its lock is not reentrant, and a handler may run while its own thread holds the lock.
         self.requested = False
         self._previous: dict[int, Any] = {}
 
     def wait(self, seconds: float) -> bool:
-        """Give a signal that is on its way `seconds` to arrive; returns `requested`."""
+        """Wait up to `seconds` for a signal to arrive; returns `requested`."""
         end = time.monotonic() + seconds
         while not self.requested and time.monotonic() < end:
             time.sleep(0.02)
@@ -43,7 +46,7 @@ class StopRequest:
         self._restore()
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        # Nothing is logged here: the signal may have arrived in the middle of a write to the same stream.
+        # Nothing is logged here: the signal may have interrupted a write to the same stream.
         if self.requested:
             self._restore()
             signal.raise_signal(number)

@@ -1,4 +1,4 @@
-"""Where a result comes from: code, versions, machine."""
+"""Provenance of a result: code, versions, machine."""
 
 from __future__ import annotations
 
@@ -30,16 +30,20 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a result was made with. What cannot be found out is None, and never an error.
+    """The code, versions and machine that produced a result. Unknown values are None; they never raise an error.
 
     Attributes:
         git_commit: 40 hex digits; None outside a git work tree or without git.
-        git_dirty: whether tracked files differ from the commit or there are untracked ones.
-        code: package of this project -> SHA-256 of its source files, see :mod:`agents.device.code`.
-        packages: installed versions of the packages that matter.
+        git_dirty: whether there are uncommitted changes or untracked files; None without a commit.
+        code: for each package of this project the SHA-256 of its source files, see :mod:`agents.device.code`.
+        python: the version of Python.
+        torch: the version of torch.
+        packages: the installed versions of `PACKAGES`.
         device: "cpu", or "cuda" with the GPU's name.
-        host: the machine's name.
-        user: who started it, by the name on this machine.
+        host: the name of the machine.
+        platform: operating system and processor, as `platform.platform` gives them.
+        cpu_count: the number of logical processors.
+        user: the name of the user who started the process.
     """
 
     git_commit: str | None
@@ -60,7 +64,11 @@ class Provenance:
 
 
 def provenance(device: str = "auto", project: Path | None = CHECKOUT) -> Provenance:
-    """Look at code (in `project`; None: installed, without a commit), versions and machine now.
+    """The provenance of results that this process produces.
+
+    Args:
+        device: "auto", "cpu" or "cuda".
+        project: the work tree of the code; None if the project is installed without one.
 
     Raises:
         DeviceError: `device` is "cuda" and there is none.
@@ -102,7 +110,7 @@ def _git(project: Path, *arguments: str) -> str | None:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user may have a number and no name
+    except (OSError, KeyError, ImportError):  # the user of a container may have no name
         return "unknown"
 
 

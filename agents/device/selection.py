@@ -1,4 +1,4 @@
-"""Which device a network learns on."""
+"""Selection of the device that a network is trained on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from agents.errors import DeviceError
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" becomes "cuda" where there is a usable GPU, else "cpu".
+    """Return `device`, where "auto" becomes "cuda" if there is a usable GPU, otherwise "cpu".
 
     Raises:
-        DeviceError: "cuda" was asked for and torch sees none.
+        DeviceError: `device` is "cuda", and torch finds no GPU.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

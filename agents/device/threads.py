@@ -1,4 +1,4 @@
-"""How many threads torch uses."""
+"""The number of threads that torch uses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 
 from mario_env.processors import usable_processors
 
-# A second thread must bring more than chance does: it takes a core from everything else.
+# More threads take cores from everything else, so they must be faster by more than chance.
 _LEAST_GAIN = 0.9
 
 
 @contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """Let torch use `count` threads within the block; None leaves what it has chosen itself."""
+    """Let torch use `count` threads within the block; None changes nothing. Afterwards the previous number is restored."""
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)
@@ -27,13 +27,16 @@ def torch_threads(count: int | None) -> Iterator[None]:
 
 
 def candidates() -> list[int]:
-    """The numbers to choose from, rising: powers of two, and as many as torch would take of the cores this process may use."""
+    """The numbers of threads to try, ascending.
+
+    These are the powers of two up to torch's own number, limited to the usable cores, and that number itself.
+    """
     most = max(1, min(torch.get_num_threads(), usable_processors()))
     return sorted({1 << power for power in range(most.bit_length())} | {most})
 
 
 def best_of(seconds: Mapping[int, float]) -> int:
-    """Of the times by number of threads the quickest, but more threads only where they are a tenth quicker."""
+    """The best number of threads, from the time for each number. A larger number must be at least a tenth faster."""
     chosen = min(seconds)
     for count in sorted(seconds):
         if seconds[count] < _LEAST_GAIN * seconds[chosen]:
@@ -42,10 +45,15 @@ def best_of(seconds: Mapping[int, float]) -> int:
 
 
 def measure(work: Callable[[], float], counts: Sequence[int], budget: float) -> dict[int, float]:
-    """Mean seconds of `work`, as it returns them, by number of threads.
+    """Measure the mean time of `work`, in seconds, for each number of threads in `counts`.
 
-    The numbers take turns, so that other load on the machine meets them all alike. Takes `budget` seconds, or two turns where
-    those take longer. Afterwards torch has as many threads as before.
+    The numbers take turns, so that other load on the machine affects all alike. Afterwards torch has its previous number of
+    threads.
+
+    Args:
+        work: does a piece of work and returns the seconds that it took.
+        counts: the numbers of threads.
+        budget: seconds to measure for; each number gets at least two turns.
     """
     seconds, turns = dict.fromkeys(counts, 0.0), 0
     with torch_threads(None):

@@ -1,18 +1,18 @@
-"""Trained policies: kept, shipped, loaded without unpickling, and evaluated."""
+"""Trained policies: saving, shipping, loading without unpickling, and evaluating them."""
 
 from agents.policies.evaluation import episodes_to_play, evaluation_seed, play_episodes, protocol_environment
-from agents.policies.models import Agent, agent_of, described_by, keep_best, load_agent, save_model
+from agents.policies.models import Agent, agent_of, keep_best, load_agent, manifest_path, save_model
 from agents.policies.shipped import load_shipped, ship
 
 __all__ = [
     "Agent",
     "agent_of",
-    "described_by",
     "episodes_to_play",
     "evaluation_seed",
     "keep_best",
     "load_agent",
     "load_shipped",
+    "manifest_path",
     "play_episodes",
     "protocol_environment",
     "save_model",

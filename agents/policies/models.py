@@ -1,4 +1,4 @@
-"""Trained agents: kept as a folder, loaded without unpickling, and asked for actions."""
+"""Trained agents: saved as a folder, loaded without unpickling, and asked for actions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from agents.checkpoints import (
     Manifest,
     describe,
     parse_manifest,
-    read_named,
+    read_pinned,
     read_verified,
     verify,
     verify_file,
@@ -41,7 +41,7 @@ from configs import Config, ConfigError, from_dict, to_dict
 from configs.seeds import Stream, generator
 from mario_env import observation_of
 
-_WEIGHTS = "policy.pth"  # the member of stable-baselines3's zip that holds the policy's tensors
+_WEIGHTS = "policy.pth"  # the member of stable-baselines3's zip with the policy's tensors
 
 
 @dataclass
@@ -50,11 +50,12 @@ class Agent:
 
     Attributes:
         model: stable-baselines3's policy, in evaluation mode.
-        manifest: what it was trained with and for how long.
-        config: its whole configuration.
-        exploration_rate: share of random actions when a value-based agent (DQN, QR-DQN) acts stochastically: its
-            `exploration_final_eps`. 0 for PPO, which draws from its policy instead.
-        evaluation: the figures by protocol, as JSON types, that it was shipped with; None: it was not shipped.
+        manifest: what the agent was trained with and for how long.
+        config: the whole configuration.
+        exploration_rate: the share of random actions when DQN or QR-DQN act stochastically: `exploration_final_eps`. 0 for
+            PPO, which samples from its policy instead.
+        random: the default source of random actions.
+        evaluation: for a shipped agent the figures by protocol, as JSON types; otherwise None.
     """
 
     model: BasePolicy
@@ -65,7 +66,7 @@ class Agent:
     evaluation: Mapping[str, Any] | None = None
 
     def seed(self, seed: int) -> None:
-        """Fix the random choices of stochastic actions; no global generator is used."""
+        """Seed the random choices of stochastic actions; no global generator is used."""
         self.random = generator(seed, Stream.CHOICES)
 
     def act(
@@ -75,13 +76,13 @@ class Agent:
         deterministic: bool = True,
         random: Sequence[np.random.Generator] | None = None,
     ) -> NDArray[np.int64]:
-        """Actions for a batch.
+        """Choose actions for a batch of observations.
 
         Args:
-            observations: (n, *shape), of the shape and dtype of the observations that it was trained on.
-            deterministic: the best action; otherwise epsilon-greedy, each row for itself (DQN, QR-DQN), or drawn from the
-                policy (PPO).
-            random: of each row, what its random choices are drawn from; None: all from the agent's own.
+            observations: (n, *shape), with the shape and dtype of the observations in training.
+            deterministic: True takes the best actions. False acts epsilon-greedily, independently in each row (DQN, QR-DQN),
+                or samples from the policy (PPO).
+            random: one generator for each row; None uses the agent's own for all rows.
 
         Returns:
             int64 (n,), indices into the configuration's actions.
@@ -98,7 +99,7 @@ class Agent:
             return self._greedy(observations)
         generators = [self.random] * len(observations) if random is None else random
         if isinstance(self.model, ActorCriticPolicy):
-            return self._drawn(self.model, observations, generators)
+            return self._sampled(self.model, observations, generators)
         actions = self._greedy(observations)
         for row, own in enumerate(generators):
             if own.random() < self.exploration_rate:
@@ -109,7 +110,7 @@ class Agent:
         actions, _ = self.model.predict(observations, deterministic=True)
         return np.array(actions, dtype=np.int64)
 
-    def _drawn(
+    def _sampled(
         self, policy: ActorCriticPolicy, observations: NDArray[Any], generators: Sequence[np.random.Generator]
     ) -> NDArray[np.int64]:
         with torch.no_grad():
@@ -117,7 +118,7 @@ class Agent:
             distribution = policy.get_distribution(tensor).distribution
         assert isinstance(distribution, Categorical)
         cumulative = distribution.probs.cpu().numpy().astype(np.float64).cumsum(axis=1)
-        # Scaled by the last sum, which rounding leaves a little off 1, so that the last action cannot be passed over.
+        # Rounding leaves the last sum a little off 1. Scaling by it makes sure that one of the actions is chosen.
         drawn = np.array([[own.random()] for own in generators]) * cumulative[:, -1:]
         actions: NDArray[np.int64] = (drawn >= cumulative).sum(axis=1).astype(np.int64)
         return actions
@@ -126,14 +127,13 @@ class Agent:
 def save_model(directory: Path, config: Config, model: BaseAlgorithm) -> Path:
     """Write the final model to ``directory/model`` (model.zip, config.json, manifest.json) and return that folder.
 
-    One that is there already, of the same weights, stays as it is: a process that comes back to the end of the training has the
-    very files that the one before may have registered.
+    If the folder already has the same model, its files stay as they are: an earlier process may have registered them.
 
     Raises:
-        CheckpointError: it could not be written.
+        CheckpointError: the model could not be written.
     """
     target = directory / "model"
-    if _holds(target, config, model):
+    if _is_saved(target, config, model):
         return target
 
     def write(aside: Path) -> Manifest:
@@ -144,25 +144,25 @@ def save_model(directory: Path, config: Config, model: BaseAlgorithm) -> Path:
     return target
 
 
-def _holds(folder: Path, config: Config, model: BaseAlgorithm) -> bool:
-    """Whether the model in `folder` is whole, and is `model`."""
+def _is_saved(folder: Path, config: Config, model: BaseAlgorithm) -> bool:
+    """Whether `folder` is undamaged and contains `model`."""
     try:
         manifest = verify(folder)
         same = json.loads((folder / CONFIG).read_text(encoding="utf-8")) == to_dict(config)
         if not same or manifest.steps != model.num_timesteps:
             return False
-        _, kept, _ = load_from_zip_file(folder / MODEL, device="cpu", load_data=False)
+        _, saved, _ = load_from_zip_file(folder / MODEL, device="cpu", load_data=False)
     except (CheckpointError, ValueError, RuntimeError, OSError):
         return False
-    weights, present = cast(dict[str, torch.Tensor], kept["policy"]), model.policy.state_dict()
+    weights, present = cast(dict[str, torch.Tensor], saved["policy"]), model.policy.state_dict()
     return weights.keys() == present.keys() and all(torch.equal(weights[name], present[name].cpu()) for name in weights)
 
 
 def keep_best(directory: Path, checkpoint: Checkpoint) -> Path:
-    """Write the model of `checkpoint` to ``directory/best-model``, the same files as `save_model`, and return that folder.
+    """Copy the model of `checkpoint` to ``directory/best-model`` and return that folder. It has the files of `save_model`.
 
     Raises:
-        CheckpointError: the checkpoint has been damaged since, or the model could not be written.
+        CheckpointError: the checkpoint is damaged, or the model could not be written.
     """
     target = directory / "best-model"
 
@@ -177,18 +177,20 @@ def keep_best(directory: Path, checkpoint: Checkpoint) -> Path:
 
 
 def load_agent(path: Path, device: str = "cpu", *, sha256: str | None = None) -> Agent:
-    """The agent in a checkpoint's folder, a model's folder, or a model.zip that has config.json and manifest.json beside it.
+    """Load an agent.
 
-    Each file is read once, and what was read is verified against the manifest. The policy is built from the configuration, and
-    only tensors are read from the zip, with torch's ``weights_only`` loader: stable-baselines3's own ``load`` executes what is
-    pickled there.
+    Each file is read once, and the bytes that were read are verified against the manifest. The policy is built from the
+    configuration. Only tensors are read from the zip, with torch's ``weights_only`` loader. stable-baselines3's own ``load``
+    would execute pickled code.
 
     Args:
-        sha256: of the manifest (`described_by`), which has the SHA-256 of all other files: it covers the whole model.
+        path: the folder of a checkpoint or a model, or a model.zip with config.json and manifest.json beside it.
+        sha256: the expected SHA-256 (hex) of the manifest (`manifest_path`). The manifest has the SHA-256 of all other files,
+            so this covers the whole model.
 
     Raises:
-        CheckpointError: something is missing, damaged or does not fit together, or the model is not the one that `sha256`
-            names; the message names the file.
+        CheckpointError: a file is missing or damaged, files do not belong together, or the SHA-256 is another one; the message
+            names the file.
         DeviceError: `device` is "cuda" and there is none.
     """
     path = Path(path)
@@ -197,8 +199,8 @@ def load_agent(path: Path, device: str = "cpu", *, sha256: str | None = None) ->
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such model")
     if not (folder / MANIFEST).is_file():
-        raise CheckpointError(f"{folder}: no {MANIFEST}: a model is a folder of {MODEL}, {CONFIG} and {MANIFEST}")
-    manifest = parse_manifest(folder / MANIFEST, read_named(folder / MANIFEST, sha256))
+        raise CheckpointError(f"{folder}: no {MANIFEST} here; a model is a folder of {MODEL}, {CONFIG} and {MANIFEST}")
+    manifest = parse_manifest(folder / MANIFEST, read_pinned(folder / MANIFEST, sha256))
     read = {}
     for file in (archive, folder / CONFIG):
         if file.name not in manifest.files:
@@ -207,34 +209,39 @@ def load_agent(path: Path, device: str = "cpu", *, sha256: str | None = None) ->
     return load_weights(archive, read[archive], manifest, _read_config(folder / CONFIG, read[folder / CONFIG]), device)
 
 
-def described_by(path: Path) -> Path:
-    """The manifest of the model that `path` means: its SHA-256 stands for the model, its configuration and its weights."""
+def manifest_path(path: Path) -> Path:
+    """The manifest of the model at `path`. Its SHA-256 identifies the model with its configuration and weights."""
     if path.suffix == ".json":
         return path
     return (path if path.is_dir() else path.parent) / MANIFEST
 
 
 def load_weights(file: Path, data: bytes, manifest: Manifest, config: Config, device: str = "cpu") -> Agent:
-    """An agent whose weights are `data`, read from `file`: a zip of stable-baselines3's, or a policy's tensors (``.pth``).
+    """Build an agent from weights in memory.
 
-    Only tensors are read. The data are not compared with the manifest here.
+    Only tensors are read. The weights are not verified against the manifest here.
+
+    Args:
+        file: where `data` was read from: a zip of stable-baselines3, or a policy's tensors (``.pth``).
+        data: the bytes of `file`.
 
     Raises:
-        CheckpointError: the file is not readable, or its weights are of another network.
+        CheckpointError: `data` is unreadable, or the weights belong to another network.
         DeviceError: `device` is "cuda" and there is none.
     """
-    seen = observation_of(config.environment)
-    space = gym.spaces.Box(seen.low, seen.high, manifest.observation_shape, seen.dtype.type)
+    observation = observation_of(config.environment)
+    bounds = observation.low, observation.high
+    space = gym.spaces.Box(*bounds, manifest.observation_shape, observation.dtype.type)
     policy = build_policy(config, space, manifest.n_actions, device=device)
     try:
         policy.load_state_dict(_read_weights(file, data, policy.device), strict=True)
     except (RuntimeError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{file}: its weights do not fit the configured network: {error}") from None
+        raise CheckpointError(f"{file}: the weights do not fit the configured network: {error}") from None
     return _agent(policy, manifest, config)
 
 
 def agent_of(model: BaseAlgorithm, config: Config, manifest: Manifest) -> Agent:
-    """The policy of a training, as it is at the moment: not a copy, and in evaluation mode until the next update."""
+    """The current policy of a training: not a copy, and in evaluation mode until the next update."""
     return _agent(model.policy, manifest, config)
 
 
@@ -250,7 +257,7 @@ def _read_weights(file: Path, data: bytes, device: torch.device) -> Mapping[str,
             with zipfile.ZipFile(io.BytesIO(data)) as members:
                 data = members.read(_WEIGHTS)
         weights: Mapping[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-    except Exception as error:  # zip, zlib, torch and pickle each have their own ways to say that bytes are wrong
+    except Exception as error:  # zip, zlib, torch and pickle each raise their own errors for damaged bytes
         raise CheckpointError(f"{file}: no readable weights ({type(error).__name__}: {error})") from None
     return weights
 

@@ -1,7 +1,7 @@
-"""A policy on its own, to be handed on: `NAME.pth`, its weights, and `NAME.json`, which says all else.
+"""Shipped policies: `NAME.pth` has the weights of a policy, `NAME.json` everything else about it.
 
-A training's model is a folder that also holds the optimiser's state, three times the size of the weights. What is shipped is
-what it takes to play, and to check that it plays as well as was said.
+The model of a training is a folder that also has the optimiser's state, three times the size of the weights. A shipped policy
+has only what is needed to play, and to check that it plays as well as stated.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from typing import Any, Final
 
 import torch
 
-from agents.checkpoints import Manifest, file_entry, read_named, read_verified
+from agents.checkpoints import Manifest, file_entry, read_pinned, read_verified
 from agents.errors import CheckpointError
 from agents.policies.models import Agent, load_agent, load_weights
 from configs import ConfigError, from_dict, to_dict
 
-MOST_BYTES: Final = 8_000_000
-"""Of weights that are kept with the project: larger ones do not belong into a repository."""
+MAX_WEIGHT_BYTES: Final = 8_000_000
+"""The largest weights that may be shipped; larger ones do not belong in a repository."""
 
 _OWN = ("config", "evaluation", "origin")
 
 
 def ship(model: Path, target: Path, *, evaluation: Mapping[str, Any], origin: Mapping[str, Any]) -> Path:
-    """Write the policy of the model in the folder `model` as ``target.pth`` and ``target.json``; returns the latter.
+    """Write the policy of a model as ``target.pth`` and ``target.json``, and return the path of the latter.
 
-    Both replace older ones, the manifest last: a shipped model whose two files do not belong together is refused when loaded.
+    Existing files are replaced, the manifest last. If only one of them was replaced, `load_shipped` refuses the pair.
 
     Args:
-        target: the files' path without a suffix.
-        evaluation: the figures by protocol, as JSON types; what `mario evaluate` is expected to find.
+        model: the folder of the model.
+        target: the path of both files without a suffix.
+        evaluation: the figures by protocol, as JSON types, which `mario evaluate` should reproduce.
         origin: where the model comes from, as JSON types.
 
     Raises:
@@ -44,10 +45,10 @@ def ship(model: Path, target: Path, *, evaluation: Mapping[str, Any], origin: Ma
     agent = load_agent(model)
     buffer = io.BytesIO()
     torch.save(agent.model.state_dict(), buffer)
-    if buffer.tell() > MOST_BYTES:
+    if buffer.tell() > MAX_WEIGHT_BYTES:
         raise CheckpointError(
-            f"{model}: its weights take {buffer.tell() / 1e6:.1f} MB, and models that are shipped take at most "
-            f"{MOST_BYTES / 1e6:.0f} MB: train a smaller network (agent.network)"
+            f"{model}: the weights take {buffer.tell() / 1e6:.1f} MB, but shipped models may take at most "
+            f"{MAX_WEIGHT_BYTES / 1e6:.0f} MB: train a smaller network (agent.network)"
         )
     weights, description = (target.parent / f"{target.name}{suffix}" for suffix in (".pth", ".json"))
     try:
@@ -63,16 +64,17 @@ def ship(model: Path, target: Path, *, evaluation: Mapping[str, Any], origin: Ma
 
 
 def load_shipped(description: Path, device: str = "cpu", *, sha256: str | None = None) -> Agent:
-    """The agent that the manifest `description` describes. Only tensors are read, after their SHA-256 has been confirmed.
+    """Load a shipped agent from its manifest `description`.
 
-    Each file is read once, and what was read is what is compared, figures included.
+    Each file is read once, and the bytes that were read are verified. Only tensors are read from the weights.
 
     Args:
-        sha256: of `description`, which holds configuration, figures and the SHA-256 of the weights: it covers the whole model.
+        sha256: the expected SHA-256 (hex) of `description`. The manifest has configuration, figures and the SHA-256 of the
+            weights, so this covers the whole model.
 
     Raises:
-        CheckpointError: a file is missing or damaged, they do not belong together, or the model is another one than `sha256`
-            names; the message names the file.
+        CheckpointError: a file is missing or damaged, the files do not belong together, or the SHA-256 is another one; the
+            message names the file.
         DeviceError: `device` is "cuda" and there is none.
     """
     manifest, values = _read(description, sha256)
@@ -89,18 +91,20 @@ def load_shipped(description: Path, device: str = "cpu", *, sha256: str | None =
 def _read(description: Path, sha256: str | None = None) -> tuple[Manifest, dict[str, Any]]:
     if not description.is_file():
         raise CheckpointError(f"{description}: there is no such model")
-    data = read_named(description, sha256)
+    data = read_pinned(description, sha256)
     try:
         values = json.loads(data)
         own = {name: values.pop(name) for name in _OWN}
         manifest = Manifest.from_json(values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
-            f"{description}: damaged, or no model of this project ({type(error).__name__}: {error})"
+            f"{description}: damaged, or not a model of this project ({type(error).__name__}: {error})"
         ) from None
     names = list(manifest.files)
     if len(names) != 1 or Path(names[0]).name != names[0]:
-        raise CheckpointError(f"{description}: must name one file of weights beside it, not {', '.join(names) or 'none'}")
+        raise CheckpointError(
+            f"{description}: the manifest must name one file of weights in the same folder, not {', '.join(names) or 'none'}"
+        )
     return manifest, own
 
 

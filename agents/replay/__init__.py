@@ -1,7 +1,7 @@
-"""Replay buffers for stacked frames: what learns off-policy learns from them."""
+"""Replay buffers for stacked frames, used by the off-policy algorithms."""
 
-from agents.replay.frames import Drawn, FrameReplayBuffer
+from agents.replay.frames import FrameReplayBuffer, ReplayBatch
 from agents.replay.prioritised import PrioritisedReplayBuffer
 from agents.replay.storage import load_replay, save_replay
 
-__all__ = ["Drawn", "FrameReplayBuffer", "PrioritisedReplayBuffer", "load_replay", "save_replay"]
+__all__ = ["FrameReplayBuffer", "PrioritisedReplayBuffer", "ReplayBatch", "load_replay", "save_replay"]

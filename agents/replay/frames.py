@@ -1,4 +1,4 @@
-"""Replay memory for stacks of frames: every frame once, where stable-baselines3's buffer has each eight times."""
+"""A replay buffer for stacked frames. It stores every frame once; stable-baselines3's buffer stores each eight times."""
 
 from __future__ import annotations
 
@@ -15,65 +15,66 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
-from agents.replay.pool import Bytes, FramePool, Numbers
+from agents.replay.pool import Bytes, FrameIds, FramePool
 
-# Room for pictures beside one a transition: an episode has one more picture than transitions, and its first stack up to three
-# more. One in sixteen is enough for episodes of 16 transitions (64 when a reset's stack is of different pictures). Shorter
-# ones make the memory grow.
+# The pool has room for one frame per transition and for this share (one in sixteen) of extra frames. An episode has one frame
+# more than transitions, and its first stack has up to three more. One in sixteen is enough for episodes of 16 transitions, or
+# of 64 when the first stack consists of different frames. With shorter episodes the pool grows.
 _SPARE = 16
 
 Mask: TypeAlias = NDArray[np.bool_]
 
 
-class Drawn(NamedTuple):
-    """A batch drawn from a replay buffer.
+class ReplayBatch(NamedTuple):
+    """A batch sampled from a replay buffer.
 
     Attributes:
         samples: the transitions.
-        weights: how much each counts in the loss, float32 (batch,) in (0, 1]; None: all alike.
-        places: where the transitions are stored, int64 (batch,), to set their priorities; empty if there are none.
+        weights: importance-sampling weights of the loss, float32 (batch,) in (0, 1]; None: all are 1.
+        indices: positions of the transitions in the buffer, int64 (batch,), for updating their priorities; empty for a buffer
+            without priorities.
     """
 
     samples: ReplayBufferSamples
     weights: torch.Tensor | None = None
-    places: NDArray[np.int64] = np.empty(0, np.int64)
+    indices: NDArray[np.int64] = np.empty(0, np.int64)
 
 
-class Stacks:
-    """Some of the observations of a buffer, in place of an array (slots, environments, channels, height, width).
+class StackedObservations:
+    """A read-only view of a buffer's observations that looks like an array (slots, environments, channels, height, width).
 
-    Reading it, with any index of the first two axes, gathers them: uint8 (..., channels, height, width), a copy.
+    Indexing the first two axes in any way gathers the observations: uint8 (..., channels, height, width), a copy.
     """
 
-    def __init__(self, memory: FramePool, numbers: Numbers, *, channels_last: bool) -> None:
-        self._memory, self._numbers, self._channels_last = memory, numbers, channels_last
-        self.shape = (*numbers.shape, *memory.shape)
+    def __init__(self, pool: FramePool, frame_ids: FrameIds, *, channels_last: bool) -> None:
+        self._pool, self._frame_ids, self._channels_last = pool, frame_ids, channels_last
+        self.shape = (*frame_ids.shape, *pool.shape)
         self.dtype = np.dtype(np.uint8)
 
     def __getitem__(self, index: Any) -> Bytes:
-        return self._memory.stacks(self._numbers[index], channels_last=self._channels_last)
+        return self._pool.gather(self._frame_ids[index], channels_last=self._channels_last)
 
 
 class FrameReplayBuffer(NStepReplayBuffer):
-    """stable-baselines3's `ReplayBuffer` (`n_steps` 1) or `NStepReplayBuffer` (above) for stacks of frames, an eighth as large.
+    """A `ReplayBuffer` (`n_steps` 1) or `NStepReplayBuffer` (more) for stacked frames, in an eighth of the memory.
 
-    Samples are those buffers' samples, byte by byte, for any sequence of observations, since the arithmetic is theirs; only
-    where observations are kept differs. A transition refers to its 2 x channels pictures by number. Those found, by
-    comparison, in the observation before are not stored again: of an observation that continues a stack only the newest is.
-    Sequences that are no stacks are as exact, and take the memory they need.
+    Samples equal those of stable-baselines3's buffers byte for byte, for any sequence of observations. Only the storage of
+    observations differs: a transition refers to its 2 x channels frames by id. Frames that the previous observation already
+    contains, which is found by comparison, are not stored again. So an observation that continues a stack adds one frame.
+    Observations that do not form stacks are stored just as faithfully, but take more memory.
 
     Args:
         buffer_size: transitions of all environments together.
-        observation_space: a uint8 `Box` (channels, height, width), the oldest picture first.
-        optimize_memory_usage: must be False; that is for the library's own buffer.
-        handle_timeout_termination: as in the library: a truncated episode's last transition bootstraps.
-        n_steps: rewards summed before bootstrapping.
-        gamma: their discount.
-        channels_last: sampled observations lie in memory as (n, height, width, channels), as torch's format of that name, which
-            its convolutions on a CPU work in. Shapes and values are the same.
+        observation_space: a uint8 `Box` (channels, height, width), oldest frame first.
+        optimize_memory_usage: must be False; it is an option of stable-baselines3's own storage.
+        handle_timeout_termination: as in stable-baselines3: the last transition of a truncated episode bootstraps.
+        n_steps: the number of rewards summed before bootstrapping.
+        gamma: the discount factor of these rewards.
+        channels_last: sampled observations have torch's `channels_last` memory format (n, height, width, channels), which its
+            convolutions on a CPU use. Shapes and values are the same.
 
     Raises:
-        ValueError: another observation space, or `optimize_memory_usage`.
+        ValueError: the observation space is another one, or `optimize_memory_usage` is True.
     """
 
     def __init__(
@@ -97,18 +98,18 @@ class FrameReplayBuffer(NStepReplayBuffer):
             or shape is None
             or len(shape) != 3
         ):
-            raise ValueError(f"FrameReplayBuffer keeps uint8 Box (channels, height, width), not {observation_space}")
+            raise ValueError(f"FrameReplayBuffer needs a uint8 Box (channels, height, width), not {observation_space}")
         if optimize_memory_usage:
-            raise ValueError("optimize_memory_usage: FrameReplayBuffer stores every picture once already; leave it False")
-        # Not ReplayBuffer's constructor, which would make the arrays of stacks.
+            raise ValueError("optimize_memory_usage must be False: FrameReplayBuffer already stores every frame once")
+        # ReplayBuffer's constructor is skipped: it would allocate arrays of whole stacks.
         BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs=n_envs)
         self.buffer_size = slots = max(buffer_size // n_envs, 1)
         self.optimize_memory_usage = False
         self.handle_timeout_termination = handle_timeout_termination
         self.n_steps, self.gamma, self.channels_last = n_steps, gamma, channels_last
-        self.memory = FramePool(_pictures(slots, n_envs, shape[0]), (shape[1], shape[2]))
-        # (slot, environment, observation or the next one, channel): numbers of pictures.
-        self.numbers: Numbers = np.zeros((slots, n_envs, 2, shape[0]), np.int32)
+        self.pool = FramePool(_pool_capacity(slots, n_envs, shape[0]), (shape[1], shape[2]))
+        # (slot, environment, 0: observation or 1: next observation, channel)
+        self.frame_ids: FrameIds = np.zeros((slots, n_envs, 2, shape[0]), np.int32)
         self.actions = np.zeros((slots, n_envs, self.action_dim), self._maybe_cast_dtype(action_space.dtype))
         self.rewards = np.zeros((slots, n_envs), np.float32)
         self.dones = np.zeros((slots, n_envs), np.float32)
@@ -116,41 +117,48 @@ class FrameReplayBuffer(NStepReplayBuffer):
         available = psutil.virtual_memory().available
         if self.nbytes > available:
             warnings.warn(
-                f"the replay memory takes {self.nbytes / 1e9:.2f} GB when full, {available / 1e9:.2f} GB are available",
+                f"the replay buffer takes {self.nbytes / 1e9:.2f} GB when full, but only {available / 1e9:.2f} GB of memory "
+                "are available; a smaller agent.buffer_size takes less",
                 stacklevel=2,
             )
 
-    def arrays(self, used: int) -> dict[str, NDArray[Any]]:
-        """All there is beside the pictures, by name, of the first `used` slots: views, to be kept and filled again."""
-        return {name: getattr(self, name)[:used] for name in ("numbers", "actions", "rewards", "dones", "timeouts")}
+    def stored_arrays(self, used: int) -> dict[str, NDArray[Any]]:
+        """The first `used` slots of every array except the frames, by its name in a file.
 
-    def arrays_were_read(self) -> None:
-        """To be called when `arrays`, `pos` and `full` have been written from outside: set right what follows from them."""
-        self.memory.recount(self.numbers[: self.size()])
+        The arrays are views: they can be written to a file, and filled from one. Call `after_loading` after filling them.
+        """
+        # "numbers" is the name that files have for the ids.
+        arrays = {"numbers": self.frame_ids, "actions": self.actions, "rewards": self.rewards}
+        arrays |= {"dones": self.dones, "timeouts": self.timeouts}
+        return {name: array[:used] for name, array in arrays.items()}
+
+    def after_loading(self) -> None:
+        """Recompute derived state. Call it after `stored_arrays`, `pos` and `full` have been filled from a file."""
+        self.pool.recount(self.frame_ids[: self.size()])
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays once they are full."""
-        return self.memory.nbytes + sum(array.nbytes for array in self.arrays(self.buffer_size).values())
+        return self.pool.nbytes + sum(array.nbytes for array in self.stored_arrays(self.buffer_size).values())
 
     @staticmethod
     def bytes_for(buffer_size: int, n_envs: int, observation_space: spaces.Box, action_space: spaces.Space[Any]) -> int:
-        """What `nbytes` will be, of a buffer that need not fit into this machine."""
+        """`nbytes` of such a buffer, without allocating it."""
         channels, height, width = observation_space.shape
         slots = max(buffer_size // n_envs, 1)
         action = np.dtype(ReplayBuffer._maybe_cast_dtype(action_space.dtype)).itemsize * get_action_dim(action_space)
-        pictures = FramePool.bytes_for(_pictures(slots, n_envs, channels), (height, width))
-        return pictures + slots * n_envs * (2 * channels * 4 + action + 3 * 4)
+        frames = FramePool.bytes_for(_pool_capacity(slots, n_envs, channels), (height, width))
+        return frames + slots * n_envs * (2 * channels * 4 + action + 3 * 4)
 
     @property
-    def observations(self) -> Stacks:  # type: ignore[override]
-        """All observations, gathered when read."""
-        return Stacks(self.memory, self.numbers[:, :, 0], channels_last=self.channels_last)
+    def observations(self) -> StackedObservations:  # type: ignore[override]
+        """All observations; they are gathered when indexed."""
+        return StackedObservations(self.pool, self.frame_ids[:, :, 0], channels_last=self.channels_last)
 
     @property
-    def next_observations(self) -> Stacks:  # type: ignore[override]
-        """All next observations, gathered when read."""
-        return Stacks(self.memory, self.numbers[:, :, 1], channels_last=self.channels_last)
+    def next_observations(self) -> StackedObservations:  # type: ignore[override]
+        """All next observations; they are gathered when indexed."""
+        return StackedObservations(self.pool, self.frame_ids[:, :, 1], channels_last=self.channels_last)
 
     def add(
         self,
@@ -161,13 +169,13 @@ class FrameReplayBuffer(NStepReplayBuffer):
         done: NDArray[Any],
         infos: list[dict[str, Any]],
     ) -> None:
-        """Keep one transition of each environment: observations uint8 (n_envs, channels, height, width)."""
+        """Add one transition of each environment; observations are uint8 (n_envs, channels, height, width)."""
         obs, next_obs = (np.asarray(array, np.uint8).reshape(self.n_envs, *self.obs_shape) for array in (obs, next_obs))
-        numbers = self._numbered(obs, next_obs)
-        self.memory.refer(numbers)
+        frame_ids = self._store_observations(obs, next_obs)
+        self.pool.retain(frame_ids)
         if self.full:
-            self.memory.release(self.numbers[self.pos])
-        self.numbers[self.pos] = numbers
+            self.pool.release(self.frame_ids[self.pos])
+        self.frame_ids[self.pos] = frame_ids
         self.actions[self.pos] = action.reshape(self.n_envs, self.action_dim)
         self.rewards[self.pos] = reward
         self.dones[self.pos] = done
@@ -179,14 +187,15 @@ class FrameReplayBuffer(NStepReplayBuffer):
             self.pos = 0
 
     def reset(self) -> None:
-        """Forget all transitions."""
+        """Remove all transitions."""
         super().reset()
-        self.memory.clear()
+        self.pool.clear()
 
     def end_episodes(self) -> None:
-        """Mark the newest transitions as truncated where they are not an episode's end.
+        """Mark the newest transition of each environment as truncated, unless it ends an episode already.
 
-        For what follows without continuing them, as after a resumption: n-step returns must not reach across.
+        Call it when the next transitions do not continue these, as after a resumption that resets the games. N-step returns
+        then do not cross the gap.
         """
         if self.full or self.pos:
             self.timeouts[self.pos - 1] = np.maximum(self.timeouts[self.pos - 1], 1 - self.dones[self.pos - 1])
@@ -197,41 +206,42 @@ class FrameReplayBuffer(NStepReplayBuffer):
         return super()._get_samples(batch_inds, env)
 
     def to_torch(self, array: NDArray[Any], copy: bool = True) -> torch.Tensor:
-        """A tensor of `array` on the device; on a CPU the same memory, for all that is sampled is a copy already."""
+        """`array` as a tensor on the device. On a CPU they share memory: sampled arrays are copies already."""
         return torch.as_tensor(array, device=self.device)
 
-    def _numbered(self, obs: Bytes, next_obs: Bytes) -> Numbers:
-        """Numbers of the pictures of both, int32 (n_envs, 2, channels); what is not found in memory is stored."""
-        numbers = np.empty((self.n_envs, 2, len(obs[0])), np.int32)
+    def _store_observations(self, obs: Bytes, next_obs: Bytes) -> FrameIds:
+        """Store the frames of both that the buffer does not have yet; return all ids, int32 (n_envs, 2, channels)."""
+        frame_ids = np.empty((self.n_envs, 2, len(obs[0])), np.int32)
         if self.full or self.pos:
-            known = self.numbers[self.pos - 1, :, 1]
-            differing = ~self.memory.same(known.ravel(), obs.reshape(-1, *obs.shape[2:])).reshape(known.shape).all(axis=1)
-            numbers[:, 0] = known
+            previous = self.frame_ids[self.pos - 1, :, 1]
+            equal = self.pool.equal(previous.ravel(), obs.reshape(-1, *obs.shape[2:])).reshape(previous.shape)
+            differing = ~equal.all(axis=1)
+            frame_ids[:, 0] = previous
         else:
             differing = np.ones(self.n_envs, bool)
         for env in np.flatnonzero(differing):
-            numbers[env, 0] = self._stored(obs[env])
-        numbers[:, 1, :-1] = numbers[:, 0, 1:]
-        numbers[:, 1, -1] = self.memory.store(next_obs[:, -1])
-        for env in np.flatnonzero(_differ(obs[:, 1:], next_obs[:, :-1])):
-            numbers[env, 1, :-1] = self._stored(next_obs[env, :-1])
-        return numbers
+            frame_ids[env, 0] = self._store_stack(obs[env])
+        frame_ids[:, 1, :-1] = frame_ids[:, 0, 1:]
+        frame_ids[:, 1, -1] = self.pool.store(next_obs[:, -1])
+        for env in np.flatnonzero(_rows_differ(obs[:, 1:], next_obs[:, :-1])):
+            frame_ids[env, 1, :-1] = self._store_stack(next_obs[env, :-1])
+        return frame_ids
 
-    def _stored(self, pictures: Bytes) -> Numbers:
-        """Store `pictures`, uint8 (n, height, width); a run of equal ones, as a reset makes them, once."""
-        new = np.ones(len(pictures), bool)
-        new[1:] = (pictures[1:] != pictures[:-1]).any(axis=(1, 2))
-        numbers: Numbers = self.memory.store(pictures[new])[new.cumsum() - 1]
-        return numbers
+    def _store_stack(self, frames: Bytes) -> FrameIds:
+        """Store `frames`, uint8 (n, height, width). Equal frames in a row, as after a reset, are stored once."""
+        new = np.ones(len(frames), bool)
+        new[1:] = (frames[1:] != frames[:-1]).any(axis=(1, 2))
+        frame_ids: FrameIds = self.pool.store(frames[new])[new.cumsum() - 1]
+        return frame_ids
 
 
-def _pictures(slots: int, n_envs: int, channels: int) -> int:
-    """Pictures to make room for. New ones are stored before old ones are given up: hence the last term."""
+def _pool_capacity(slots: int, n_envs: int, channels: int) -> int:
+    """The number of frames to make room for. The last term is for new frames, which are stored before old ones are released."""
     transitions = slots * n_envs
     return transitions + transitions // _SPARE + 4 * channels * n_envs
 
 
-def _differ(left: Bytes, right: Bytes) -> Mask:
-    """Per environment: is any byte different? Shapes (n_envs, ...)."""
+def _rows_differ(left: Bytes, right: Bytes) -> Mask:
+    """For each environment, whether any byte differs; the shapes are (n_envs, ...)."""
     differing: Mask = (left != right).any(axis=tuple(range(1, left.ndim)))
     return differing

@@ -1,4 +1,4 @@
-"""Pictures kept once each, counted by how many stacks need them, and gathered into stacks again."""
+"""A pool of frames: each is stored once, reference-counted, and gathered into stacks when sampled."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)
 
-_GROWTH = 8  # when full, it grows by one eighth
+_GROWTH = 8  # a full pool grows by one eighth
 
 Bytes: TypeAlias = NDArray[np.uint8]
-Numbers: TypeAlias = NDArray[np.int32]
+FrameIds: TypeAlias = NDArray[np.int32]
 
 
 class FramePool:
-    """A pool of pictures of one size.
+    """A pool of frames of one size.
 
-    A picture has a number as long as something refers to it; then its place is used again. The operating system gives the
-    memory when a place is first written: an empty pool of any capacity takes almost none.
+    A frame keeps its id while it has references; then another frame may get the id and overwrite it. The operating system
+    allocates memory when a frame is first written, so an empty pool of any capacity takes almost none.
 
     Args:
-        capacity: pictures there is room for; it grows when more are needed.
+        capacity: number of frames to make room for; the pool grows when more are needed.
         shape: (height, width).
 
     Attributes:
-        frames: uint8 (capacity, height * width).
-        references: int32 (capacity,), how often each is referred to.
-        used: the places from here on have never been written.
+        frames: uint8 (capacity, height * width), by id.
+        references: int32 (capacity,), the number of references to each frame.
+        used: frames from this id on have never been written.
     """
 
     def __init__(self, capacity: int, shape: tuple[int, int]) -> None:
         self.shape = shape
         self.frames: Bytes = np.empty((capacity, shape[0] * shape[1]), np.uint8)
-        self.references: Numbers = np.zeros(capacity, np.int32)
+        self.references: NDArray[np.int32] = np.zeros(capacity, np.int32)
         self.used = 0
-        self._free: Numbers = np.empty(capacity, np.int32)  # a stack of places below `used`
+        self._free: FrameIds = np.empty(capacity, np.int32)  # a stack of the free ids below `used`
         self._n_free = 0
 
     @property
@@ -49,86 +49,90 @@ class FramePool:
 
     @staticmethod
     def bytes_for(capacity: int, shape: tuple[int, int]) -> int:
-        """What `nbytes` will be."""
+        """`nbytes` of such a pool, without allocating it."""
         return capacity * (shape[0] * shape[1] + 8)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all frames."""
         self.references[:] = 0
         self.used = self._n_free = 0
 
-    def store(self, pictures: Bytes) -> Numbers:
-        """Keep copies of `pictures`, uint8 (n, height, width), and return their numbers, int32 (n,).
+    def store(self, frames: Bytes) -> FrameIds:
+        """Store copies of `frames`, uint8 (n, height, width), and return their ids, int32 (n,).
 
-        Nothing refers to them yet: call `refer` before the next `release`.
+        They have no references yet: call `retain` before the next `release`.
         """
-        count = len(pictures)
-        again = min(count, self._n_free)
-        fresh = count - again
+        count = len(frames)
+        reused = min(count, self._n_free)
+        fresh = count - reused
         if self.used + fresh > len(self.frames):
             self._grow(self.used + fresh)
-        numbers = np.empty(count, np.int32)
-        numbers[:again] = self._free[self._n_free - again : self._n_free]
-        numbers[again:] = np.arange(self.used, self.used + fresh)
-        self._n_free -= again
+        frame_ids = np.empty(count, np.int32)
+        frame_ids[:reused] = self._free[self._n_free - reused : self._n_free]
+        frame_ids[reused:] = np.arange(self.used, self.used + fresh)
+        self._n_free -= reused
         self.used += fresh
-        self.frames[numbers] = pictures.reshape(count, -1)
-        return numbers
+        self.frames[frame_ids] = frames.reshape(count, -1)
+        return frame_ids
 
-    def refer(self, numbers: Numbers) -> None:
-        """Count one more reference to each of `numbers` (any shape; a number may occur several times)."""
-        np.add.at(self.references, numbers.ravel(), 1)
+    def retain(self, frame_ids: FrameIds) -> None:
+        """Add one reference for each of `frame_ids`, of any shape; an id may occur several times."""
+        np.add.at(self.references, frame_ids.ravel(), 1)
 
-    def release(self, numbers: Numbers) -> None:
-        """Take back what `refer` counted; pictures that nothing refers to any more are forgotten."""
-        numbers = numbers.ravel()
-        np.subtract.at(self.references, numbers, 1)
-        unneeded = np.unique(numbers[self.references[numbers] == 0])
-        self._free[self._n_free : self._n_free + len(unneeded)] = unneeded
-        self._n_free += len(unneeded)
+    def release(self, frame_ids: FrameIds) -> None:
+        """Remove the references that `retain` added; ids without references become free."""
+        frame_ids = frame_ids.ravel()
+        np.subtract.at(self.references, frame_ids, 1)
+        unreferenced = np.unique(frame_ids[self.references[frame_ids] == 0])
+        self._free[self._n_free : self._n_free + len(unreferenced)] = unreferenced
+        self._n_free += len(unreferenced)
 
     def reserve(self, used: int) -> Bytes:
-        """Make room for `used` pictures and return the places, to be filled from outside; `recount` must follow."""
+        """Make room for the first `used` frames and return a view of them to fill; call `recount` afterwards."""
         if used > len(self.frames):
             self._grow(used)
         self.used = used
         return self.frames[:used]
 
-    def recount(self, numbers: Numbers) -> None:
-        """Take `numbers` as all the references there are."""
-        counts = np.bincount(numbers.ravel(), minlength=len(self.references))
+    def recount(self, frame_ids: FrameIds) -> None:
+        """Replace all references by one for each of `frame_ids`."""
+        counts = np.bincount(frame_ids.ravel(), minlength=len(self.references))
         self.references[:] = counts
-        unneeded = np.flatnonzero(counts[: self.used] == 0)
-        self._n_free = len(unneeded)
-        self._free[: self._n_free] = unneeded
+        unreferenced = np.flatnonzero(counts[: self.used] == 0)
+        self._n_free = len(unreferenced)
+        self._free[: self._n_free] = unreferenced
 
-    def same(self, numbers: Numbers, pictures: Bytes) -> NDArray[np.bool_]:
-        """Per picture of `pictures`, uint8 (n, height, width): is it that of `numbers`, int32 (n,), byte by byte?"""
-        equal: NDArray[np.bool_] = (self.frames[numbers] == pictures.reshape(len(numbers), -1)).all(axis=1)
+    def equal(self, frame_ids: FrameIds, frames: Bytes) -> NDArray[np.bool_]:
+        """For each of `frame_ids`, int32 (n,), whether its frame equals that of `frames`, uint8 (n, height, width)."""
+        equal: NDArray[np.bool_] = (self.frames[frame_ids] == frames.reshape(len(frame_ids), -1)).all(axis=1)
         return equal
 
-    def stacks(self, numbers: Numbers, *, channels_last: bool = False) -> Bytes:
-        """Copies of the pictures of `numbers`, int32 (..., channels), as uint8 (..., channels, height, width).
+    def gather(self, frame_ids: FrameIds, *, channels_last: bool = False) -> Bytes:
+        """Copies of the stacks of `frame_ids`, int32 (..., channels), as uint8 (..., channels, height, width).
 
         Args:
             channels_last: lay the bytes out as (..., height, width, channels); the shape is the same.
         """
-        channels = numbers.shape[-1]
+        channels = frame_ids.shape[-1]
         if not channels_last:
-            return self.frames.take(numbers, axis=0).reshape(*numbers.shape, *self.shape)
-        flat = np.ascontiguousarray(numbers.reshape(-1, channels))
+            return self.frames.take(frame_ids, axis=0).reshape(*frame_ids.shape, *self.shape)
+        flat = np.ascontiguousarray(frame_ids.reshape(-1, channels))
         stacks = np.empty((len(flat), self.frames.shape[1], channels), np.uint8)
         if channels == 4 and sys.byteorder == "little":
             _interleave_four(self.frames, flat, stacks.view(np.uint32)[..., 0])
         else:
             _interleave(self.frames, flat, stacks)
-        return np.moveaxis(stacks.reshape(*numbers.shape[:-1], *self.shape, channels), -1, -3)
+        return np.moveaxis(stacks.reshape(*frame_ids.shape[:-1], *self.shape, channels), -1, -3)
 
     def _grow(self, needed: int) -> None:
         before = len(self.frames)
         capacity = max(before + before // _GROWTH, needed)
-        _log.info("the replay memory grows from %d to %d pictures: stacks do not follow from each other", before, capacity)
-        # In place, so that the large array is not there twice; no view of it outlives a call of this class.
+        _log.info(
+            "the replay buffer grows from %d to %d frames: episodes are short, or observations share few frames",
+            before,
+            capacity,
+        )
+        # In place, so that the large array never exists twice; no view of it outlives a call of this class.
         self.frames.resize((capacity, self.frames.shape[1]), refcheck=False)
         self.references.resize(capacity, refcheck=False)
         self._free.resize(capacity, refcheck=False)
@@ -139,20 +143,20 @@ def _compiled(function: Any) -> Any:
 
 
 @_compiled
-def _interleave(frames: Any, numbers: Any, stacks: Any) -> None:
-    for row in range(numbers.shape[0]):
-        for channel in range(numbers.shape[1]):
-            frame = frames[numbers[row, channel]]
+def _interleave(frames: Any, frame_ids: Any, stacks: Any) -> None:
+    for row in range(frame_ids.shape[0]):
+        for channel in range(frame_ids.shape[1]):
+            frame = frames[frame_ids[row, channel]]
             for pixel in range(len(frame)):
                 stacks[row, pixel, channel] = frame[pixel]
 
 
 @_compiled
-def _interleave_four(frames: Any, numbers: Any, words: Any) -> None:
-    """Four bytes written as one little-endian word: a third of the time of `_interleave`."""
-    for row in range(numbers.shape[0]):
-        first, second = frames[numbers[row, 0]], frames[numbers[row, 1]]
-        third, fourth = frames[numbers[row, 2]], frames[numbers[row, 3]]
+def _interleave_four(frames: Any, frame_ids: Any, words: Any) -> None:
+    """Write four bytes as one little-endian word, which takes a third of the time of `_interleave`."""
+    for row in range(frame_ids.shape[0]):
+        first, second = frames[frame_ids[row, 0]], frames[frame_ids[row, 1]]
+        third, fourth = frames[frame_ids[row, 2]], frames[frame_ids[row, 3]]
         for pixel in range(len(first)):
             words[row, pixel] = (
                 np.uint32(first[pixel])

@@ -1,4 +1,4 @@
-"""Prioritised experience replay: Schaul et al. 2016, the proportional variant."""
+"""Prioritised experience replay (Schaul et al. 2016), the proportional variant."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
-from agents.replay.frames import Drawn, FrameReplayBuffer
+from agents.replay.frames import FrameReplayBuffer, ReplayBatch
 from agents.replay.sum_tree import SumTree
 
-# Added to an error, so that what was predicted exactly is not lost (section 3.3).
-_LEAST = 1e-6
-# The priority of all transitions as long as no error is known.
-_UNKNOWN = 1.0
+# Added to each error, so that a transition without error is still sampled now and then (section 3.3).
+_EPSILON = 1e-6
+# The priority of all transitions until the first errors are known.
+_INITIAL_PRIORITY = 1.0
 
-Places = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 class PrioritisedReplayBuffer(FrameReplayBuffer):
-    """A `FrameReplayBuffer` that draws a transition in proportion to its priority, (error + 1e-6) ** `alpha`.
+    """A `FrameReplayBuffer` that samples a transition in proportion to its priority, (error + 1e-6) ** `alpha`.
 
-    A new transition has the greatest priority there has been, so that each is drawn soon. Before any error is known all are
-    equal, and the first errors tell how great that is: the paper's 1 would count for more than any error of a game whose errors
-    are a hundredth of it, and the newest transitions would be drawn almost alone. A batch is drawn in as many equal
-    shares of the sum as it has samples (appendix B.2.1). With all errors equal it draws uniformly, and all weights are 1.
+    New transitions get the highest priority seen so far, so that each is sampled soon. Until the first errors are known, all
+    priorities are equal. The first errors then replace them. The paper gives new transitions priority 1 instead; where errors
+    are around 0.01, that would mean sampling hardly anything but the newest transitions.
+
+    A batch of n samples takes one sample from each of n equal shares of the sum of priorities (appendix B.2.1). If all errors
+    are equal, sampling is uniform and all weights are 1.
 
     Args:
-        alpha: how much priorities count; 0 draws uniformly.
-        beta_start: how much of the bias is corrected at the beginning of the training; see `beta`.
-        arguments: as `FrameReplayBuffer`'s.
+        alpha: the exponent of priorities; 0 samples uniformly.
+        beta_start: the exponent of importance-sampling weights at the start of the training; see `beta`.
+        arguments: as for `FrameReplayBuffer`.
     """
 
     def __init__(
@@ -51,101 +53,104 @@ class PrioritisedReplayBuffer(FrameReplayBuffer):
         self.alpha, self.beta_start = alpha, beta_start
         slots = max(buffer_size // n_envs, 1)
         self._tree = SumTree(slots * n_envs)
-        # (slot, environment), a view of the tree's leaves.
+        # float64 (slots, environments), a view of the tree's leaves.
         self.priorities = self._tree.values.reshape(slots, n_envs)
-        # What new transitions get, (1,); 0 until the first errors are known.
-        self.greatest = np.zeros(1)
+        # The priority of new transitions, float64 (1,); 0 until the first errors are known.
+        self.max_priority = np.zeros(1)
         super().__init__(buffer_size, observation_space, action_space, device, n_envs, **arguments)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays once they are full."""
-        return super().nbytes - self.priorities.nbytes - self.greatest.nbytes + self._tree.nbytes
+        return super().nbytes - self.priorities.nbytes - self.max_priority.nbytes + self._tree.nbytes
 
     @staticmethod
     def bytes_for(buffer_size: int, n_envs: int, observation_space: spaces.Box, action_space: spaces.Space[Any]) -> int:
-        """What `nbytes` will be, of a buffer that need not fit into this machine."""
+        """`nbytes` of such a buffer, without allocating it."""
         rest = FrameReplayBuffer.bytes_for(buffer_size, n_envs, observation_space, action_space)
         return rest + SumTree.bytes_for(max(buffer_size // n_envs, 1) * n_envs)
 
-    def arrays(self, used: int) -> dict[str, NDArray[Any]]:
-        """As `FrameReplayBuffer`'s, with the priorities."""
-        return {**super().arrays(used), "priorities": self.priorities[:used], "greatest": self.greatest}
+    def stored_arrays(self, used: int) -> dict[str, NDArray[Any]]:
+        """As for `FrameReplayBuffer`, with the priorities."""
+        return {**super().stored_arrays(used), "priorities": self.priorities[:used], "greatest": self.max_priority}
 
-    def arrays_were_read(self) -> None:
-        """As `FrameReplayBuffer`'s, with the sums of the priorities."""
-        super().arrays_were_read()
+    def after_loading(self) -> None:
+        """As for `FrameReplayBuffer`; also recomputes the sums of priorities."""
+        super().after_loading()
         self._tree.rebuild()
 
     def add(self, *transition: Any) -> None:
-        """Keep one transition of each environment, with the greatest priority there has been."""
-        places = self.pos * self.n_envs + np.arange(self.n_envs)
+        """Add one transition of each environment, with the highest priority seen so far."""
+        indices = self.pos * self.n_envs + np.arange(self.n_envs)
         super().add(*transition)
-        self._tree.write(places, np.full(self.n_envs, self.greatest[0] or _UNKNOWN))
+        self._tree.write(indices, np.full(self.n_envs, self.max_priority[0] or _INITIAL_PRIORITY))
 
     def reset(self) -> None:
-        """Forget all transitions and priorities."""
+        """Remove all transitions and priorities."""
         super().reset()
         self.priorities[:] = 0
-        self.greatest[:] = 0
+        self.max_priority[:] = 0
         self._tree.rebuild()
 
     def beta(self, progress_remaining: float) -> float:
-        """The correction of the bias, which rises linearly from `beta_start` to 1 as `progress_remaining` falls from 1 to 0."""
+        """The exponent of importance-sampling weights.
+
+        It rises linearly from `beta_start` to 1 as `progress_remaining` falls from 1 to 0.
+        """
         return 1.0 - (1.0 - self.beta_start) * max(progress_remaining, 0.0)
 
-    def draw(self, batch_size: int, beta: float) -> Drawn:
-        """A batch in proportion to the priorities.
+    def sample_weighted(self, batch_size: int, beta: float) -> ReplayBatch:
+        """A batch in proportion to the priorities, with importance-sampling weights.
 
         Args:
-            beta: how much of the bias that this brings the weights correct, 0 (nothing) to 1 (all of it). The largest weight of
-                a batch is 1, so that they only ever make steps smaller (section 3.4).
+            beta: how far the weights correct the bias of prioritised sampling, from 0 (not at all) to 1 (fully). They are
+                scaled so that the largest weight of the batch is 1: weights only ever make updates smaller (section 3.4).
         """
         total = self._tree.total
         shares = (np.arange(batch_size) + np.random.random(batch_size)) / batch_size
-        places = self._tree.find(shares * total)
-        priorities = self._tree.values[places]
+        indices = self._tree.find(shares * total)
+        priorities = self._tree.values[indices]
         weights = (priorities / total * self.size() * self.n_envs) ** -beta
         weights /= np.max(weights)
-        samples = self._transitions(places // self.n_envs, places % self.n_envs)
-        return Drawn(samples, self.to_torch(weights.astype(np.float32)), places)
+        samples = self._transitions(indices // self.n_envs, indices % self.n_envs)
+        return ReplayBatch(samples, self.to_torch(weights.astype(np.float32)), indices)
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
         """A batch in proportion to the priorities, without weights."""
-        return self.draw(batch_size, beta=0.0).samples
+        return self.sample_weighted(batch_size, beta=0.0).samples
 
-    def set_errors(self, places: Places, errors: NDArray[np.float32]) -> None:
-        """Give the transitions at `places`, int64 (n,), priorities by their `errors`, (n,), none negative.
+    def update_priorities(self, indices: Indices, errors: NDArray[np.float32]) -> None:
+        """Set the priorities of the transitions at `indices`, int64 (n,), from their `errors`, float32 (n,), all >= 0.
 
-        An error that is not finite is left out: it is the loss's to stop the training, with a message.
+        Errors that are not finite are ignored: `NonFiniteError` reports them, by way of the loss.
         """
         finite = np.isfinite(errors)
         if not finite.any():
             return
-        priorities = (errors[finite].astype(np.float64) + _LEAST) ** self.alpha
-        if self.greatest[0] == 0:
+        priorities = (errors[finite].astype(np.float64) + _EPSILON) ** self.alpha
+        if self.max_priority[0] == 0:
             self.priorities[self.priorities > 0] = priorities.max()
             self._tree.rebuild()
-        self._tree.write(places[finite], priorities)
-        self.greatest[0] = max(self.greatest[0], np.max(priorities))
+        self._tree.write(indices[finite], priorities)
+        self.max_priority[0] = max(self.max_priority[0], np.max(priorities))
 
-    def _transitions(self, slots: Places, envs: Places) -> ReplayBufferSamples:
-        """The library's n-step returns, of environments that are told and not drawn."""
+    def _transitions(self, slots: Indices, envs: Indices) -> ReplayBufferSamples:
+        """The n-step transitions of stable-baselines3, for given slots and environments, both int64 (n,)."""
         steps = (slots[:, None] + np.arange(self.n_steps)) % self.buffer_size
-        # The newest transition continues nowhere, though the slot after it, of a full buffer, holds an old one.
+        # Nothing follows the newest transition: in a full buffer the next slot holds the oldest one.
         newest = steps == (self.pos - 1) % self.buffer_size
         ends = (self.dones[steps, envs[:, None]] > 0) | (self.timeouts[steps, envs[:, None]] > 0) | newest
         ends[:, -1] = True
-        summed = ends.argmax(axis=1)  # rewards beyond the first
+        further = ends.argmax(axis=1)  # the number of rewards summed after the first
         powers = np.float32(self.gamma) ** np.arange(self.n_steps + 1, dtype=np.float32)
-        counted = np.arange(self.n_steps) <= summed[:, None]
+        counted = np.arange(self.n_steps) <= further[:, None]
         rewards = (self.rewards[steps, envs[:, None]] * powers[:-1] * counted).sum(axis=1, keepdims=True)
-        last = (slots + summed) % self.buffer_size
+        last = (slots + further) % self.buffer_size
         return ReplayBufferSamples(
             observations=self.to_torch(self.observations[slots, envs]),
             actions=self.to_torch(self.actions[slots, envs]),
             next_observations=self.to_torch(self.next_observations[last, envs]),
             dones=self.to_torch((self.dones[last, envs] * (1 - self.timeouts[last, envs]))[:, None]),
             rewards=self.to_torch(rewards),
-            discounts=self.to_torch(powers[1:][summed][:, None]),
+            discounts=self.to_torch(powers[1:][further][:, None]),
         )

@@ -1,6 +1,6 @@
-"""The replay memory on disk: an uncompressed .npz of what it holds, each picture once, no pickle.
+"""The replay buffer on disk: an uncompressed .npz of its arrays, with each frame once and without pickle.
 
-Written from the arrays and read into them, a piece at a time: neither needs memory beside the buffer's own.
+Arrays are written and read in small pieces. So saving and loading need no memory besides the buffer itself.
 """
 
 from __future__ import annotations
@@ -15,49 +15,52 @@ from numpy.typing import NDArray
 from agents.errors import CheckpointError
 from agents.replay.frames import FrameReplayBuffer
 
-_CHUNK = 1 << 20  # bytes handed over at once
+_CHUNK = 1 << 20  # bytes written or read at once
 
 _npy: Any = np.lib.format  # typed in NumPy 2, untyped in NumPy 1
 
 
 def save_replay(buffer: FrameReplayBuffer, path: Path) -> None:
-    """Write what `buffer` holds to `path`.
+    """Write the contents of `buffer` to `path`.
 
     Raises:
-        OSError: the disk is full, or cannot be written.
+        OSError: the file cannot be written, for instance because the disk is full.
     """
     used = buffer.size()
-    state = np.array([*_layout(buffer), buffer.pos, buffer.full, used, buffer.memory.used], np.int64)
+    state = np.array([*_layout(buffer), buffer.pos, buffer.full, used, buffer.pool.used], np.int64)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         _write(archive, "state", state)
-        _write(archive, "frames", buffer.memory.frames[: buffer.memory.used])
-        for name, array in buffer.arrays(used).items():
+        _write(archive, "frames", buffer.pool.frames[: buffer.pool.used])
+        for name, array in buffer.stored_arrays(used).items():
             _write(archive, name, array)
 
 
 def load_replay(buffer: FrameReplayBuffer, path: Path) -> None:
-    """Fill `buffer`, built with the same settings, from `path`: its samples are those of the buffer that was saved.
+    """Fill `buffer` from `path`. It then gives the same samples as the buffer that was saved.
+
+    Args:
+        buffer: built with the same settings as the saved one.
 
     Raises:
-        CheckpointError: the file is of a buffer with another size, number of environments or observation, or of an older
-            version of this project.
+        CheckpointError: the saved buffer has another size, number of environments or observation shape, or the file is from
+            an older version of this project.
     """
     with zipfile.ZipFile(path) as archive:
         if "state.npy" not in archive.namelist():
-            raise CheckpointError(f"{path}: a replay memory of an older version, which kept it in another form")
+            raise CheckpointError(f"{path}: this replay buffer has the format of an older version, which cannot be read")
         state = np.empty(9, np.int64)
         _read(archive, "state", state)
-        layout, (pos, full, used, n_pictures) = tuple(state[:5].tolist()), state[5:].tolist()
+        layout, (pos, full, used, n_frames) = tuple(state[:5].tolist()), state[5:].tolist()
         if layout != _layout(buffer):
             raise CheckpointError(
-                f"{path}: written for {_described(layout)}, but this training has {_described(_layout(buffer))}"
+                f"{path}: the saved replay buffer has {_described(layout)}; this training has {_described(_layout(buffer))}"
             )
         buffer.reset()
-        _read(archive, "frames", buffer.memory.reserve(n_pictures))
-        for name, array in buffer.arrays(used).items():
+        _read(archive, "frames", buffer.pool.reserve(n_frames))
+        for name, array in buffer.stored_arrays(used).items():
             _read(archive, name, array)
     buffer.pos, buffer.full = pos, bool(full)
-    buffer.arrays_were_read()
+    buffer.after_loading()
 
 
 def _layout(buffer: FrameReplayBuffer) -> tuple[int, ...]:
@@ -66,7 +69,7 @@ def _layout(buffer: FrameReplayBuffer) -> tuple[int, ...]:
 
 def _described(layout: tuple[int, ...]) -> str:
     n_envs, slots, *shape = layout
-    return f"{n_envs} environments, {slots} slots each, of {tuple(shape)}"
+    return f"{n_envs} environments, {slots} slots each, observations {tuple(shape)}"
 
 
 def _write(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
@@ -78,18 +81,18 @@ def _write(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
 
 
 def _read(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
-    """Fill `array`; the archive's checksums are verified on the way."""
+    """Fill `array` from a member of `archive`; this also verifies the member's checksum."""
     with archive.open(f"{name}.npy") as member:
         _npy.read_magic(member)
         shape, _, dtype = _npy.read_array_header_1_0(member)
         if (shape, dtype) != (array.shape, array.dtype):
-            raise CheckpointError(f"{archive.filename}: {name} is {dtype} {shape}, not {array.dtype} {array.shape}")
+            raise CheckpointError(f"{archive.filename}: {name} is {dtype} {shape} instead of {array.dtype} {array.shape}")
         for piece in _pieces(array):
             _fill(member, piece)
 
 
 def _pieces(array: NDArray[Any]) -> list[memoryview]:
-    flat = array.reshape(-1).view(np.uint8).data  # of contiguous arrays: no copy
+    flat = array.reshape(-1).view(np.uint8).data  # no copy: the arrays are contiguous
     return [flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK)]
 
 
@@ -98,5 +101,5 @@ def _fill(member: IO[bytes], piece: memoryview) -> None:
     while done < len(piece):
         count = member.readinto(piece[done:])  # type: ignore[attr-defined]
         if not count:
-            raise CheckpointError("the file ends too early")
+            raise CheckpointError(f"{member.name}: the file is truncated")
         done += count

@@ -1,4 +1,4 @@
-"""Numbers kept as a binary tree of their sums: drawn in proportion, and changed, in logarithmic time."""
+"""A sum tree: it samples indices in proportion to their values, and updates values, in logarithmic time."""
 
 from __future__ import annotations
 
@@ -10,49 +10,55 @@ from numpy.typing import NDArray
 
 
 class SumTree:
-    """`capacity` numbers that are not negative, 0 at first.
+    """A binary tree over `capacity` values >= 0, all 0 at first, whose nodes hold the sums of their children.
 
-    Appendix B.2.1 of Schaul et al. 2016. A node's sum is computed from its children's, never from a difference, so that
-    rounding does not add up.
+    See appendix B.2.1 of Schaul et al. 2016. Each sum is computed from both children, never from a difference, so that
+    rounding errors do not accumulate.
+
+    Attributes:
+        values: float64 (capacity,), a view of the leaves.
     """
 
     def __init__(self, capacity: int) -> None:
         self.leaves = _leaves(capacity)
-        # Node 1 is the root, node i has the children 2i and 2i + 1; the leaves are the second half.
+        # Node 1 is the root. Node i has the children 2i and 2i + 1. The leaves are the second half.
         self._nodes = np.zeros(2 * self.leaves)
         self.values: NDArray[np.float64] = self._nodes[self.leaves : self.leaves + capacity]
 
     @staticmethod
     def bytes_for(capacity: int) -> int:
-        """Memory of a tree of so many numbers."""
+        """`nbytes` of a tree of this capacity."""
         return 2 * _leaves(capacity) * 8
 
     @property
     def nbytes(self) -> int:
-        """Its memory."""
+        """Bytes of all nodes."""
         return self._nodes.nbytes
 
     @property
     def total(self) -> float:
-        """The sum of all numbers."""
+        """The sum of all values."""
         return float(self._nodes[1])
 
-    def write(self, places: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        """Set the numbers at `places`, (n,); where a place comes twice, its last value counts."""
-        _write(self._nodes, self.leaves, places, values)
+    def write(self, indices: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        """Set the values at `indices`, (n,); of several values for one index the last one counts."""
+        _write(self._nodes, self.leaves, indices, values)
 
     def rebuild(self) -> None:
-        """Compute all sums again, after `values` have been written from outside."""
+        """Recompute all sums, after `values` has been written to directly."""
         level = self.leaves
         while level > 1:
             self._nodes[level // 2 : level] = self._nodes[level : 2 * level].reshape(-1, 2).sum(axis=1)
             level //= 2
 
-    def find(self, heights: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The places at `heights`, (n,), each in [0, `total`), when all numbers are stacked; never one whose number is 0."""
-        places = np.empty(len(heights), np.int64)
-        _find(self._nodes, self.leaves, heights, places)
-        return places
+    def find(self, prefix_sums: NDArray[np.float64]) -> NDArray[np.int64]:
+        """For each of `prefix_sums`, (n,) in [0, `total`), the first index up to which the values sum to more than it.
+
+        An index whose value is 0 is never returned, whatever the rounding.
+        """
+        indices = np.empty(len(prefix_sums), np.int64)
+        _find(self._nodes, self.leaves, prefix_sums, indices)
+        return indices
 
 
 def _leaves(capacity: int) -> int:
@@ -64,9 +70,9 @@ def _compiled(function: Any) -> Any:
 
 
 @_compiled
-def _write(nodes: Any, leaves: Any, places: Any, values: Any) -> None:
-    for row in range(len(places)):
-        node = leaves + places[row]
+def _write(nodes: Any, leaves: Any, indices: Any, values: Any) -> None:
+    for row in range(len(indices)):
+        node = leaves + indices[row]
         nodes[node] = values[row]
         node //= 2
         while node:
@@ -75,13 +81,13 @@ def _write(nodes: Any, leaves: Any, places: Any, values: Any) -> None:
 
 
 @_compiled
-def _find(nodes: Any, leaves: Any, heights: Any, places: Any) -> None:
-    for row in range(len(heights)):
-        height, node = heights[row], 1
+def _find(nodes: Any, leaves: Any, prefix_sums: Any, indices: Any) -> None:
+    for row in range(len(prefix_sums)):
+        remaining, node = prefix_sums[row], 1
         while node < leaves:
             node *= 2
-            # Rounding may leave a height that is not below the sum it should be in: never go where nothing is.
-            if height >= nodes[node] and nodes[node + 1] > 0.0:
-                height -= nodes[node]
+            # Rounding may leave a remainder that is not below the sum of its subtree: never enter an empty one.
+            if remaining >= nodes[node] and nodes[node + 1] > 0.0:
+                remaining -= nodes[node]
                 node += 1
-        places[row] = node - leaves
+        indices[row] = node - leaves

@@ -1,4 +1,4 @@
-"""Callbacks of a training, one concern a class."""
+"""Callbacks of a training, one class for each concern."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class EpisodeSink(BaseCallback):
-    """Count frames and episodes, and pass each ended episode on."""
+    """Counts frames and episodes, and passes each ended episode to `on_episode`."""
 
     def __init__(self, counters: Counters, on_episode: Callable[[PlayedEpisode], None]) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class EpisodeSink(BaseCallback):
 
 
 class PeriodicCheckpoint(BaseCallback):
-    """Call `save` every `every` decisions and at `milestones`, between an update and the next rollout."""
+    """Calls `save` every `every` decisions and at `milestones`, between an update and the next rollout."""
 
     def __init__(self, every: int, save: Callable[[], None], milestones: Sequence[int] = ()) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class PeriodicCheckpoint(BaseCallback):
 
 
 class RolloutStart(BaseCallback):
-    """Call `action` at the start of each rollout, where the state is complete."""
+    """Calls `action` at the start of each rollout, when the state of the algorithm is complete."""
 
     def __init__(self, action: Callable[[], None]) -> None:
         super().__init__()
@@ -90,16 +90,16 @@ class RolloutStart(BaseCallback):
 
 
 class StopWhenAsked(BaseCallback):
-    """End the training on a signal, or when the caller has seen enough.
+    """Ends the training on a signal, or when `until` returns True.
 
-    The DQN family goes on to the end of its rollout (a few steps) and the update after it. A rollout of PPO takes minutes, so
-    it is given up at once.
+    The DQN family first completes its rollout (a few steps) and the update after it. A rollout of PPO takes minutes, so it is
+    abandoned at once.
 
     Args:
         save: writes a checkpoint; called between two rollouts.
 
     Attributes:
-        gave_up: the training ended in the middle of a rollout.
+        abandoned_rollout: whether the training ended in the middle of a rollout.
     """
 
     def __init__(
@@ -110,16 +110,18 @@ class StopWhenAsked(BaseCallback):
         self._until = until
         self._counters = counters
         self._save = save
-        self._asked = False
-        self.gave_up = False
+        self._stopping = False
+        self.abandoned_rollout = False
 
     def _on_step(self) -> bool:
-        self._asked = self._asked or self._request.requested or (self._until is not None and self._until(self._progress()))
-        self.gave_up = self._asked and not isinstance(self.model, OffPolicyAlgorithm)
-        return not self.gave_up
+        self._stopping = (
+            self._stopping or self._request.requested or (self._until is not None and self._until(self._progress()))
+        )
+        self.abandoned_rollout = self._stopping and not isinstance(self.model, OffPolicyAlgorithm)
+        return not self.abandoned_rollout
 
     def _on_rollout_start(self) -> None:
-        if self._asked or self._request.requested:
+        if self._stopping or self._request.requested:
             self._save()
             raise StopLearning
 
@@ -128,7 +130,7 @@ class StopWhenAsked(BaseCallback):
 
 
 class FiniteGuard(BaseCallback):
-    """Stop after an update whose loss is NaN or infinite. Weights are checked before each checkpoint."""
+    """Stops after an update whose loss is NaN or infinite. Weights are checked before each checkpoint."""
 
     def __init__(self, last_checkpoint: Callable[[], Path | None]) -> None:
         super().__init__()
@@ -137,24 +139,24 @@ class FiniteGuard(BaseCallback):
     def _on_rollout_start(self) -> None:
         self.check_losses()
         if not isinstance(self.model, OffPolicyAlgorithm):
-            # PPO: once a rollout, before torch refuses to sample from NaN. The DQN family updates too often for that; its next
-            # loss shows it.
+            # PPO: once per rollout, before torch refuses to sample from NaN. The DQN family updates too often for this check;
+            # its next loss reveals the fault.
             require_finite_weights(self.model, self._last_checkpoint())
 
     def _on_step(self) -> bool:
         return True
 
     def check_losses(self) -> None:
-        """Raises NonFiniteError when a loss of the last update is NaN or infinite."""
+        """Raises NonFiniteError if a loss of the last update is NaN or infinite."""
         for name, value in self.logger.name_to_value.items():
             if name.endswith("loss") and not math.isfinite(value):
                 raise NonFiniteError(self.model.num_timesteps, name, float(value), self._last_checkpoint())
 
 
 class RefillFirst(BaseCallback):
-    """After a resumption without its replay buffer: collect `learning_starts` transitions with the policy before updating.
+    """After a resumption without the replay buffer: collects `learning_starts` transitions with the policy before updating.
 
-    With a higher `learning_starts` the library would act at random until then.
+    A higher `learning_starts` would not do: stable-baselines3 would act at random until then.
     """
 
     def _on_training_start(self) -> None:
@@ -175,7 +177,7 @@ class RefillFirst(BaseCallback):
 
 
 def require_finite_weights(model: BaseAlgorithm, last_checkpoint: Path | None) -> None:
-    """Raises NonFiniteError when a weight is NaN or infinite."""
+    """Raises NonFiniteError if a weight is NaN or infinite."""
     for name, weights in model.policy.state_dict().items():
         finite = weights.isfinite()
         if not bool(finite.all()):
@@ -189,5 +191,5 @@ def exploration_rates(model: BaseAlgorithm) -> list[float]:
 
 
 def progress_of(steps: int, updates: int, counters: Counters) -> Progress:
-    """The counters as a caller sees them."""
+    """The progress as callers of `train` get it."""
     return Progress(steps, counters.frames, counters.episodes, counters.reward_sum, updates)

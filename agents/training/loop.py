@@ -43,7 +43,7 @@ from mario_env import WorkerError
 
 _log = logging.getLogger(__name__)
 
-# A signal to the whole process group may end the environments' processes before our own handler has run.
+# A signal to the whole process group may end the environments' processes before the handler in this process has run.
 _SIGNAL_GRACE_SECONDS = 1.0
 _WORKER_FAILURES = (WorkerError, EOFError, ConnectionError)
 
@@ -67,42 +67,43 @@ def train(
 ) -> TrainingResult:
     """Train `config.agent` on `env` until `total_steps` decisions (of all environments) have been taken.
 
-    It resumes from the newest good checkpoint below ``directory/checkpoints`` if there is one, and exactly if there is no
-    obstacle (`agents.checkpoints.run_state`): episodes that ended after the checkpoint are played and passed to `on_episode`
-    once more, with the same indices. Otherwise the games are reset and get other random numbers, which the log says.
+    The training resumes from the newest undamaged checkpoint in ``directory/checkpoints``, if there is one. It resumes exactly
+    if there is no obstacle (`agents.checkpoints.run_state`): episodes that ended after the checkpoint are played again and
+    passed to `on_episode` again, with the same indices. Otherwise the games are reset and get other random numbers, and the log
+    says so.
 
-    SIGINT and SIGTERM end it after the current step with a checkpoint; a second signal aborts at once. PPO then gives up its
-    rollout: the checkpoint is of the rollout's beginning or, if that cannot be restored, of the present with its steps counted.
-    `env` stays open: it belongs to the caller.
+    SIGINT and SIGTERM end the training after the current step, with a checkpoint. A second signal aborts at once. PPO abandons
+    its rollout: the checkpoint has the state at the start of the rollout or, if that cannot be restored, the current state with
+    the steps of the rollout counted. `env` stays open: it belongs to the caller.
 
     Args:
-        env: observations uint8 (n, channels, height, width); infos as `mario_env` gives them.
-        on_episode: called for each ended episode, in the training thread. It must not block.
+        env: its observations are uint8 (n, channels, height, width), its infos those of `mario_env`.
+        on_episode: called for each ended episode, in the training thread; it must not block.
         total_steps: rounded up to a multiple of the number of environments.
-        device: instead of `config.train.device`.
-        writers: receive stable-baselines3's metrics; `write` is called at most once in 1 000 steps.
-        episode_indices: the next episode index of each environment, for a training that does not resume exactly. Default: the
-            checkpoint's.
-        recorded: the episodes on record, for the cumulative metrics of a training that does not resume exactly. Default: the
-            checkpoint's counts. After a kill the record has episodes that the checkpoint does not know of.
-        until: ends the training early when it returns True; asked after every step.
-        before_checkpoint: called before each checkpoint, to make sure that episodes and metrics so far are on record: a
-            training that resumes from it does not play them again.
+        device: overrides `config.train.device`.
+        writers: receive the metrics; `write` is called at most once in 1 000 steps.
+        episode_indices: the next episode index of each environment, for a training that does not resume exactly. Default:
+            those of the checkpoint.
+        recorded: the totals of the episodes on record, for the cumulative metrics of a training that does not resume exactly.
+            Default: those of the checkpoint. After a kill the record has episodes that are not in the checkpoint's counts.
+        until: called after every step; the training ends early when it returns True.
+        before_checkpoint: called before each checkpoint. It must make sure that episodes and metrics so far are on record: a
+            training that resumes from the checkpoint does not play them again.
         on_checkpoint: called after each complete checkpoint.
-        validation: where the episodes of validations go. Without it there are none, whatever `train.validation` says.
-        resume: False deletes the checkpoints and begins at step 0, beside what is on record.
+        validation: receives the episodes of validations. Without it there are none, whatever `train.validation` says.
+        resume: False deletes the checkpoints and starts at step 0; episodes on record are not affected.
 
     Raises:
-        TrainingInterrupted: a signal arrived; carries the result.
+        TrainingInterrupted: a signal arrived; the exception has the result.
         NonFiniteError: a loss or a weight is NaN or infinite; no model is written.
         CheckpointError: the checkpoint belongs to another agent, or the final model could not be written.
         WorkerError: an environment's process died; a checkpoint was written first.
         DeviceError: the device is "cuda" and there is none.
-        DeviceLostError: the GPU failed for as long as this process lives; a new process can resume from the last checkpoint.
+        DeviceLostError: the GPU failed and is unusable in this process; a new process can resume from the last checkpoint.
     """
     began = time.perf_counter()
     with ExitStack() as stack:
-        stack.enter_context(torch_threads(None))  # `start` chooses how many, for this training alone
+        stack.enter_context(torch_threads(None))  # `start` chooses the number, for this training only
         stack.enter_context(keep_freed_memory())
         stack.enter_context(keep_awake(config.train.keep_awake))
         request = stack.enter_context(StopRequest())
@@ -129,9 +130,9 @@ class _Run:
     """One call of `train`.
 
     Attributes:
-        validations_kept: how many validations `checkpoint` has.
+        saved_validations: the number of validations in `checkpoint`.
         between_rollouts: whether the state of the model is complete.
-        rollout_start: the state at the beginning of PPO's present rollout, if that can be restored.
+        rollout_start: the state at the start of PPO's current rollout, if it can be restored.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class _Run:
         self.model, self.counters, self.checkpoint = started.model, started.counters, started.checkpoint
         self.before_checkpoint, self.on_checkpoint = before_checkpoint, on_checkpoint
         self.validator: Validator | None = None
-        self.validations_kept = len(started.counters.validation.history)
+        self.saved_validations = len(started.counters.validation.history)
         self.between_rollouts = True
         self.rollout_start: tuple[dict[str, Any], RunState] | None = None
         self._refill = started.refill
@@ -160,7 +161,7 @@ class _Run:
     def learn(
         self, total_steps: int, on_episode: Callable[[PlayedEpisode], None], until: Callable[[Progress], bool] | None
     ) -> bool:
-        """Learn to the end; returns False if a signal ended it earlier."""
+        """Train to the end; returns False if a signal ended the training earlier."""
         if self.model.num_timesteps < total_steps:
             self._learn(total_steps, on_episode, until)
         else:
@@ -194,23 +195,23 @@ class _Run:
             if bar:
                 bar.close()
         guard.check_losses()
-        if not self.request.requested:  # else the steps since the last dump belong to what is learned later
+        if not self.request.requested:  # otherwise the steps since the last dump are written after resumption
             statistics.dump()
-        if stop.gave_up:
-            self._leave_rollout()
+        if stop.abandoned_rollout:
+            self._abandon_rollout()
 
     def _call_library(self, total_steps: int, callbacks: list[BaseCallback]) -> None:
         try:
-            # The library adds its counter to the number it is given.
+            # stable-baselines3 adds its counter to the number it is given.
             left = total_steps - self.model.num_timesteps
             self.model.learn(left, CallbackList(callbacks), log_interval=sys.maxsize, reset_num_timesteps=False)
         except StopLearning:
             pass
         except ValueError as error:
-            self._explain(error)
+            self._raise_if_nan(error)
             raise
         except _WORKER_FAILURES as error:
-            self._survive(error)
+            self._handle_worker_failure(error)
         except RuntimeError as error:
             if is_device_lost(error):
                 raise self._device_lost(error) from error
@@ -220,32 +221,32 @@ class _Run:
         state = RunState.capture(self.model)
         self.rollout_start = None if state is None else (progress_state(self.model, self.counters), state)
 
-    def _leave_rollout(self) -> None:
-        """A rollout was given up. On a signal: return to its beginning, from which a training can resume exactly."""
+    def _abandon_rollout(self) -> None:
+        """After a signal, restore the state at the start of the abandoned rollout: from there a training can resume exactly."""
         if self.rollout_start is None or not self.request.requested:
             self.between_rollouts = False
             return
         progress, state = self.rollout_start
-        # Nothing was learned since: weights and optimiser are those of its beginning.
+        # Weights and optimiser have not changed since the start of the rollout.
         self.counters = set_progress_state(self.model, progress)
         state.restore(self.model)
 
-    def _explain(self, error: ValueError) -> None:
-        """In the middle of PPO's epochs torch itself refuses NaN, with a page of numbers and no step: raise the usual error."""
+    def _raise_if_nan(self, error: ValueError) -> None:
+        """Raise NonFiniteError instead of torch's own error about NaN in PPO's epochs, a page of numbers without the step."""
         if "found invalid values" in str(error):
             raise NonFiniteError(self.model.num_timesteps, "the policy's output", math.nan, self.last_checkpoint) from None
 
     def _device_lost(self, error: RuntimeError) -> DeviceLostError:
-        """No checkpoint is possible now: the weights are on the device."""
+        """The error to raise. A checkpoint is impossible now: the weights are on the device."""
         kept = f"the last checkpoint is {self.last_checkpoint}" if self.checkpoint else "there is no checkpoint yet"
         fault = str(error).partition("\n")[0]
         return DeviceLostError(
             f"the device failed at step {self.model.num_timesteps} ({fault}) and stays unusable for this process; {kept}. "
-            "Give the command again: a new process goes on from there"
+            "Give the command again: a new process resumes from there"
         )
 
-    def _survive(self, error: Exception) -> None:
-        """An environment's process died. On a signal: go on to its checkpoint. Else keep what was learned, and raise."""
+    def _handle_worker_failure(self, error: Exception) -> None:
+        """An environment's process died. If a signal ended it too, return; else save a checkpoint and raise."""
         signalled = self.request.wait(_SIGNAL_GRACE_SECONDS)
         self.between_rollouts = False
         if signalled:
@@ -254,15 +255,15 @@ class _Run:
         raise error
 
     def require_finite_weights(self) -> None:
-        """Raises NonFiniteError when a weight is NaN or infinite."""
+        """Raises NonFiniteError if a weight is NaN or infinite."""
         require_finite_weights(self.model, self.last_checkpoint)
 
     def save_checkpoint(self) -> None:
-        """Write a checkpoint. If that is impossible, say so and go on: the one before is still whole."""
+        """Write a checkpoint. If that fails, log a warning and continue: the previous one is intact."""
         steps, validations = self.model.num_timesteps, len(self.counters.validation.history)
-        if self.checkpoint is not None and (self.checkpoint.steps, self.validations_kept) == (steps, validations):
+        if self.checkpoint is not None and (self.checkpoint.steps, self.saved_validations) == (steps, validations):
             return
-        # Here and not after each update, which would cost the DQN family a hundredth of its time.
+        # Not after each update: that would take the DQN family one percent of its time.
         self.require_finite_weights()
         if self.before_checkpoint is not None:
             self.before_checkpoint()
@@ -271,9 +272,9 @@ class _Run:
                 self.directory, self.config, self.model, self.counters, between_rollouts=self.between_rollouts
             )
         except CheckpointError as error:
-            _log.warning("no checkpoint at step %d, training goes on: %s", self.model.num_timesteps, error)
+            _log.warning("no checkpoint at step %d, training continues: %s", self.model.num_timesteps, error)
             return
-        self.validations_kept = validations
+        self.saved_validations = validations
         if self.on_checkpoint is not None:
             self.on_checkpoint(self.checkpoint)
 
@@ -301,9 +302,9 @@ class _Run:
 
 
 def _release(model: BaseAlgorithm) -> None:
-    """Drop the large parts of `model`, even if something still refers to it: a retry in the same process needs the memory.
+    """Drop the large parts of `model`, even if it is still referenced: a retry in the same process needs the memory.
 
-    Prefect keeps exceptions, an exception keeps the frames it passed through, and these keep the model.
+    Prefect keeps exceptions, an exception keeps its stack frames, and these keep the model.
     """
     model.env = None
     model._last_obs = None
@@ -313,5 +314,5 @@ def _release(model: BaseAlgorithm) -> None:
         model.__dict__.pop(name, None)
     gc.collect()
     if torch.cuda.is_available():
-        with suppress(RuntimeError):  # a lost device answers this too with the error that is already raised
+        with suppress(RuntimeError):  # on a lost device this fails with the error that is already raised
             torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""The output of a training: metrics, lines of statistics, a progress bar."""
+"""The output of a training: metrics, log lines with statistics, a progress bar."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from agents.announce import announce
 from agents.progress import Counters
 from agents.training.callbacks import exploration_rates
 
-# Metrics are written when `statistics_every` episodes have ended, but neither more often nor more seldom than this. Counted in
-# steps, not seconds, so that two runs of one seed write the same.
+# Metrics are written when `statistics_every` episodes have ended, within these limits. They are in steps, not seconds, so that
+# two runs with the same seed write the same metrics.
 _MIN_STEPS_BETWEEN_DUMPS = 1_000
 _MAX_STEPS_BETWEEN_DUMPS = 10_000
 
@@ -27,9 +27,12 @@ _SECONDS_OF_PACE, _SECONDS_BETWEEN_MARKS = 60.0, 1.0
 
 
 class Pace:
-    """Steps per second of the wall clock, over the last minute of whole rollouts with the updates behind them.
+    """Steps per second of wall-clock time, over the last minute of complete rollouts with their updates.
 
-    Between two updates a training is several times as fast as it is on the whole, so that only whole rollouts count.
+    Within a rollout a training is several times as fast as it is on average, so only complete rollouts are counted.
+
+    Args:
+        clock: returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -37,11 +40,11 @@ class Pace:
         self._marks: deque[tuple[float, int]] = deque()
 
     def begin(self, steps: int) -> None:
-        """The training begins, at so many steps."""
+        """Call this when the training starts, with its number of steps."""
         self._marks = deque([(self._clock(), steps)])
 
     def mark(self, steps: int) -> None:
-        """A rollout begins, at so many steps: the update behind the one before is done."""
+        """Call this when a rollout starts, with the number of steps; the previous rollout and its update are complete."""
         now = self._clock()
         if now - self._marks[-1][0] >= _SECONDS_BETWEEN_MARKS:
             self._marks.append((now, steps))
@@ -49,7 +52,7 @@ class Pace:
             self._marks.popleft()
 
     def rate(self, steps: int) -> float:
-        """Steps per second, at so many steps; before a whole rollout is over, since the beginning."""
+        """Steps per second. Before the first complete rollout this is the mean since the start, up to `steps`."""
         (began, first), (ended, last) = self._marks[0], self._marks[-1]
         if len(self._marks) == 1:
             ended, last = self._clock(), steps
@@ -57,14 +60,15 @@ class Pace:
 
 
 class Statistics(BaseCallback):
-    """Metrics over the last 100 episodes, to the writers and, now and then, as a line in the log or behind the progress bar.
+    """Writes metrics over the last 100 episodes, and shows statistics as log lines or beside the progress bar.
 
-    stable-baselines3's own dump is off: it would come every fourth episode for one algorithm and every rollout for another.
+    stable-baselines3's own dump is off. It would write every fourth episode for one algorithm and every rollout for another.
 
     Args:
-        every_episodes: metrics and lines are no more frequent.
-        every_seconds: lines are no more frequent.
-        bar: takes the statistics where it is a bar in a terminal.
+        every_episodes: the least number of episodes between two writes of metrics, and between two lines.
+        total_steps: the total of the training, for the lines.
+        every_seconds: the least number of seconds between two lines.
+        bar: shows the statistics instead of the log, if it is a bar in a terminal.
     """
 
     def __init__(
@@ -102,7 +106,7 @@ class Statistics(BaseCallback):
         return True
 
     def dump(self) -> None:
-        """Write all metrics, stamped with the current step, unless that was done at this step."""
+        """Write all metrics with the current step, unless they have been written at this step already."""
         steps = self.model.num_timesteps
         if steps == self._counters.written_steps:
             return
@@ -136,7 +140,7 @@ class Statistics(BaseCallback):
         steps, recent = self.model.num_timesteps, self._counters.recent
         completed = f"completed {sum(episode.completed for episode in recent)} of {len(recent)}"
         if self._bar is not None and self._bar.in_terminal:
-            self._bar.tell(f"distance {fmean(episode.distance for episode in recent):.0f}, {completed}")
+            self._bar.set_text(f"distance {fmean(episode.distance for episode in recent):.0f}, {completed}")
             return
         announce(
             f"step {steps:,} of {self._total:,} | episodes {self._counters.episodes:,} | "
@@ -149,7 +153,7 @@ class Statistics(BaseCallback):
 
 
 class ProgressBar(BaseCallback):
-    """Steps, speed and time left: a bar in a terminal, elsewhere (a log file, a worker) a plain line now and then."""
+    """Shows steps, speed and time left: as a bar in a terminal, elsewhere (log file, worker) as a log line every 30 seconds."""
 
     def __init__(self, total_steps: int) -> None:
         super().__init__()
@@ -167,29 +171,29 @@ class ProgressBar(BaseCallback):
                 unit=" steps",
                 unit_scale=True,
                 dynamic_ncols=True,
-                smoothing=0,  # the mean: between two updates it is several times as fast
+                smoothing=0,  # the mean speed: within a rollout it is several times as fast
             )
 
     @property
     def in_terminal(self) -> bool:
-        """Whether it is a bar in a terminal now."""
+        """Whether a bar is shown in a terminal."""
         return self._bar is not None
 
-    def tell(self, words: str) -> None:
-        """Show `words` behind the bar."""
+    def set_text(self, text: str) -> None:
+        """Show `text` beside the bar."""
         if self._bar is not None:
-            self._bar.set_postfix_str(words, refresh=False)
+            self._bar.set_postfix_str(text, refresh=False)
 
     def _on_step(self) -> bool:
         if self._bar is not None:
             self._bar.update(self.model.num_timesteps - self._bar.n)
         elif time.perf_counter() - self._line_time >= _SECONDS_BETWEEN_PLAIN_LINES:
             self._line_time = time.perf_counter()
-            announce(self._plain())
+            announce(self._line())
         return True
 
     def close(self) -> None:
-        """Take the bar off the terminal's last line; may be called more than once."""
+        """Close the bar; may be called several times."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -1,4 +1,4 @@
-"""The start of a training: from nothing, from its beginning once more, or from its newest checkpoint."""
+"""The start of a training: from scratch, from step 0 again, or from its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Start:
     """What a training starts with.
 
     Attributes:
-        counters: of the training so far.
-        exact: whether it plays what an uninterrupted training of this configuration plays, from its first episode on.
-        refill: whether the replay buffer must be filled before updates go on.
-        checkpoint: the one it resumes from, or None.
+        counters: the counters of the training so far.
+        exact: whether everything from the first episode on equals an uninterrupted training of this configuration.
+        refill: whether the replay buffer must be filled before updates continue.
+        checkpoint: the checkpoint that the training resumes from, or None.
     """
 
     model: BaseAlgorithm
@@ -48,7 +48,7 @@ class Start:
     checkpoint: Checkpoint | None = None
 
     def adopt_record(self, episode_indices: Mapping[int, int] | None, recorded: EpisodeTotals | None) -> None:
-        """Continue the counts of the record instead of the checkpoint's."""
+        """Continue from the counts on record instead of those in the checkpoint."""
         if episode_indices is not None:
             self.counters.next_index = dict(episode_indices)
         if recorded is not None:
@@ -56,11 +56,11 @@ class Start:
 
 
 def start(config: Config, env: VecEnv, directory: Path, device: str, logger: Logger, *, resume: bool, on_record: int) -> Start:
-    """Build the algorithm of `config` and bring it to where the training in `directory` is.
+    """Build the algorithm of `config` and restore the state of the training in `directory`.
 
     Args:
-        resume: False deletes the checkpoints in `directory` and begins at step 0.
-        on_record: how many episodes of this training the record has.
+        resume: False deletes the checkpoints in `directory` and starts at step 0.
+        on_record: the number of episodes of this training on record.
 
     Raises:
         CheckpointError: the checkpoint belongs to another agent or environment.
@@ -71,19 +71,19 @@ def start(config: Config, env: VecEnv, directory: Path, device: str, logger: Log
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
         thread_choice.forget(directory)
-        continuity.forget(directory)
+        continuity.clear(directory)
     checkpoint = latest_checkpoint(directory)
     thread_choice.choose_threads(config, env, directory, resolve_device(device), checkpoint)
     if checkpoint is None:
-        return _from_nothing(config, env, directory, device, logger, resume=resume, on_record=on_record)
+        return _from_scratch(config, env, directory, device, logger, resume=resume, on_record=on_record)
     return _from_checkpoint(checkpoint, config, env, directory, device, logger, on_record)
 
 
-def _from_nothing(
+def _from_scratch(
     config: Config, env: VecEnv, directory: Path, device: str, logger: Logger, *, resume: bool, on_record: int
 ) -> Start:
     model = build(config, env, device=device)
-    exact = resume and _begins_exactly(directory, model, on_record > 0)
+    exact = resume and _starts_exactly(directory, model, on_record > 0)
     if resume and on_record and not exact:
         model = build(config, env, device=device, seed=seed_of(config.seed, Stream.CONTINUATION, 0, on_record))
     model.set_logger(logger)
@@ -93,29 +93,29 @@ def _from_nothing(
 def _from_checkpoint(
     checkpoint: Checkpoint, config: Config, env: VecEnv, directory: Path, device: str, logger: Logger, on_record: int
 ) -> Start:
-    # A training that does not resume exactly gets a seed that no earlier attempt had. With the same one it would play the same
-    # episodes, and they would be on record twice.
+    # A training that does not resume exactly gets a seed that no earlier attempt had. With the same seed it would play the same
+    # episodes again, and they would be on record twice.
     seed = seed_of(config.seed, Stream.CONTINUATION, checkpoint.steps, on_record)
     model = build(config, env, device=device, seed=seed)
     model.set_logger(logger)
-    restored = restore(checkpoint, config, model, continuity.inexact_before(directory, checkpoint.steps))
-    resumed = f"going on from {checkpoint.path} at step {checkpoint.steps:,}"
+    restored = restore(checkpoint, config, model, continuity.earlier_inexact(directory, checkpoint.steps))
+    resumed = f"resuming from {checkpoint.path} at step {checkpoint.steps:,}"
     if restored.inexact is None:
         announce(f"{resumed}, exactly as without an interruption")
     else:
-        continuity.note_inexact(directory, checkpoint.steps, restored.inexact)
+        continuity.mark_inexact(directory, checkpoint.steps, restored.inexact)
         announce(f"{resumed}, with new games and other random numbers: {restored.inexact}")
     return Start(model, restored.counters, restored.inexact is None, restored.refill, checkpoint)
 
 
-def _begins_exactly(directory: Path, model: BaseAlgorithm, on_record: bool) -> bool:
-    """Whether a training that was killed before its first checkpoint plays once more what it has on record."""
+def _starts_exactly(directory: Path, model: BaseAlgorithm, on_record: bool) -> bool:
+    """Whether a training that was killed before its first checkpoint can play its recorded episodes again exactly."""
     if exactness_obstacle(model) is not None:
         return False
-    reason = continuity.differs_from_beginning(directory, conditions(), recorded=on_record)
-    reason = reason or continuity.inexact_before(directory, 0)
+    reason = continuity.start_mismatch(directory, conditions(), recorded=on_record)
+    reason = reason or continuity.earlier_inexact(directory, 0)
     if reason is None:
         return True
-    continuity.note_inexact(directory, 0, reason)
-    announce(f"beginning again at step 0, beside what is on record: {reason}")
+    continuity.mark_inexact(directory, 0, reason)
+    announce(f"starting again at step 0, with other games than those on record: {reason}")
     return False

@@ -1,4 +1,4 @@
-"""Makes `toy_game` importable, here and in the processes that tests start."""
+"""Makes the helper modules in this folder importable, in the tests and in the processes they start."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    """Toy networks gain nothing from threads, and tests share the machine."""
+    """Toy networks gain nothing from threads, and other processes need the cores."""
     torch.set_num_threads(1)
 
 

@@ -1,4 +1,4 @@
-"""Transitions as environments give them, from a list of what happens; made for tests of replay memories."""
+"""Generated transitions, as environments give them, for tests of the replay buffers."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -12,12 +12,14 @@ Transition: TypeAlias = tuple[
 
 
 class Player:
-    """Plays random pictures in several environments.
+    """Plays random frames in several environments; a list of events says what happens in each at a step.
 
-    What may happen in an environment at a step: "on" and "still" (the next observation has a new picture, or the newest one
-    again); "terminated", "truncated" and "both", after which comes a stack of one picture; "new stack", an episode's end after
-    which comes a stack of different pictures; "jump", in which the observation after has nothing to do with this one though
-    the episode goes on; "unrelated", in which the next observation has nothing to do with this one.
+    - "on": the next observation has a new frame.
+    - "still": the next observation repeats the newest frame.
+    - "terminated", "truncated", "both": the episode ends; the next one starts with a stack of equal frames.
+    - "new stack": the episode terminates; the next one starts with a stack of different frames.
+    - "jump": the episode goes on, but the following observation is unrelated to this transition's next observation.
+    - "unrelated": this transition's next observation is unrelated to its observation.
 
     Args:
         values: pixels are below it.
@@ -26,10 +28,10 @@ class Player:
     def __init__(self, n_envs: int, shape: tuple[int, int, int], seed: int, values: int = 256) -> None:
         self._random = np.random.default_rng(seed)
         self._values = values
-        self._observations = np.stack([np.repeat(self._pictures(1, *shape[1:]), shape[0], axis=0) for _ in range(n_envs)])
+        self._observations = np.stack([np.repeat(self._frames(1, *shape[1:]), shape[0], axis=0) for _ in range(n_envs)])
 
     def ordinary(self, mean_length: int) -> list[str]:
-        """What happens when episodes end now and then."""
+        """Events of one step, where episodes have the given mean length."""
         ends = self._random.random(len(self._observations)) < 1 / mean_length
         return [str(self._random.choice(["terminated", "truncated", "new stack"])) if end else "on" for end in ends]
 
@@ -45,16 +47,16 @@ class Player:
 
     def _next(self, stack: NDArray[np.uint8], event: str) -> NDArray[np.uint8]:
         if event == "unrelated":
-            return self._pictures(*stack.shape)
-        newest = stack[-1:] if event == "still" else self._pictures(1, *stack.shape[1:])
+            return self._frames(*stack.shape)
+        newest = stack[-1:] if event == "still" else self._frames(1, *stack.shape[1:])
         return np.concatenate([stack[1:], newest])
 
     def _after(self, stack: NDArray[np.uint8], event: str) -> NDArray[np.uint8]:
         if event in ("new stack", "jump"):
-            return self._pictures(*stack.shape)
+            return self._frames(*stack.shape)
         if event in ("terminated", "truncated", "both"):
-            return np.repeat(self._pictures(1, *stack.shape[1:]), len(stack), axis=0)
+            return np.repeat(self._frames(1, *stack.shape[1:]), len(stack), axis=0)
         return stack.copy()
 
-    def _pictures(self, *shape: int) -> NDArray[np.uint8]:
+    def _frames(self, *shape: int) -> NDArray[np.uint8]:
         return self._random.integers(self._values, size=shape, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Toy environments that are learned in seconds, with the infos that the game's environment gives."""
+"""A toy environment that is learned in seconds, with the infos of the game's environment."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ SHAPE = (4, 36, 36)
 
 
 class BrightSide(gym.Env[NDArray[np.uint8], np.int64]):
-    """One half of the picture is bright, at random: the action that names it (0 left, 1 right, 2 never) earns 1."""
+    """One random half of the newest frame is bright. The action for that half (0 left, 1 right) earns 1; action 2 earns 0."""
 
     observation_space = gym.spaces.Box(0, 255, SHAPE, np.uint8)
     action_space = gym.spaces.Discrete(3)
@@ -119,7 +119,7 @@ def toy_config(algorithm: str = "dqn", *, agent: dict[str, Any] | None = None, *
 
 
 def late_wins(config: Config, directory: Path, device: str = "cpu") -> int:
-    """How many of its last 20 games a training of 1 500 steps wins. A random player wins one of 6 561."""
+    """The number of wins among the last 20 episodes of a training of 1 500 steps. A random policy wins one in 6 561."""
     won: list[bool] = []
     train(
         config,

@@ -1,4 +1,4 @@
-"""Trainings on the real game whose every bit is compared: tiny networks, short episodes, all randomness there is."""
+"""Small trainings on the real game that tests compare bit for bit: tiny networks, short episodes, every kind of randomness."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ _VALUES = {
     "target_update_interval": 60,
     "gamma": 0.9,
 }
-# Exploration falls beyond the middle, so that both kinds of action are taken before and after every interruption.
+# Exploration decreases over most of the training, so that both kinds of action occur before and after every interruption.
 _VALUES |= {"exploration_fraction": 0.9, "exploration_final_eps": 0.2}
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -65,7 +65,7 @@ def twin_config(variant: str, **training: Any) -> Config:
 
 
 class Killed(BaseException):
-    """Ends a training at once, as SIGKILL does: nothing on the way takes notice."""
+    """Ends a training at once, as SIGKILL does: no handler catches it."""
 
 
 def kill_at(steps: int) -> Callable[[Progress], bool]:
@@ -87,21 +87,26 @@ def signal_at(steps: int) -> Callable[[Progress], bool]:
 
 
 class Record:
-    """Episodes by their keys, as Postgres has them: what is there already stays as it is."""
+    """Episodes by environment and index, as in Postgres: the first row for a key stays.
+
+    Attributes:
+        rows: the rows by key.
+        replayed: how many episodes were passed again.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[tuple[int, int], dict[str, Any]] = {}
-        self.again = 0
+        self.replayed = 0
 
     def __call__(self, episode: PlayedEpisode) -> None:
         row = to_row(episode)
         key = (episode.env_index, episode.episode_index)
-        self.again += key in self.rows
-        assert self.rows.setdefault(key, row) == row, f"episode {key} was another one when it was first played"
+        self.replayed += key in self.rows
+        assert self.rows.setdefault(key, row) == row, f"episode {key} differs from the one that was played first"
 
 
 def to_row(episode: PlayedEpisode) -> dict[str, Any]:
-    """All that is recorded but for what a clock says."""
+    """All recorded values except times."""
     row = {**asdict(episode), **asdict(episode.summary)}
     for name in ("summary", "timestamp", "duration_seconds"):
         del row[name]
@@ -123,7 +128,7 @@ def digest(directory: Path) -> str:
 
 
 def outcome(directory: Path, result: TrainingResult, record: Record) -> dict[str, Any]:
-    """Everything that twins share."""
+    """Everything that must be equal in an interrupted training and its uninterrupted twin."""
     checkpoint = latest_checkpoint(directory)
     assert checkpoint is not None
     return {

@@ -52,7 +52,7 @@ def test_a_lost_gpu_costs_a_process_and_nothing_else(mario: Any, settings: Setti
     assert done.returncode == 0, output
     assert "CUDA error: an illegal memory access was encountered" in output
     assert "continuing in a new process in 0 s (1 of at most 1, retry.attempts)" in output
-    assert re.search(r"going on from \S+step-000001024 at step 1,024", output)
+    assert re.search(r"resuming from \S+step-000001024 at step 1,024", output)
     assert "Traceback" not in output.rpartition("continuing in a new process")[2]
     trained = finished(settings.experiment_directory(name), "train")
     assert trained is not None

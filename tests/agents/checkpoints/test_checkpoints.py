@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, the newest good one is found, and a training goes on from it."""
+"""Checkpoints are written completely or not at all, verified when read, and resumed from."""
 
 import json
 import logging
@@ -76,7 +76,7 @@ def test_saving_and_loading_changes_nothing(algorithm: str, tmp_path: Path) -> N
 def test_n_step_returns_do_not_reach_across_a_resumption(tmp_path: Path) -> None:
     config = toy_config("dqn", agent={"n_steps": 3, "gamma": 0.9})
     model = build(config, toy_vec(), device="cpu")
-    model.learn(2 * 20)  # episodes last eight steps: the third is in its midst
+    model.learn(2 * 20)  # an episode has eight steps, so the third one is running
     checkpoint = save_checkpoint(tmp_path, config, model, Counters())
     again = build(config, toy_vec(), device="cpu")
     restore(checkpoint, config, again)
@@ -91,7 +91,7 @@ def test_n_step_returns_do_not_reach_across_a_resumption(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("library", "buffer"), [(DQN, ReplayBuffer), (PPO, RolloutBuffer)])
-def test_the_library_loads_the_model_without_our_buffers(
+def test_stable_baselines3_loads_the_model_with_its_own_buffers(
     library: type[DQN] | type[PPO], buffer: type[BaseBuffer], tmp_path: Path
 ) -> None:
     config = toy_config(library.__name__.lower(), agent={"network": {"features": "nature", "features_dim": 32}})
@@ -105,20 +105,20 @@ def test_the_library_loads_the_model_without_our_buffers(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_resumed_training_ends_where_it_should(tmp_path: Path) -> None:
+def test_a_resumed_training_ends_at_the_total(tmp_path: Path) -> None:
     first = run(toy_config("dqn"), tmp_path, 200)
     second = run(toy_config("dqn"), tmp_path, 500)
     third = run(toy_config("dqn"), tmp_path, 500)
 
     assert (first.steps, second.steps, third.steps) == (200, 500, 500)
     assert (second.frames, third.frames) == (2_000, 2_000)
-    # Two episodes were running when the first ended, and are lost.
+    # Two episodes were running when the first training ended; they are lost.
     assert second.episodes == third.episodes == 2 * (100 // 8) + 2 * (150 // 8)
     assert third.model_path is not None
 
 
-def test_a_checkpoint_of_version_0_1_is_gone_on_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Written before this package was laid out in rooms, with keys that have been retired since and another run state."""
+def test_a_checkpoint_of_version_0_1_can_be_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its configuration has keys that no longer exist, and its run state another format."""
     shutil.copytree(Path(__file__).parent.parent / "data" / "version_0_1" / "dqn", tmp_path, dirs_exist_ok=True)
     old = latest_checkpoint(tmp_path)
     assert old is not None
@@ -139,7 +139,7 @@ def test_a_checkpoint_of_version_0_1_is_gone_on_from(tmp_path: Path, caplog: pyt
     assert "with new games and other random numbers" in caplog.text
 
 
-def test_resume_false_begins_at_step_0(tmp_path: Path) -> None:
+def test_resume_false_starts_at_step_0(tmp_path: Path) -> None:
     run(toy_config("dqn"), tmp_path, 400)
     again = run(toy_config("dqn"), tmp_path, 200, resume=False)
 
@@ -148,34 +148,34 @@ def test_resume_false_begins_at_step_0(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
-def test_checkpoints_are_written_announced_and_retired(algorithm: str, tmp_path: Path) -> None:
-    announced: list[Checkpoint] = []
-    run(toy_config(algorithm, checkpoint_every=200, keep_checkpoints=2), tmp_path, 1_000, on_checkpoint=announced.append)
+def test_checkpoints_are_written_reported_and_deleted(algorithm: str, tmp_path: Path) -> None:
+    reported: list[Checkpoint] = []
+    run(toy_config(algorithm, checkpoint_every=200, keep_checkpoints=2), tmp_path, 1_000, on_checkpoint=reported.append)
     kept = sorted((tmp_path / "checkpoints").iterdir())
 
-    # PPO writes at the end of a rollout (128 steps): state between two rollouts is complete.
+    # PPO writes at the end of a rollout (128 steps), where the state is complete.
     expected = [200, 400, 600, 800, 1_000] if algorithm == "dqn" else [256, 512, 640, 896, 1_000]
-    assert [checkpoint.steps for checkpoint in announced] == expected
+    assert [checkpoint.steps for checkpoint in reported] == expected
     assert [path.name for path in kept] == [f"step-{steps:09d}" for steps in expected[-2:]]
     assert all(verify(path).kind == "checkpoint" for path in kept)
     assert [(path / "replay_buffer.npz").exists() for path in kept] == [False, algorithm == "dqn"]
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
-def test_milestones_are_kept_for_good(algorithm: str, tmp_path: Path) -> None:
+def test_milestones_are_never_deleted(algorithm: str, tmp_path: Path) -> None:
     config = toy_config(algorithm, checkpoint_every=200, keep_checkpoints=1, milestones=[300, 600, 5_000])
-    run(config, tmp_path, 500)  # interrupted in between, and gone on with
+    run(config, tmp_path, 500)  # interrupted, and resumed by the next line
     run(config, tmp_path, 1_000)
     kept = sorted((tmp_path / "checkpoints").iterdir())
 
-    # PPO: the first ends of its rollouts (128 steps; after the 500th step they count from there) from the milestones on.
+    # PPO: the first end of a rollout at or after each milestone. Rollouts have 128 steps, counted again from step 500.
     expected = [300, 600, 1_000] if algorithm == "dqn" else [384, 628, 1_000]
     assert [path.name for path in kept] == [f"step-{steps:09d}" for steps in expected]
     assert all(verify(path).kind == "checkpoint" for path in kept)
     assert [(path / "replay_buffer.npz").exists() for path in kept] == [False, False, algorithm == "dqn"]
 
 
-def test_the_replay_buffer_can_be_left_out_and_is_filled_before_learning_goes_on(tmp_path: Path) -> None:
+def test_without_a_saved_replay_buffer_it_is_filled_before_learning_continues(tmp_path: Path) -> None:
     config = toy_config("dqn", checkpoint_replay_buffer=False)
     run(config, tmp_path, 200)
     checkpoint = latest_checkpoint(tmp_path)
@@ -192,7 +192,7 @@ def test_the_replay_buffer_can_be_left_out_and_is_filled_before_learning_goes_on
 
 @pytest.fixture(scope="module")
 def two_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training with checkpoints at steps 200 and 400; to be copied."""
+    """A training with checkpoints at steps 200 and 400, for tests to copy."""
     directory = tmp_path_factory.mktemp("training")
     run(toy_config("dqn", checkpoint_every=200), directory, 400)
     return directory
@@ -221,7 +221,7 @@ def flip(path: Path) -> None:
         ("manifest.json", lambda path: path.write_text('{"files": {}}'), "damaged"),
     ],
 )
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(
     file: str,
     damage: Callable[[Path], object],
     fault: str,
@@ -242,28 +242,28 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     assert fault in caplog.text
 
 
-def test_damage_anywhere_is_recognised(two_checkpoints: Path, tmp_path: Path) -> None:
+def test_damage_to_any_byte_is_detected(two_checkpoints: Path, tmp_path: Path) -> None:
     shutil.copytree(two_checkpoints, tmp_path, dirs_exist_ok=True)
     newest, draw = tmp_path / "checkpoints" / "step-000000400", random.Random(1)
     files = sorted(path for path in newest.iterdir() if path.name != "manifest.json")
     for number in range(60):
         path = files[number % len(files)]
         whole = path.read_bytes()
-        place = draw.randrange(len(whole))
-        turned = bytes([whole[place] ^ (1 << draw.randrange(8))])
-        path.write_bytes(whole[:place] + (turned + whole[place + 1 :] if number % 2 else b""))
+        index = draw.randrange(len(whole))
+        flipped = bytes([whole[index] ^ (1 << draw.randrange(8))])
+        path.write_bytes(whole[:index] + (flipped + whole[index + 1 :] if number % 2 else b""))
 
         found = latest_checkpoint(tmp_path)
 
         assert found is not None
-        assert found.steps == 200, f"{path.name}, byte {place}"
+        assert found.steps == 200, f"{path.name}, byte {index}"
         path.write_bytes(whole)
     restored = latest_checkpoint(tmp_path)
     assert restored is not None
     assert restored.steps == 400
 
 
-def test_going_on_replaces_a_damaged_checkpoint(two_checkpoints: Path, tmp_path: Path) -> None:
+def test_resuming_replaces_a_damaged_checkpoint(two_checkpoints: Path, tmp_path: Path) -> None:
     shutil.copytree(two_checkpoints, tmp_path, dirs_exist_ok=True)
     newest = tmp_path / "checkpoints" / "step-000000400"
     flip(newest / "model.zip")
@@ -276,7 +276,7 @@ def test_a_folder_without_checkpoints_has_none(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path) is None
 
 
-def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+def test_incomplete_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
     leftover = tmp_path / "checkpoints" / ".incomplete-step-000000100-abc"
     leftover.mkdir(parents=True)
     (leftover / "model.zip").write_bytes(b"half")
@@ -286,7 +286,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     assert not leftover.exists()
 
 
-def test_a_checkpoint_of_another_agent_is_refused_by_the_keys_that_differ(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_agent_is_refused_with_the_differing_keys(tmp_path: Path) -> None:
     run(toy_config("dqn"), tmp_path, 100)
     other = toy_config("dqn", agent={"gamma": 0.5, "network": {"features": "small", "features_dim": 64}})
 
@@ -295,19 +295,19 @@ def test_a_checkpoint_of_another_agent_is_refused_by_the_keys_that_differ(tmp_pa
     assert "step-000000100" in str(caught.value)
 
 
-def test_another_number_of_environments_goes_on_with_a_new_replay_buffer(
+def test_another_number_of_environments_resumes_with_a_new_replay_buffer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(toy_config("dqn"), tmp_path, 200)
     result = run(toy_config("dqn", n_envs=4), tmp_path, 400)
 
     assert result.steps == 400
-    assert "the replay buffer is filled again" in caplog.text
+    assert "the replay buffer cannot be restored and is filled again" in caplog.text
 
 
 @pytest.fixture
 def full_disk() -> Iterator[Callable[[int | None], None]]:
-    """The system refuses to write a file beyond so many bytes (None: no limit), as a full disk does in the middle of one."""
+    """A function that limits the size of files in bytes (None: no limit), so that writing one fails as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit(size: int | None) -> None:
@@ -336,14 +336,14 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_training(
     result = run(config, tmp_path, 1_600, on_checkpoint=fill_and_free, until=free_later)
 
     assert result.steps == 1_600
-    assert "no checkpoint at step 800, training goes on" in caplog.text
-    assert "no checkpoint at step 1200, training goes on" in caplog.text
+    assert "no checkpoint at step 800, training continues" in caplog.text
+    assert "no checkpoint at step 1200, training continues" in caplog.text
     assert result.checkpoint is not None
     assert result.checkpoint.steps == 1_600
     assert not list((tmp_path / "checkpoints").glob(".incomplete-*"))
 
 
-def test_a_final_model_that_cannot_be_kept_is_an_error_and_the_checkpoint_before_stays(
+def test_a_final_model_that_cannot_be_written_is_an_error_and_the_last_checkpoint_stays(
     full_disk: Callable[[int | None], None], tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match=r"model could not be written: File too large"):
@@ -361,7 +361,7 @@ def test_a_final_model_that_cannot_be_kept_is_an_error_and_the_checkpoint_before
     assert not (tmp_path / "model").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("in the way")
 
     with pytest.raises(CheckpointError, match="checkpoints/x could not be written"):
@@ -369,13 +369,13 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
-def test_a_loss_that_is_no_number_stops_the_training(algorithm: str, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_training(algorithm: str, tmp_path: Path) -> None:
     config = toy_config(algorithm, checkpoint_every=100)
     run(config, tmp_path, 100)
     good = latest_checkpoint(tmp_path)
     assert good is not None
     shutil.rmtree(tmp_path / "model")
-    # The checkpoint's learning rate is exchanged for one that no network survives.
+    # The checkpoint's configuration gets a learning rate at which every network diverges.
     broken = toy_config(algorithm, agent={"learning_rate": 1e30, "max_grad_norm": 1e30}, checkpoint_every=100)
     (good.path / "config.json").write_text(json.dumps(broken.model_dump(mode="json")))
     _seal(good.path)
@@ -392,7 +392,7 @@ def test_a_loss_that_is_no_number_stops_the_training(algorithm: str, tmp_path: P
 
 
 def _seal(folder: Path) -> None:
-    """Make the manifest fit the files again."""
+    """Write the manifest again, with the current sizes and digests."""
     manifest = json.loads((folder / "manifest.json").read_text())
 
     def copy(aside: Path) -> object:

@@ -1,4 +1,4 @@
-"""A file system that really is full: a small one, in memory."""
+"""Checkpoints and outbox on a full disk: a small file system in memory."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ class Disk:
         self._ballast = folder / "ballast"
 
     def fill(self, room: int) -> None:
-        """Leave so many bytes, about."""
+        """Leave about `room` bytes free."""
         state = os.statvfs(self.folder)
         self._ballast.write_bytes(bytes(max(0, state.f_bavail * state.f_frsize - room)))
 
@@ -39,7 +39,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here, which takes root: {mounted.stderr.strip()}")
+        pytest.skip(f"mounting a file system needs root: {mounted.stderr.strip()}")
     yield Disk(folder)
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
@@ -61,7 +61,7 @@ def run(
     )
 
 
-def test_a_full_disk_costs_checkpoints_and_at_the_end_says_that_the_model_is_not_kept(
+def test_on_a_full_disk_a_training_continues_and_fails_only_at_the_final_model(
     disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(CheckpointError, match=r"model could not be written: No space left on device"):
@@ -69,11 +69,11 @@ def test_a_full_disk_costs_checkpoints_and_at_the_end_says_that_the_model_is_not
 
     warnings = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     for step in (300, 400, 500, 600):
-        assert any(f"no checkpoint at step {step}, training goes on" in warning for warning in warnings), step
+        assert any(f"no checkpoint at step {step}, training continues" in warning for warning in warnings), step
     assert "No space left on device" in warnings[0]
     kept = latest_checkpoint(disk.folder)
     assert kept is not None
-    assert kept.steps == 200, "whole, every byte verified"
+    assert kept.steps == 200, "it is undamaged, with every byte verified"
     assert not list((disk.folder / "checkpoints").glob(".incomplete-*"))
     assert not (disk.folder / "model").exists()
 
@@ -84,7 +84,7 @@ def test_a_full_disk_costs_checkpoints_and_at_the_end_says_that_the_model_is_not
     assert result.model_path.exists()
 
 
-def test_checkpoints_are_written_again_when_there_is_room_again(disk: Disk) -> None:
+def test_checkpoints_are_written_again_once_there_is_space(disk: Disk) -> None:
     def free_later(progress: Progress) -> bool:
         if progress.steps >= 450:
             disk.free()
@@ -98,7 +98,7 @@ def test_checkpoints_are_written_again_when_there_is_room_again(disk: Disk) -> N
     assert kept == ["step-000000500", "step-000000600"]
 
 
-def test_what_a_full_disk_does_not_take_is_delivered_from_memory(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+def test_records_that_do_not_fit_on_the_disk_are_delivered_from_memory(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
     got: list[bytes] = []
 
     def deliver(payloads: Sequence[bytes]) -> int:
@@ -127,7 +127,7 @@ def test_what_a_full_disk_does_not_take_is_delivered_from_memory(disk: Disk, cap
         queue.put(number)
     assert not queue.sync(30)
     assert count_pending(path) + queue.unstored == 100
-    assert count_pending(path) >= 10, "what was written before is whole"
+    assert count_pending(path) >= 10, "records that were written earlier are intact"
     assert "database or disk is full" in caplog.text
     there = True
     queue.close(30, patient=True)

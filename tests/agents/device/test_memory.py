@@ -1,4 +1,4 @@
-"""Memory that is freed while a network learns is used again, not given back."""
+"""Memory that is freed within the block is reused instead of being returned to the system."""
 
 import json
 import platform
@@ -10,7 +10,7 @@ import pytest
 from agents.device import keep_freed_memory
 from configs import PROJECT
 
-# In a process of its own: what lies where in this one's heap depends on the tests before.
+# In a process of its own: the heap of this one depends on earlier tests.
 FIGURES = """
 import json, resource, torch
 from agents.device import keep_freed_memory
@@ -30,7 +30,7 @@ outside = pages_found()
 start = resident()
 with keep_freed_memory():
     within = pages_found()
-    small = [bytearray(100) for _ in range(100_000)]  # so that what was freed does not lie at the heap's end
+    small = [bytearray(100) for _ in range(100_000)]  # so that freed memory is not at the end of the heap
     torch.ones(48 * 2**18)
     kept = resident() - start
 print(json.dumps([outside, within, kept, resident() - start]))
@@ -38,18 +38,18 @@ print(json.dumps([outside, within, kept, resident() - start]))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
-def test_48_megabytes_are_kept_within_the_block_and_given_back_at_its_end() -> None:
+def test_48_megabytes_are_kept_within_the_block_and_returned_at_its_end() -> None:
     done = subprocess.run([sys.executable, "-c", FIGURES], cwd=PROJECT, capture_output=True, text=True, check=True)
 
     outside, within, megabytes_within, megabytes_after = json.loads(done.stdout)
-    # One for each two megabytes, were all pages huge ones.
+    # One per two megabytes, if all pages are huge pages.
     assert outside >= 24
     assert within == 0
     assert megabytes_within > 48
-    # The small objects, some 16 MB, stay.
+    # The small objects, about 16 MB, stay.
     assert megabytes_after < megabytes_within - 40
 
 
-def test_an_exception_passes() -> None:
+def test_exceptions_are_propagated() -> None:
     with pytest.raises(ValueError, match="inside"), keep_freed_memory():
         raise ValueError("inside")

@@ -1,4 +1,4 @@
-"""A result knows where it came from."""
+"""Provenance: commit, versions, device. And the keep-awake lock."""
 
 import platform
 import subprocess
@@ -16,7 +16,7 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_commit_and_changes_are_seen(tmp_path: Path) -> None:
+def test_commit_and_uncommitted_changes_are_found(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     (tmp_path / "file").write_text("one")
     git(tmp_path, "add", "file")
@@ -30,7 +30,7 @@ def test_commit_and_changes_are_seen(tmp_path: Path) -> None:
     assert provenance("cpu", tmp_path).git_dirty is True
 
 
-def test_without_git_the_rest_is_still_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_all_other_values_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     found = provenance("cpu")
 
@@ -48,7 +48,7 @@ def test_outside_a_work_tree_there_is_no_commit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_keeping_awake_never_fails_and_says_nothing(wanted: bool, capfd: pytest.CaptureFixture[str]) -> None:
+def test_keeping_awake_never_fails_and_prints_nothing(wanted: bool, capfd: pytest.CaptureFixture[str]) -> None:
     with keep_awake(wanted) as held:
         assert held in (True, False)
         assert wanted or not held

@@ -1,4 +1,4 @@
-"""Trained agents are loaded from anywhere they are kept, verified, and without executing anything."""
+"""Agents are loaded from models, checkpoints and archives, verified, without executing pickled code."""
 
 import json
 import zipfile
@@ -20,16 +20,16 @@ def trained(directory: Path, algorithm: str = "dqn", **agent: object) -> Path:
     return directory
 
 
-def pictures(count: int) -> np.ndarray:
+def observations(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(256, size=(count, 4, 36, 36), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
-def test_model_checkpoint_and_zip_are_one_agent(algorithm: str, tmp_path: Path) -> None:
+def test_model_checkpoint_and_zip_give_the_same_agent(algorithm: str, tmp_path: Path) -> None:
     trained(tmp_path, algorithm)
-    places = [tmp_path / "model", tmp_path / "model" / "model.zip", tmp_path / "checkpoints" / "step-000000200"]
-    agents = [load_agent(place) for place in places]
-    actions = [agent.act(pictures(50)) for agent in agents]
+    paths = [tmp_path / "model", tmp_path / "model" / "model.zip", tmp_path / "checkpoints" / "step-000000200"]
+    agents = [load_agent(path) for path in paths]
+    actions = [agent.act(observations(50)) for agent in agents]
 
     assert actions[0].dtype == np.int64
     assert actions[0].shape == (50,)
@@ -40,8 +40,8 @@ def test_model_checkpoint_and_zip_are_one_agent(algorithm: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
-def test_who_comes_back_to_the_end_leaves_the_model_as_it_is(algorithm: str, tmp_path: Path) -> None:
-    """Killed after the model was written: it may be registered, and must not become another file."""
+def test_a_finished_training_run_again_does_not_rewrite_the_model(algorithm: str, tmp_path: Path) -> None:
+    """The model may have been registered before the process was killed, so its files must not change."""
     before = {path: path.read_bytes() for path in (trained(tmp_path, algorithm) / "model").iterdir()}
     trained(tmp_path, algorithm)
     assert {path: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
@@ -49,47 +49,47 @@ def test_who_comes_back_to_the_end_leaves_the_model_as_it_is(algorithm: str, tmp
     damaged = tmp_path / "model" / "model.zip"
     damaged.write_bytes(damaged.read_bytes()[:-100])
     trained(tmp_path, algorithm)
-    assert load_agent(tmp_path / "model").manifest.steps == 200, "a damaged one is written again"
+    assert load_agent(tmp_path / "model").manifest.steps == 200, "a damaged model is written again"
 
 
-def test_value_based_agents_act_at_random_as_often_as_configured(tmp_path: Path) -> None:
+def test_value_based_agents_explore_as_often_as_configured(tmp_path: Path) -> None:
     agent = load_agent(trained(tmp_path, exploration_final_eps=0.3) / "model")
-    observations = np.repeat(pictures(1), 6_000, axis=0)
-    greedy = agent.act(observations)
+    repeated = np.repeat(observations(1), 6_000, axis=0)
+    greedy = agent.act(repeated)
 
     agent.seed(1)
-    stochastic = agent.act(observations, deterministic=False)
+    stochastic = agent.act(repeated, deterministic=False)
     agent.seed(1)
 
-    assert (agent.act(observations, deterministic=False) == stochastic).all()
-    # One random action in three is the greedy one.
+    assert (agent.act(repeated, deterministic=False) == stochastic).all()
+    # One in three random actions equals the greedy one.
     assert (stochastic != greedy).mean() == pytest.approx(0.3 * 2 / 3, abs=0.03)
 
 
-def test_ppo_draws_from_its_policy(tmp_path: Path) -> None:
+def test_ppo_samples_from_its_policy(tmp_path: Path) -> None:
     agent = load_agent(trained(tmp_path, "ppo") / "model")
-    observation = pictures(1)
+    observation = observations(1)
     tensor, _ = agent.model.obs_to_tensor(observation)
     expected = agent.model.get_distribution(tensor).distribution.probs.detach().numpy()[0]  # type: ignore[operator]
 
     agent.seed(1)
-    drawn = agent.act(np.repeat(observation, 6_000, axis=0), deterministic=False)
+    sampled = agent.act(np.repeat(observation, 6_000, axis=0), deterministic=False)
 
-    assert np.bincount(drawn, minlength=3) / 6_000 == pytest.approx(expected, abs=0.03)
+    assert np.bincount(sampled, minlength=3) / 6_000 == pytest.approx(expected, abs=0.03)
 
 
 @pytest.mark.parametrize(
-    "observations",
+    "given",
     [np.zeros((1, 4, 36, 35), np.uint8), np.zeros((4, 36, 36), np.uint8), np.zeros((1, 4, 36, 36), np.float32)],
 )
-def test_observations_of_another_kind_are_refused(observations: np.ndarray, tmp_path: Path) -> None:
+def test_observations_of_another_shape_or_dtype_are_refused(given: np.ndarray, tmp_path: Path) -> None:
     agent = load_agent(trained(tmp_path) / "model")
 
     with pytest.raises(ValueError, match=r"expected uint8 \(n, 4, 36, 36\)"):
-        agent.act(observations)
+        agent.act(given)
 
 
-def test_what_is_missing_or_changed_is_named(tmp_path: Path) -> None:
+def test_errors_name_the_missing_or_changed_file(tmp_path: Path) -> None:
     model = trained(tmp_path) / "model"
 
     with pytest.raises(CheckpointError, match="nowhere: there is no such model"):
@@ -127,7 +127,7 @@ class Trap:
         return (Path.touch, (self.marker,))
 
 
-def test_nothing_pickled_in_a_model_is_executed(tmp_path: Path) -> None:
+def test_pickled_code_in_a_model_is_not_executed(tmp_path: Path) -> None:
     model, marker = trained(tmp_path) / "model", tmp_path / "executed"
     trap = cloudpickle.dumps(Trap(marker))
 

@@ -1,4 +1,4 @@
-"""A policy on its own plays as the model it comes from, and is refused when a byte of it is another."""
+"""A shipped policy plays like its model, and is refused when any byte of it has changed."""
 
 import json
 from pathlib import Path
@@ -22,24 +22,24 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return directory / "model"
 
 
-def test_what_is_shipped_acts_as_the_model_does(model: Path, tmp_path: Path) -> None:
+def test_a_shipped_policy_acts_like_its_model(model: Path, tmp_path: Path) -> None:
     description = ship(model, tmp_path / "models" / "world-9.1", evaluation=FIGURES, origin={"commit": "abc", "seed": 3})
     ours, theirs = load_shipped(description), load_agent(model)
-    pictures = np.random.default_rng(0).integers(256, size=(50, 4, 36, 36), dtype=np.uint8)
+    observations = np.random.default_rng(0).integers(256, size=(50, 4, 36, 36), dtype=np.uint8)
 
     assert sorted(path.name for path in description.parent.iterdir()) == ["world-9.1.json", "world-9.1.pth"]
-    assert (ours.act(pictures) == theirs.act(pictures)).all()
-    assert len(set(ours.act(pictures).tolist())) > 1
+    assert (ours.act(observations) == theirs.act(observations)).all()
+    assert len(set(ours.act(observations).tolist())) > 1
     assert ours.config == theirs.config
     assert ours.exploration_rate == theirs.exploration_rate
     assert ours.manifest.steps == 200
     assert (ours.evaluation, theirs.evaluation) == (FIGURES, None)
     assert json.loads(description.read_text())["origin"] == {"commit": "abc", "seed": 3}
-    # Without the optimiser's state.
+    # The optimiser's state is left out.
     assert (tmp_path / "models" / "world-9.1.pth").stat().st_size < (model / "model.zip").stat().st_size
 
 
-def test_what_was_changed_is_refused(model: Path, tmp_path: Path) -> None:
+def test_changed_or_missing_weights_are_refused(model: Path, tmp_path: Path) -> None:
     description = ship(model, tmp_path / "one", evaluation=FIGURES, origin={})
     weights = tmp_path / "one.pth"
     data = bytearray(weights.read_bytes())
@@ -65,17 +65,17 @@ def test_a_damaged_manifest_is_an_error(tmp_path: Path, text: str) -> None:
         load_shipped(description)
 
 
-def test_a_manifest_names_a_file_beside_it(model: Path, tmp_path: Path) -> None:
+def test_a_manifest_may_only_name_a_file_in_its_folder(model: Path, tmp_path: Path) -> None:
     description = ship(model, tmp_path / "one", evaluation=FIGURES, origin={})
     values = json.loads(description.read_text())
     values["files"] = {"../elsewhere.pth": values["files"]["one.pth"]}
     description.write_text(json.dumps(values))
-    with pytest.raises(CheckpointError, match=r"must name one file of weights beside it, not \.\./elsewhere\.pth"):
+    with pytest.raises(CheckpointError, match=r"must name one file of weights in the same folder, not \.\./elsewhere\.pth"):
         load_shipped(description)
 
 
 def test_large_weights_are_refused(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipped, "MOST_BYTES", 1_000)
-    with pytest.raises(CheckpointError, match="models that are shipped take at most"):
+    monkeypatch.setattr(shipped, "MAX_WEIGHT_BYTES", 1_000)
+    with pytest.raises(CheckpointError, match="shipped models may take at most"):
         ship(model, tmp_path / "one", evaluation=FIGURES, origin={})
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The replay memory that keeps every frame once gives the samples of stable-baselines3's buffers, byte by byte."""
+"""FrameReplayBuffer gives the samples of stable-baselines3's buffers, byte for byte."""
 
 import copy
 import pickle
@@ -27,7 +27,7 @@ def box(*shape: int) -> gym.spaces.Box:
 
 
 def library_buffer(size: int, space: gym.spaces.Box, n_envs: int, n_steps: int = 1, **more: Any) -> ReplayBuffer:
-    """What DQN would choose itself."""
+    """The buffer that stable-baselines3 would choose."""
     if n_steps == 1:
         return ReplayBuffer(size, space, ACTIONS, "cpu", n_envs, **more)
     return NStepReplayBuffer(size, space, ACTIONS, "cpu", n_envs, n_steps=n_steps, gamma=0.9, **more)
@@ -66,7 +66,7 @@ EVENTS = ["on", "on", "on", "still", "terminated", "truncated", "both", "new sta
     channels_last=st.booleans(),
     seed=st.integers(0, 2**16),
 )
-def test_same_seeds_same_samples(
+def test_samples_equal_those_of_stable_baselines3(
     events: list[tuple[str, ...]],
     size: int,
     n_steps: int,
@@ -78,7 +78,7 @@ def test_same_seeds_same_samples(
     n_envs = len(events[0])
     expected = library_buffer(size, box(*shape), n_envs, n_steps, handle_timeout_termination=timeouts)
     buffer = frame_buffer(size, box(*shape), n_envs, n_steps, handle_timeout_termination=timeouts, channels_last=channels_last)
-    # Few values, so that pictures are the same by chance too.
+    # Few values, so that some frames are equal by chance.
     player = Player(n_envs, shape, seed, values=2)
 
     for step, row in enumerate(events):
@@ -95,7 +95,7 @@ def test_same_seeds_same_samples(
 
 @pytest.mark.parametrize("n_steps", [1, 3])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_the_games_stacks_give_the_same_samples_around_the_end_of_the_memory(n_steps: int, channels_last: bool) -> None:
+def test_samples_of_game_observations_are_equal_when_the_buffer_wraps_around(n_steps: int, channels_last: bool) -> None:
     expected = library_buffer(60, GAME, 2, n_steps)
     buffer = frame_buffer(60, GAME, 2, n_steps, channels_last=channels_last)
     player = Player(2, Frames.shape, seed=n_steps)
@@ -110,7 +110,7 @@ def test_the_games_stacks_give_the_same_samples_around_the_end_of_the_memory(n_s
     assert samples(buffer, 0).observations.is_contiguous(memory_format=torch.channels_last) == channels_last
 
 
-def test_what_is_added_is_copied() -> None:
+def test_added_observations_are_copied() -> None:
     buffer = frame_buffer(8, box(4, 2, 2), 1)
     transition = Player(1, (4, 2, 2), seed=0).play(["on"])
     before = transition[0].copy(), transition[1].copy()
@@ -121,7 +121,7 @@ def test_what_is_added_is_copied() -> None:
     np.testing.assert_array_equal(buffer.next_observations[0], before[1])
 
 
-def test_samples_stay_what_they_are() -> None:
+def test_samples_do_not_change_when_the_buffer_does() -> None:
     buffer = frame_buffer(4, box(4, 2, 2), 1)
     player = Player(1, (4, 2, 2), seed=0)
     for _ in range(6):
@@ -138,18 +138,18 @@ def test_samples_stay_what_they_are() -> None:
 
 @pytest.mark.parametrize("n_envs", [1, 16])
 @pytest.mark.parametrize(("size", "limit"), [(100_000, 0.8e9), (1_000_000, 8e9)])
-def test_the_games_memory(size: int, limit: float, n_envs: int) -> None:
+def test_size_in_memory_for_the_game(size: int, limit: float, n_envs: int) -> None:
     buffer = frame_buffer(size, GAME, n_envs)
-    memory = buffer.memory
+    pool = buffer.pool
     arrays = (
-        memory.frames, memory.references, memory._free, buffer.numbers, buffer.actions, buffer.rewards, buffer.dones,
+        pool.frames, pool.references, pool._free, buffer.frame_ids, buffer.actions, buffer.rewards, buffer.dones,
         buffer.timeouts,
     )  # fmt: skip
 
     assert sum(array.nbytes for array in arrays) == buffer.nbytes <= limit
     assert FrameReplayBuffer.bytes_for(size, n_envs, GAME, ACTIONS) == buffer.nbytes
     assert {id(array) for array in arrays} == {
-        id(value) for owner in (memory, buffer) for value in vars(owner).values() if isinstance(value, np.ndarray)
+        id(value) for owner in (pool, buffer) for value in vars(owner).values() if isinstance(value, np.ndarray)
     }
 
 
@@ -159,38 +159,38 @@ def test_every_frame_is_stored_once() -> None:
     for step in range(250):
         buffer.add(*player.play(["terminated" if step % 50 == 49 else "on"] * 2))
 
-    # Five episodes of 50 transitions in each of two environments, each with one picture more than transitions.
-    assert buffer.memory.used == 2 * 5 * 51
+    # Five episodes of 50 transitions in each of two environments, each with one frame more than transitions.
+    assert buffer.pool.used == 2 * 5 * 51
 
 
-def test_memory_stays_as_large_as_it_was_made_however_often_it_is_filled() -> None:
+def test_a_buffer_does_not_grow_when_it_is_refilled() -> None:
     buffer = frame_buffer(320, box(4, 2, 2), 4)
     before, player = buffer.nbytes, Player(4, (4, 2, 2), seed=0)
     for step in range(1_000):
         buffer.add(*player.play(["truncated" if step % 20 == 19 else "on"] * 4))
 
     assert buffer.nbytes == before
-    assert buffer.memory.references.sum() == buffer.numbers.size
+    assert buffer.pool.references.sum() == buffer.frame_ids.size
 
 
-def test_what_is_no_stack_takes_more_memory_but_not_more_and_more() -> None:
+def test_unrelated_observations_take_more_memory_but_a_bounded_amount() -> None:
     buffer = frame_buffer(40, box(4, 4, 4), 2)
     player, sizes = Player(2, (4, 4, 4), seed=0), []
     for _ in range(400):
         buffer.add(*player.play(["unrelated", "jump"]))
-        sizes.append(buffer.memory.used)
+        sizes.append(buffer.pool.used)
 
-    assert len(buffer.memory.frames) > 40 * 4
+    assert len(buffer.pool.frames) > 40 * 4
     assert sizes[100] == sizes[-1] <= 40 * 8 + 2 * 8
 
 
-def test_a_buffer_that_was_emptied_is_as_new() -> None:
+def test_a_reset_buffer_behaves_like_a_new_one() -> None:
     expected, buffer = library_buffer(20, box(4, 2, 2), 2), frame_buffer(20, box(4, 2, 2), 2)
     player = Player(2, (4, 2, 2), seed=0)
     for _ in range(13):
         buffer.add(*player.play(["on", "on"]))
     buffer.reset()
-    assert (buffer.size(), buffer.memory.used, buffer.memory.references.sum()) == (0, 0, 0)
+    assert (buffer.size(), buffer.pool.used, buffer.pool.references.sum()) == (0, 0, 0)
 
     for _ in range(25):
         transition = player.play(["on", "on"])
@@ -200,7 +200,7 @@ def test_a_buffer_that_was_emptied_is_as_new() -> None:
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda buffer: pickle.loads(pickle.dumps(buffer))])
-def test_a_copy_goes_on_by_itself(duplicate: Any) -> None:
+def test_copies_are_independent(duplicate: Any) -> None:
     expected, buffer = library_buffer(30, box(4, 2, 2), 2, 3), frame_buffer(30, box(4, 2, 2), 2, 3)
     player = Player(2, (4, 2, 2), seed=0)
     for step in range(40):
@@ -211,7 +211,7 @@ def test_a_copy_goes_on_by_itself(duplicate: Any) -> None:
     assert_same(samples(expected, 1), samples(buffer, 1))
 
 
-def test_n_step_returns_end_where_episodes_are_ended_from_outside() -> None:
+def test_n_step_returns_stop_at_end_episodes() -> None:
     buffer = frame_buffer(20, box(4, 2, 2), 1, n_steps=3)
     player = Player(1, (4, 2, 2), seed=0)
     for events in (["on"], ["on"], ["on"]):
@@ -233,22 +233,23 @@ def test_n_step_returns_end_where_episodes_are_ended_from_outside() -> None:
     "space",
     [box(8, 8), gym.spaces.Box(0, 1, (4, 8, 8), np.float32), gym.spaces.Discrete(3)],
 )
-def test_other_observations_are_refused(space: gym.Space[Any]) -> None:
-    with pytest.raises(ValueError, match=r"keeps uint8 Box \(channels, height, width\), not"):
+def test_other_observation_spaces_are_refused(space: gym.Space[Any]) -> None:
+    with pytest.raises(ValueError, match=r"needs a uint8 Box \(channels, height, width\), not"):
         FrameReplayBuffer(10, space, ACTIONS)
 
 
-def test_the_librarys_own_way_to_save_memory_is_refused() -> None:
-    with pytest.raises(ValueError, match="stores every picture once already"):
+def test_optimize_memory_usage_is_refused() -> None:
+    with pytest.raises(ValueError, match="optimize_memory_usage must be False"):
         FrameReplayBuffer(10, GAME, ACTIONS, optimize_memory_usage=True)
 
 
-def test_too_little_memory_is_said() -> None:
+def test_a_buffer_larger_than_available_memory_warns() -> None:
     memory = psutil.virtual_memory()
     if memory.total - memory.available < 5e8:
-        pytest.skip("nearly all memory is free: the system refuses more than there is before we can say so")
-    # Between what is available and what there is: the system promises it, and nothing is touched.
+        pytest.skip("nearly all memory is free: the system refuses a larger allocation before the buffer can warn")
+    # Between the available and the total memory: the system grants it, and none of it is touched.
     size = (memory.total + memory.available) // 2 // FrameReplayBuffer.bytes_for(1_000, 1, GAME, ACTIONS) * 1_000
 
-    with pytest.warns(UserWarning, match=r"the replay memory takes \d+\.\d+ GB when full, \d+\.\d+ GB are available"):
+    expected = r"the replay buffer takes \d+\.\d+ GB when full, but only \d+\.\d+ GB of memory are available"
+    with pytest.warns(UserWarning, match=expected):
         FrameReplayBuffer(size, GAME, ACTIONS)

@@ -1,4 +1,4 @@
-"""A training that was killed, however often, is the one it would have been: weights, episodes and counts, bit by bit."""
+"""A killed training equals its uninterrupted twin bit for bit: weights, episodes, counts and metrics."""
 
 import json
 import logging
@@ -28,13 +28,13 @@ Twins = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def unharmed(tmp_path_factory: pytest.TempPathFactory) -> Twins:
-    """What comes of a variant when nothing happens, with no checkpoint but the last."""
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    """A function that returns the outcome of a variant without interruptions, with only the last checkpoint."""
     known: dict[str, dict[str, Any]] = {}
 
     def find(variant: str) -> dict[str, Any]:
         if variant not in known:
-            directory, record = tmp_path_factory.mktemp("unharmed"), Record()
+            directory, record = tmp_path_factory.mktemp("uninterrupted"), Record()
             result = run(twin_config(variant, checkpoint_every=10_000), directory, record)
             assert result.episodes == len(record.rows) > 20
             known[variant] = outcome(directory, result, record)
@@ -44,24 +44,24 @@ def unharmed(tmp_path_factory: pytest.TempPathFactory) -> Twins:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_killed_training_ends_as_its_unharmed_twin(variant: str, unharmed: Twins, tmp_path: Path) -> None:
+def test_a_killed_training_ends_as_its_uninterrupted_twin(variant: str, uninterrupted: Twins, tmp_path: Path) -> None:
     config, record = twin_config(variant), Record()
-    # Before the first checkpoint; soon after one; shortly before another, when the replay memory has come round.
+    # Before the first checkpoint, soon after one, and shortly before another, when the replay buffer has wrapped around.
     for steps in (51, EVERY + 12, 4 * EVERY - 3):
-        # What the process draws in between must not matter.
+        # The state of the global generators between the runs must not matter.
         np.random.seed(steps)
         torch.manual_seed(steps)
         with pytest.raises(Killed):
             run(config, tmp_path, record, until=kill_at(steps))
-    # As the pipeline calls it: the record has episodes that the checkpoint does not know of.
+    # As in the pipeline, the record has more episodes than the checkpoint counts.
     result = run(config, tmp_path, record, episode_indices={0: 90, 1: 91, 2: 92}, recorded=EpisodeTotals(500, 1e6))
 
-    assert record.again > 2
-    assert outcome(tmp_path, result, record) == unharmed(variant)
+    assert record.replayed > 2
+    assert outcome(tmp_path, result, record) == uninterrupted(variant)
 
 
 @pytest.mark.parametrize("variant", ["dqn", "ppo"])
-def test_a_training_that_was_asked_to_stop_ends_as_its_unharmed_twin(variant: str, unharmed: Twins, tmp_path: Path) -> None:
+def test_a_stopped_training_ends_as_its_uninterrupted_twin(variant: str, uninterrupted: Twins, tmp_path: Path) -> None:
     config, record, stopped = twin_config(variant, checkpoint_every=10_000), Record(), []
     for steps in (93, 315):
         with pytest.raises(TrainingInterrupted) as caught:
@@ -72,13 +72,13 @@ def test_a_training_that_was_asked_to_stop_ends_as_its_unharmed_twin(variant: st
         stopped.append(result.steps)
     result = run(config, tmp_path, record)
 
-    # A rollout of PPO, 48 steps, is given up; DQN ends its own, of two steps of all games.
+    # PPO abandons its rollout of 48 steps; DQN completes its rollout of two steps of all games.
     assert stopped == {"dqn": [96, 318], "ppo": [48, 288]}[variant]
-    assert outcome(tmp_path, result, record) == unharmed(variant)
+    assert outcome(tmp_path, result, record) == uninterrupted(variant)
 
 
 class Metrics(KVWriter):
-    """The values of each step, but for those by the clock; what is there already stays, as in MLflow."""
+    """Metrics by step, except times. Values written again must be equal."""
 
     def __init__(self) -> None:
         self.at: dict[int, dict[str, float]] = {}
@@ -89,27 +89,27 @@ class Metrics(KVWriter):
         assert self.at.setdefault(step, finite) == finite
 
     def close(self) -> None:
-        raise AssertionError("it is closed by its owner")
+        raise AssertionError("writers are closed by their owner")
 
 
 @pytest.mark.parametrize(("variant", "signals"), [("dqn", False), ("ppo", True)])
-def test_metrics_of_a_killed_training_are_those_of_its_unharmed_twin(
+def test_metrics_of_a_killed_training_equal_those_of_its_uninterrupted_twin(
     variant: str, signals: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reporting, "_MIN_STEPS_BETWEEN_DUMPS", 40)
-    config, unharmed, killed = twin_config(variant), Metrics(), Metrics()
-    run(config, tmp_path / "unharmed", Record(), writers=[unharmed])
+    config, uninterrupted, killed = twin_config(variant), Metrics(), Metrics()
+    run(config, tmp_path / "uninterrupted", Record(), writers=[uninterrupted])
     for steps in (102, 147, 315):
         with pytest.raises(TrainingInterrupted if signals else Killed):
             run(config, tmp_path / "killed", Record(), until=(signal_at if signals else kill_at)(steps), writers=[killed])
     run(config, tmp_path / "killed", Record(), writers=[killed])
 
-    assert len(unharmed.at) >= 5
-    assert any("train/loss" in values for values in unharmed.at.values())
-    assert killed.at == unharmed.at
+    assert len(uninterrupted.at) >= 5
+    assert any("train/loss" in values for values in uninterrupted.at.values())
+    assert killed.at == uninterrupted.at
 
 
-def test_counts_of_a_rollout_that_was_given_up_are_those_of_its_beginning(tmp_path: Path) -> None:
+def test_counts_of_an_abandoned_rollout_are_those_of_its_start(tmp_path: Path) -> None:
     config, record, before = twin_config("ppo", checkpoint_every=10_000), Record(), {}
 
     def look(progress: Progress) -> bool:
@@ -127,11 +127,11 @@ def test_counts_of_a_rollout_that_was_given_up_are_those_of_its_beginning(tmp_pa
 
 
 @pytest.mark.parametrize("variant", ["ppo"])
-def test_taking_checkpoints_changes_nothing(variant: str, unharmed: Twins, tmp_path: Path) -> None:
+def test_taking_checkpoints_changes_nothing(variant: str, uninterrupted: Twins, tmp_path: Path) -> None:
     record = Record()
     result = run(twin_config(variant, checkpoint_every=21), tmp_path, record)
 
-    assert outcome(tmp_path, result, record) == unharmed(variant)
+    assert outcome(tmp_path, result, record) == uninterrupted(variant)
 
 
 PROGRAM = """
@@ -139,16 +139,16 @@ import json, sys
 from pathlib import Path
 from twins import run, to_row, twin_config
 
-def hand_over(episode):
+def on_episode(episode):
     print(json.dumps(to_row(episode)), flush=True)
 
 config = twin_config(sys.argv[1])
-result = run(config, Path(sys.argv[2]), hand_over)
+result = run(config, Path(sys.argv[2]), on_episode)
 print(json.dumps([result.steps, result.frames, result.episodes, result.reward_sum]), flush=True)
 """
 
 
-def test_real_kills_at_any_moment(unharmed: Twins, tmp_path: Path, process_environment: dict[str, str]) -> None:
+def test_real_kills_at_any_moment(uninterrupted: Twins, tmp_path: Path, process_environment: dict[str, str]) -> None:
     variant, draw, kills, output = "dqn, every switch", random.Random(3), 0, ""
     rows: dict[tuple[int, int], dict[str, Any]] = {}
     while not output.startswith("["):
@@ -168,7 +168,7 @@ def test_real_kills_at_any_moment(unharmed: Twins, tmp_path: Path, process_envir
             assert rows.setdefault((row["env_index"], row["episode_index"]), row) == row
         output = lines[-1]
 
-    expected = unharmed(variant)
+    expected = uninterrupted(variant)
     assert rows == expected["rows"]
     assert json.loads(output) == list(expected["counts"])
     assert digest(tmp_path) == expected["weights"]
@@ -176,7 +176,7 @@ def test_real_kills_at_any_moment(unharmed: Twins, tmp_path: Path, process_envir
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training of DQN that was killed after its checkpoint at step 180; to be copied."""
+    """A training of DQN that was killed after its checkpoint at step 180, for tests to copy."""
     directory = tmp_path_factory.mktemp("interrupted")
     with pytest.raises(Killed):
         run(twin_config("dqn"), directory, Record(), until=kill_at(200))
@@ -184,7 +184,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def change(file: str, *path: str, to: Any) -> Callable[[Path], None]:
-    """Write another value into a JSON file of a checkpoint, and seal it again."""
+    """A function that writes another value into a JSON file of a checkpoint, and updates the manifest."""
 
     def apply(folder: Path) -> None:
         content = json.loads((folder / file).read_text())
@@ -205,7 +205,7 @@ def remove_run_state(folder: Path) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Make the manifest fit the files again."""
+    """Write the manifest again, with the current sizes and digests."""
     manifest = Manifest.from_json(json.loads((folder / "manifest.json").read_text()))
 
     def copy(aside: Path) -> Manifest:
@@ -218,9 +218,9 @@ def seal(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "reason"),
+    ("damage", "reason"),
     [
-        (remove_run_state, "or by an older version: it has no run state"),
+        (remove_run_state, "it has no run state, because it was written in the middle of a rollout or by an older version"),
         (change("run_state.json", "conditions", "torch", to="1.0"), "under other conditions (torch: 1.0 then, 2."),
         (change("run_state.json", "conditions", "torch's threads", to=4), "(torch's threads: 4 then, 1 now)"),
         (change("run_state.json", "games", "of", "emulator", to="another"), "(emulator: another then, "),
@@ -228,12 +228,12 @@ def seal(folder: Path) -> None:
     ],
 )
 def test_an_obstacle_is_named_and_new_games_are_played(
-    harm: Callable[[Path], None], reason: str, interrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damage: Callable[[Path], None], reason: str, interrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
     found = latest_checkpoint(tmp_path)
     assert found is not None
-    harm(found.path)
+    damage(found.path)
     record = Record()
 
     with caplog.at_level(logging.INFO):
@@ -241,12 +241,12 @@ def test_an_obstacle_is_named_and_new_games_are_played(
 
     assert reason in caplog.text
     assert "with new games and other random numbers" in caplog.text
-    # Counts continue the record's.
+    # Counts continue from those on record.
     assert min(index for env, index in record.rows if env == 0) == 50
     assert result.episodes == 100 + len(record.rows)
 
 
-def test_a_damaged_run_state_makes_the_checkpoint_a_damaged_one(interrupted: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_with_a_damaged_run_state_is_skipped(interrupted: Path, tmp_path: Path) -> None:
     shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
     newest = tmp_path / "checkpoints" / "step-000000180"
     data = bytearray((newest / "run_state.npz").read_bytes())
@@ -259,7 +259,7 @@ def test_a_damaged_run_state_makes_the_checkpoint_a_damaged_one(interrupted: Pat
     assert found.steps == 90
 
 
-def test_without_its_replay_memory_nothing_goes_on_exactly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_its_replay_buffer_a_training_does_not_resume_exactly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = twin_config("dqn", checkpoint_replay_buffer=False)
     with pytest.raises(Killed):
         run(config, tmp_path, Record(), until=kill_at(200))
@@ -267,11 +267,11 @@ def test_without_its_replay_memory_nothing_goes_on_exactly(tmp_path: Path, caplo
     with caplog.at_level(logging.INFO):
         result = run(config, tmp_path, Record(), total=300)
 
-    assert "its replay memory is missing" in caplog.text
+    assert "its replay buffer is missing" in caplog.text
     assert result.steps == 300
 
 
-def test_the_games_of_nes_py_have_no_run_state(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_games_of_nes_py_have_no_run_state(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = twin_config("dqn", n_envs=1)
     config = config.model_copy(update={"environment": config.environment.model_copy(update={"emulator": "nes-py"})})
     env = make_vec(config.environment, 1, seed=0, processes=False)
@@ -285,16 +285,16 @@ def test_the_games_of_nes_py_have_no_run_state(tmp_path: Path, caplog: pytest.Lo
     assert not set(checkpoint.manifest.files) & {"run_state.json", "run_state.npz"}
 
 
-def test_a_new_beginning_on_request_goes_beside_the_record(tmp_path: Path) -> None:
-    """As the integration run is repeated: its episodes are others to the record."""
+def test_a_restart_on_request_adds_to_the_record(tmp_path: Path) -> None:
+    """As when the integration run is repeated: its episodes get new indices."""
     record = Record()
     run(twin_config("dqn"), tmp_path, record, total=90, resume=False, episode_indices={0: 4}, recorded=EpisodeTotals(4, 1.0))
 
     assert min(index for env, index in record.rows if env == 0) == 4
 
 
-def test_every_checkpoint_is_announced_before_it_is_written(tmp_path: Path) -> None:
-    """Episodes that wait for the database must be there before: nobody plays them again."""
+def test_before_checkpoint_is_called_before_each_checkpoint_is_written(tmp_path: Path) -> None:
+    """Pending episodes must be stored before the checkpoint: after a resumption they are not played again."""
     seen: list[tuple[str, int]] = []
     record = Record()
 
@@ -313,13 +313,13 @@ def test_every_checkpoint_is_announced_before_it_is_written(tmp_path: Path) -> N
     assert seen == [("before", 0), ("after", 1), ("before", 1), ("after", 2), ("before", 2), ("after", 3)]
 
 
-def test_numbers_are_drawn_on_from_where_they_were() -> None:
-    """The global generators return to the run state, whoever drew from them since."""
+def test_restoring_a_run_state_restores_the_generators() -> None:
+    """The global generators return to the run state, whatever used them in the meantime."""
     config = twin_config("ppo")
     env = make_vec(config.environment, 3, seed=0)
     model = build(config, env, device="cpu")
     model.learn(48)
-    np.random.normal()  # leaves a second one behind
+    np.random.normal()  # leaves a second value in the generator
     state = RunState.capture(model)
     assert state is not None
 

@@ -1,4 +1,4 @@
-"""Signals end a training cleanly, kills cost what came after the last checkpoint, and no more."""
+"""Signals end a training cleanly; a kill loses only the steps after the last checkpoint."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from agents import DeviceLostError, PlayedEpisode, Progress, TrainingInterrupted
 from agents.device import StopRequest
 from mario_env import WorkerError
 
-# Prints a line for each episode; a pause in each keeps it alive until the test has sent its signal.
+# Prints a line for each episode. A pause after each keeps the program running until the test has sent its signal.
 PROGRAM = """
 import logging, sys, time
 from pathlib import Path
@@ -28,13 +28,13 @@ from toy_game import toy_config, toy_vec
 
 algorithm, directory, total, pause = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 
-def hand_over(episode):
+def on_episode(episode):
     print(episode.env_index, episode.episode_index, episode.global_step, flush=True)
     time.sleep(pause)
 
 config = toy_config(algorithm, checkpoint_every=100)
 try:
-    result = train(config, env=toy_vec(), directory=directory, on_episode=hand_over, total_steps=total, device="cpu")
+    result = train(config, env=toy_vec(), directory=directory, on_episode=on_episode, total_steps=total, device="cpu")
 except TrainingInterrupted as interruption:
     print("interrupted", interruption.result.steps, interruption.result.checkpoint.steps, flush=True)
     sys.exit(7)
@@ -58,7 +58,7 @@ def read_until(process: subprocess.Popen[str], condition: Callable[[str], bool])
 
 
 @pytest.mark.parametrize(("algorithm", "kills"), [("dqn", (200, 400)), ("ppo", (400,))])
-def test_a_killed_training_goes_on_from_its_last_good_checkpoint_and_ends_exactly(
+def test_a_killed_training_resumes_from_its_last_checkpoint_and_ends_at_the_total(
     algorithm: str, kills: tuple[int, ...], tmp_path: Path, process_environment: dict[str, str]
 ) -> None:
     for steps in kills:
@@ -76,12 +76,12 @@ def test_a_killed_training_goes_on_from_its_last_good_checkpoint_and_ends_exactl
 
     assert process.returncode == 0
     assert output[-1] == "done 1000 4000"
-    # It went on where the checkpoint was, with the next episode of each environment.
+    # It resumed at the step of the checkpoint, with the next episode of each environment.
     assert output[0] == f"0 {state['counters']['next_index']['0']} {last.steps + 16}"
 
 
 @pytest.mark.parametrize(("algorithm", "number"), [("dqn", signal.SIGTERM), ("ppo", signal.SIGINT)])
-def test_a_signal_ends_it_with_a_checkpoint(
+def test_a_signal_ends_a_training_with_a_checkpoint(
     algorithm: str, number: signal.Signals, tmp_path: Path, process_environment: dict[str, str]
 ) -> None:
     with start(process_environment, algorithm, tmp_path, 100_000, 0.01) as process:
@@ -105,7 +105,7 @@ def test_a_signal_ends_it_with_a_checkpoint(
 def test_a_second_signal_aborts_at_once(tmp_path: Path, process_environment: dict[str, str]) -> None:
     with start(process_environment, "dqn", tmp_path, 100_000, 60) as process:
         assert process.stdout is not None
-        process.stdout.readline()  # the first episode ended: the program sleeps in its callback
+        process.stdout.readline()  # the first episode has ended, and the program sleeps in its callback
         process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         assert process.poll() is None
@@ -114,7 +114,7 @@ def test_a_second_signal_aborts_at_once(tmp_path: Path, process_environment: dic
         assert process.wait(timeout=5) == -signal.SIGTERM
 
 
-def test_handlers_are_restored_and_the_result_is_carried(tmp_path: Path) -> None:
+def test_handlers_are_restored_and_the_exception_has_the_result(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
     def interrupt(episode: PlayedEpisode) -> None:
@@ -130,14 +130,14 @@ def test_handlers_are_restored_and_the_result_is_carried(tmp_path: Path) -> None
     assert result.model_path is None
     assert result.checkpoint is not None
     assert result.checkpoint.steps == result.steps == 160
-    # What the interruption saved is what a resumption continues.
+    # The training resumes from the checkpoint of the interruption.
     finished = train(
         toy_config("dqn"), env=toy_vec(), directory=tmp_path, on_episode=lambda _: None, total_steps=200, device="cpu"
     )
     assert finished.steps == 200
 
 
-def test_outside_the_main_thread_signals_are_left_alone() -> None:
+def test_outside_the_main_thread_signal_handlers_are_unchanged() -> None:
     before = signal.getsignal(signal.SIGTERM)
     seen: list[object] = []
 
@@ -153,7 +153,7 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
 
 
 class DyingVec:
-    """A toy environment whose process dies at a given step, with or without a signal to the whole group on its way."""
+    """A toy environment whose process dies at a given step, with or without a signal to the whole process group."""
 
     def __init__(self, at: int, number: signal.Signals | None) -> None:
         self.env = toy_vec()
@@ -169,7 +169,7 @@ class DyingVec:
         return self._step(actions)  # type: ignore[arg-type]
 
 
-def test_a_dead_environment_costs_nothing_that_was_learned(tmp_path: Path) -> None:
+def test_after_the_death_of_an_environment_a_checkpoint_is_written(tmp_path: Path) -> None:
     env = DyingVec(150, None).env
 
     with pytest.raises(WorkerError, match="environment worker 1"):
@@ -180,7 +180,7 @@ def test_a_dead_environment_costs_nothing_that_was_learned(tmp_path: Path) -> No
     assert found.steps == 298
 
 
-def test_an_environment_that_dies_of_the_same_signal_is_part_of_the_interruption(tmp_path: Path) -> None:
+def test_an_environment_that_the_same_signal_kills_is_part_of_the_interruption(tmp_path: Path) -> None:
     env = DyingVec(150, signal.SIGTERM).env
 
     with pytest.raises(TrainingInterrupted) as caught:
@@ -195,10 +195,12 @@ def test_an_environment_that_dies_of_the_same_signal_is_part_of_the_interruption
         (torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nmore"), DeviceLostError),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), DeviceLostError),
         (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError),
-        (RuntimeError("a fault of the program"), RuntimeError),
+        (RuntimeError("another error"), RuntimeError),
     ],
 )
-def test_a_lost_device_is_told_from_one_without_memory(fault: RuntimeError, expected: type[Exception], tmp_path: Path) -> None:
+def test_a_lost_device_is_distinguished_from_lack_of_memory(
+    fault: RuntimeError, expected: type[Exception], tmp_path: Path
+) -> None:
     def fail(progress: Progress) -> bool:
         if progress.steps >= 150:
             raise fault
@@ -216,7 +218,7 @@ def test_a_lost_device_is_told_from_one_without_memory(fault: RuntimeError, expe
         assert caught.value.__cause__ is fault
 
 
-def test_a_failed_attempt_holds_no_memory(tmp_path: Path) -> None:
+def test_a_failed_attempt_releases_its_memory(tmp_path: Path) -> None:
     model: list[object] = []
 
     def fail(_: object) -> bool:
@@ -225,9 +227,9 @@ def test_a_failed_attempt_holds_no_memory(tmp_path: Path) -> None:
             assert frame.f_back is not None
             frame = frame.f_back
         model.append(frame.f_locals["self"])
-        raise RuntimeError("the caller's own")
+        raise RuntimeError("an error of the caller")
 
-    with pytest.raises(RuntimeError, match="the caller's own"):
+    with pytest.raises(RuntimeError, match="an error of the caller"):
         train(
             toy_config("dqn"),
             env=toy_vec(),
@@ -242,8 +244,8 @@ def test_a_failed_attempt_holds_no_memory(tmp_path: Path) -> None:
     assert not hasattr(model[0], "policy")
 
 
-def test_a_kill_loses_no_weight_of_the_checkpoint(tmp_path: Path) -> None:
-    """The agent of the checkpoint is the agent that was interrupted, and can be watched."""
+def test_the_agent_of_an_interrupted_training_can_play(tmp_path: Path) -> None:
+    """The checkpoint has the weights of the training at its interruption."""
 
     def interrupt(episode: PlayedEpisode) -> None:
         if episode.global_step == 800 and episode.env_index == 0:

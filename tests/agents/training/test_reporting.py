@@ -1,4 +1,4 @@
-"""What a training says: metrics at a bounded rate, statistics, a progress bar."""
+"""The output of a training: metrics at a bounded rate, statistics, a progress bar."""
 
 import fcntl
 import itertools
@@ -51,7 +51,7 @@ def run(directory: Path, algorithm: str = "dqn", steps: int = 3_200, **train_sec
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
-def test_metrics_come_at_a_bounded_rate_and_on_steps_of_the_seed(algorithm: str, tmp_path: Path) -> None:
+def test_metrics_are_written_at_a_bounded_rate_and_at_reproducible_steps(algorithm: str, tmp_path: Path) -> None:
     _, metrics = run(tmp_path / "1", algorithm)
     _, again = run(tmp_path / "2", algorithm)
     steps = [step for step, _ in metrics.dumps]
@@ -62,7 +62,7 @@ def test_metrics_come_at_a_bounded_rate_and_on_steps_of_the_seed(algorithm: str,
     assert all(1_000 <= later - earlier <= 1_100 for earlier, later in itertools.pairwise(steps[:-1]))
 
 
-def test_metrics_come_even_when_no_episode_ends(tmp_path: Path) -> None:
+def test_metrics_are_written_even_if_no_episode_ends(tmp_path: Path) -> None:
     metrics = Metrics()
     train(
         toy_config("dqn", agent={"learning_starts": 100_000}, n_envs=20),
@@ -78,7 +78,7 @@ def test_metrics_come_even_when_no_episode_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
-def test_metrics_cover_the_training_and_end_with_its_sums(algorithm: str, tmp_path: Path) -> None:
+def test_the_last_metrics_have_the_totals_of_the_training(algorithm: str, tmp_path: Path) -> None:
     result, metrics = run(tmp_path, algorithm)
     last: Mapping[str, Any] = metrics.dumps[-1][1]
     everything = set().union(*(values for _, values in metrics.dumps))
@@ -103,7 +103,7 @@ def test_metrics_cover_the_training_and_end_with_its_sums(algorithm: str, tmp_pa
     assert last["rollout/reward_progress"] == pytest.approx(last["rollout/ep_rew_mean"])
 
 
-def test_a_line_of_statistics_every_so_many_episodes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_statistics_are_logged_every_given_number_of_episodes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         run(tmp_path, steps=320, statistics_every=12, statistics_seconds=0.0)
     lines = [record.getMessage() for record in caplog.records if "episodes" in record.getMessage()]
@@ -116,18 +116,18 @@ def test_a_line_of_statistics_every_so_many_episodes(tmp_path: Path, caplog: pyt
     )
 
 
-def test_lines_are_seconds_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_are_at_least_the_given_seconds_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         started = time.perf_counter()
         run(tmp_path, steps=6_400, statistics_every=1, statistics_seconds=0.2)
         seconds = time.perf_counter() - started
     lines = [record for record in caplog.records if record.getMessage().startswith("step ")]
 
-    # Not the times of the records: a busy machine may delay one of them behind the decision to write it.
+    # The times of the records are not compared: a busy machine may delay a record after the decision to write it.
     assert 1 < len(lines) <= seconds / 0.2
 
 
-def test_the_speed_is_that_of_the_wall_clock_updates_included(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_speed_includes_updates(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         config = toy_config("ppo", agent={"n_steps": 64, "n_epochs": 30}, n_envs=8, statistics_every=1, statistics_seconds=0.0)
         result = train(
@@ -135,29 +135,29 @@ def test_the_speed_is_that_of_the_wall_clock_updates_included(tmp_path: Path, ca
         )
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("step ")]
     shown = float(lines[-1].split("|")[-1].split()[0])
-    # Between updates it is ten times as fast. The last of four updates comes after the line.
+    # Within a rollout it is ten times as fast. The last of four updates comes after the last line.
     assert shown < 2 * result.steps / result.seconds
 
 
-def test_the_pace_is_that_of_whole_rollouts() -> None:
+def test_the_pace_counts_complete_rollouts() -> None:
     now = 100.0
     pace = Pace(lambda: now)
     pace.begin(0)
     now += 2.0
-    assert pace.rate(4_000) == 2_000  # nothing else is known yet
+    assert pace.rate(4_000) == 2_000  # no rollout is complete yet
     for rollout in range(1, 31):
         now = 100.0 + 10 * rollout  # 2 s of play, 8 s of learning
         pace.mark(4_000 * rollout)
         now += 2.0
         assert pace.rate(4_000 * (rollout + 1)) == pytest.approx(400)
-    for _ in range(12):  # it becomes slower: within a minute that is seen
+    for _ in range(12):  # the training slows down, which shows within a minute
         now += 20.0
         rollout += 1
         pace.mark(4_000 * rollout)
     assert pace.rate(4_000 * rollout) == pytest.approx(200)
 
 
-def test_nothing_but_log_lines_is_written_without_a_terminal(
+def test_without_a_terminal_only_log_lines_are_written(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reporting, "_SECONDS_BETWEEN_PLAIN_LINES", 0.005)
@@ -182,7 +182,7 @@ def test_a_progress_bar_in_a_terminal(tmp_path: Path, process_environment: dict[
         "train(config, env=toy_vec(), directory=Path(sys.argv[1]), on_episode=lambda _: None, total_steps=600, device='cpu')\n"
     )
     master, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))  # a new one has no width
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))  # a new terminal has no size
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", program, str(tmp_path)],
         stdin=terminal,
@@ -197,7 +197,7 @@ def test_a_progress_bar_in_a_terminal(tmp_path: Path, process_environment: dict[
     assert re.search(r"training: 100%\S* 600/600 \[\d\d:\d\d<\d\d:\d\d, .*steps/s, distance \d+, completed .*\]", output), (
         output
     )
-    # The bar alone, which tells the statistics too.
+    # Only the bar, which also shows the statistics.
     assert "step " not in output
     assert "wakepy" not in output
     assert "Traceback" not in output
@@ -208,7 +208,7 @@ def _read_all(descriptor: int) -> str:
     try:
         while block := os.read(descriptor, 4096):
             data += block
-    except OSError:  # Linux: the other end was closed
+    except OSError:  # on Linux, when the other end has been closed
         pass
     os.close(descriptor)
     return data.decode()

@@ -1,4 +1,4 @@
-"""The present policy is evaluated during a training and its best checkpoint is kept. Nothing else changes."""
+"""Validations evaluate the current policy and keep the best checkpoint, without changing the training."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def config(variant: str, **train: Any) -> Config:
 
 
 def history(directory: Path) -> list[dict[str, Any]]:
-    """What the newest checkpoint knows of validations."""
+    """The history of validations in the newest checkpoint."""
     checkpoint = latest_checkpoint(directory)
     assert checkpoint is not None
     found: list[dict[str, Any]] = json.loads((checkpoint.path / "state.json").read_text())["counters"]["validation"]["history"]
@@ -56,26 +56,26 @@ def without_validation(found: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("variant", ["dqn, every switch", "qrdqn, every switch", "ppo"])
-def test_a_training_is_the_same_with_validations_and_without(variant: str, tmp_path: Path) -> None:
+def test_validations_do_not_change_a_training(variant: str, tmp_path: Path) -> None:
     plain, record = tmp_path / "plain", Record()
     alone = without_validation(outcome(plain, run(twin_config(variant), plain, record), record))
-    directory, record, judged = tmp_path / "validated", Record(), Record()
-    result = run(config(variant), directory, record, validation=Validation(judged))
+    directory, record, validated = tmp_path / "validated", Record(), Record()
+    result = run(config(variant), directory, record, validation=Validation(validated))
 
     assert without_validation(outcome(directory, result, record)) == alone
-    # A rollout of PPO is 48 steps: the first ends of rollouts from the multiples on.
+    # PPO: the first end of a rollout (48 steps) at or after each multiple.
     steps = [96, 192, 288, 384, TOTAL] if variant == "ppo" else DUE
     assert [each.steps for each in result.validations] == steps
-    assert len(judged.rows) == 5 * len(steps) == result.validated.episodes
-    assert result.validated.reward_sum == pytest.approx(sum(row["reward"] for row in judged.rows.values()))
+    assert len(validated.rows) == 5 * len(steps) == result.validated.episodes
+    assert result.validated.reward_sum == pytest.approx(sum(row["reward"] for row in validated.rows.values()))
     for each in result.validations:
-        rows = [row for row in judged.rows.values() if row["global_step"] == each.steps]
+        rows = [row for row in validated.rows.values() if row["global_step"] == each.steps]
         assert len(rows) == each.episodes == 5
         assert each.distance == pytest.approx(sum(row["distance_traveled"] for row in rows) / 5)
 
 
 class Metrics(KVWriter):
-    """Each value by metric and step, but for those by the clock; what is there already stays, as in MLflow."""
+    """Values by metric and step, except times. Values written again must be equal."""
 
     def __init__(self) -> None:
         self.at: dict[tuple[str, int], float] = {}
@@ -86,11 +86,11 @@ class Metrics(KVWriter):
                 assert self.at.setdefault((name, step), value) == value
 
     def close(self) -> None:
-        raise AssertionError("it is closed by its owner")
+        raise AssertionError("writers are closed by their owner")
 
 
-class KilledWhileJudging(Record):
-    """Ends the training, as SIGKILL does, when `left` more episodes of its validations have been played."""
+class KilledWhileValidating(Record):
+    """Ends the training, as SIGKILL does, after `left` more episodes of its validations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,32 +110,32 @@ class KilledWhileJudging(Record):
 
 
 @pytest.mark.parametrize("variant", ["dqn", "ppo"])
-def test_a_validation_that_was_killed_is_played_again_and_is_the_same(variant: str, tmp_path: Path) -> None:
-    unharmed, record, judged, metrics = tmp_path / "unharmed", Record(), Record(), Metrics()
-    result = run(config(variant), unharmed, record, validation=Validation(judged), writers=[metrics])
-    expected = (outcome(unharmed, result, record), judged.rows, metrics.at)
+def test_a_killed_validation_is_repeated_exactly(variant: str, tmp_path: Path) -> None:
+    uninterrupted, record, validated, metrics = tmp_path / "uninterrupted", Record(), Record(), Metrics()
+    result = run(config(variant), uninterrupted, record, validation=Validation(validated), writers=[metrics])
+    expected = (outcome(uninterrupted, result, record), validated.rows, metrics.at)
 
-    directory, record, killed, metrics = tmp_path / "killed", Record(), KilledWhileJudging(), Metrics()
-    # In the second validation; beyond it; in the last one, when nothing is left to train.
+    directory, record, killed, metrics = tmp_path / "killed", Record(), KilledWhileValidating(), Metrics()
+    # In the second validation, after it, and in the last one, when there is nothing left to train.
     for left, until in ((8, None), (None, kill_at(3 * EVERY + 20)), (9, None)):
         killed.left = left
         with pytest.raises(Killed):
             run(config(variant), directory, record, validation=Validation(killed), until=until, writers=[metrics])
-    # As the pipeline calls it: the record has episodes that the checkpoint does not know of.
+    # As in the pipeline, the record has more episodes than the checkpoint counts.
     validation = Validation(killed, EpisodeTotals(500, 1e6), 70)
     result = run(config(variant), directory, record, validation=validation, writers=[metrics])
 
-    assert killed.again > 4
+    assert killed.replayed > 4
     assert (outcome(directory, result, record), killed.rows, metrics.at) == expected
 
 
 @pytest.mark.parametrize("variant", ["dqn", "ppo"])
-def test_a_signal_ends_a_validation_at_once_and_it_is_due_again(variant: str, tmp_path: Path) -> None:
-    unharmed, record, judged = tmp_path / "unharmed", Record(), Record()
-    result = run(config(variant), unharmed, record, validation=Validation(judged))
-    expected = (outcome(unharmed, result, record), judged.rows)
+def test_a_validation_that_a_signal_ends_is_repeated(variant: str, tmp_path: Path) -> None:
+    uninterrupted, record, validated = tmp_path / "uninterrupted", Record(), Record()
+    result = run(config(variant), uninterrupted, record, validation=Validation(validated))
+    expected = (outcome(uninterrupted, result, record), validated.rows)
 
-    directory, record, stopped, ends = tmp_path / "stopped", Record(), KilledWhileJudging(), []
+    directory, record, stopped, ends = tmp_path / "stopped", Record(), KilledWhileValidating(), []
     stopped.act = lambda: os.kill(os.getpid(), signal.SIGTERM)
     for left in (7, 5 * 3 + 4):
         stopped.left = left
@@ -150,10 +150,10 @@ def test_a_signal_ends_a_validation_at_once_and_it_is_due_again(variant: str, tm
     assert (outcome(directory, result, record), stopped.rows) == expected
 
 
-def test_the_best_checkpoint_outlives_those_after_it(tmp_path: Path) -> None:
-    judged = Record()
-    # A rising number of steps has nothing to do with merit in so short a training: any but the last may be the best.
-    result = run(config("dqn", keep_checkpoints=1), tmp_path, Record(), validation=Validation(judged))
+def test_the_best_checkpoint_is_kept(tmp_path: Path) -> None:
+    validated = Record()
+    # In so short a training more steps do not mean a better policy. The seed is chosen so that the last one is not the best.
+    result = run(config("dqn", keep_checkpoints=1), tmp_path, Record(), validation=Validation(validated))
     best = max(result.validations, key=lambda each: (each.completed, each.distance, each.steps))
 
     assert result.best is not None
@@ -161,7 +161,7 @@ def test_the_best_checkpoint_outlives_those_after_it(tmp_path: Path) -> None:
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == sorted({f"step-{best.steps:09d}", f"step-{TOTAL:09d}"})
     if best.steps == TOTAL:
-        pytest.fail("the last is the best: this test shows nothing, take another seed")
+        pytest.fail("the last policy is the best one, so this test shows nothing: choose another seed")
     model = keep_best(tmp_path, result.best)
     agent = load_agent(model)
     assert (agent.manifest.kind, agent.manifest.steps) == ("model", best.steps)
@@ -170,7 +170,9 @@ def test_the_best_checkpoint_outlives_those_after_it(tmp_path: Path) -> None:
     assert all((agent.model.state_dict()[name] == weights[name]).all() for name in weights)
 
 
-def test_where_the_best_is_damaged_or_gone_the_next_best_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_if_the_best_checkpoint_is_damaged_or_missing_the_next_best_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run(config("dqn", keep_checkpoints=9), tmp_path, Record(), validation=Validation(Record()))
     validations = [ValidationResult(steps, 4, completed, 100.0) for steps, completed in ((90, 1), (180, 4), (270, 3), (360, 2))]
     folder = tmp_path / "checkpoints"
@@ -188,8 +190,8 @@ def test_where_the_best_is_damaged_or_gone_the_next_best_is_taken(tmp_path: Path
     assert best_checkpoint(tmp_path, []) is None
 
 
-def test_a_policy_whose_weights_are_no_numbers_is_not_judged() -> None:
-    settings, judged = config("ppo"), Record()
+def test_a_policy_with_weights_that_are_not_finite_is_not_validated() -> None:
+    settings, validated = config("ppo"), Record()
     assert settings.train.validation is not None
     env = make_vec(settings.environment, settings.train.n_envs, seed=0)
     model = build(settings, env, device="cpu")
@@ -201,7 +203,7 @@ def test_a_policy_whose_weights_are_no_numbers_is_not_judged() -> None:
         settings.train.validation,
         model,
         counters,
-        Validation(judged),
+        Validation(validated),
         StopRequest(),
         partial(require_finite_weights, model, None),
     )
@@ -209,11 +211,11 @@ def test_a_policy_whose_weights_are_no_numbers_is_not_judged() -> None:
     with pytest.raises(NonFiniteError, match="at step 90"):
         validator.at_end()
     env.close()
-    assert judged.rows == {}
+    assert validated.rows == {}
     assert counters.validation.history == []
 
 
-def test_merit_is_completion_then_distance_then_age() -> None:
+def test_rank_is_completion_then_distance_then_steps() -> None:
     ordered = [
         ValidationResult(500, 20, 3, 900.0),
         ValidationResult(100, 20, 4, 100.0),
@@ -224,9 +226,9 @@ def test_merit_is_completion_then_distance_then_age() -> None:
     assert sorted(ordered, key=lambda each: each.rank) == ordered
 
 
-def test_a_training_that_does_not_go_on_exactly_counts_from_the_record(tmp_path: Path) -> None:
-    judged = Record()
-    run(config("dqn"), tmp_path, Record(), total=201, validation=Validation(judged))
+def test_a_training_that_does_not_resume_exactly_counts_from_the_record(tmp_path: Path) -> None:
+    validated = Record()
+    run(config("dqn"), tmp_path, Record(), total=201, validation=Validation(validated))
     checkpoint = latest_checkpoint(tmp_path)
     assert checkpoint is not None
     for name in ("run_state.json", "run_state.npz"):
@@ -241,12 +243,12 @@ def test_a_training_that_does_not_go_on_exactly_counts_from_the_record(tmp_path:
     result = run(config("dqn"), tmp_path, Record(), total=270, validation=validation)
 
     assert [each["steps"] for each in history(tmp_path)] == [90, 180, 201, 270]
-    assert {episode.episode_index for episode in again} == {12}  # each of the five is a game of its own
+    assert {episode.episode_index for episode in again} == {12}  # each of the five is played in an environment of its own
     assert result.validated.episodes == 23 + 5
     assert result.validated.reward_sum == pytest.approx(7.5 + sum(float(episode.summary.reward) for episode in again))
 
 
-def test_a_checkpoint_of_before_knows_of_none() -> None:
+def test_validation_counters_are_read_from_json() -> None:
     assert ValidationCounters().last_steps == 0
     kept = ValidationCounters([ValidationResult(90, 2, 1, 40.0)], 2, 3.5, 1)
     assert (
@@ -262,7 +264,7 @@ def test_a_checkpoint_of_before_knows_of_none() -> None:
     )
 
 
-def test_the_best_can_only_be_evaluated_where_it_is_looked_for() -> None:
+def test_evaluating_the_best_model_needs_validations() -> None:
     values = {"name": "x", "agent": {"algorithm": "ppo"}, "evaluate": {"model": "best"}}
     with pytest.raises(ConfigError, match="nothing tells which that is"):
         from_dict(values, source="x")
