@@ -161,21 +161,21 @@ def plays(child: psutil.Process) -> bool:
 
 
 def kill_a_worker() -> None:
-    """Kill one of the processes that play. There are other children, such as the resource tracker of multiprocessing."""
+    """One of the processes that play. There are others: the tracker of multiprocessing outlives the test that needed it."""
     next(child for child in psutil.Process().children() if plays(child)).kill()
 
 
 @pytest.fixture
 def another_child() -> Iterator[None]:
-    """A child process that does not play and is older than those that do."""
+    """A process that does not play, and is older than those that do."""
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield
     other.communicate()
     assert other.returncode is not None
-    assert other.returncode >= 0, "the wrong process was killed"
+    assert other.returncode >= 0, "it was killed instead of a player"
 
 
-def test_an_episode_whose_process_is_lost_is_not_counted(another_child: None, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_episode_whose_process_was_lost_does_not_count(another_child: None, caplog: pytest.LogCaptureFixture) -> None:
     environment = game_config("dqn").environment.model_copy(update={"emulator": "nes-py"})
     episodes: list[PlayedEpisode] = []
 
@@ -189,11 +189,11 @@ def test_an_episode_whose_process_is_lost_is_not_counted(another_child: None, ca
     assert count == len(episodes) == 4
     assert sorted((each.env_index, each.episode_index) for each in episodes) == [(number, 0) for number in range(4)]
     assert all(each.summary.end_reason != "worker_lost" for each in episodes)
-    assert len({each.summary.actions for each in episodes}) == 4, "no episode was played twice"
+    assert len({each.summary.actions for each in episodes}) == 4, "none was played twice"
     assert "was killed by SIGKILL" in caplog.text
 
 
-def test_a_training_continues_after_the_loss_of_a_process(
+def test_a_training_goes_on_when_a_process_was_lost(
     another_child: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = game_config("dqn")
