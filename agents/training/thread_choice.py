@@ -74,7 +74,7 @@ def threads_of(
     return chosen
 
 
-def forget(directory: Path) -> None:
+def clear(directory: Path) -> None:
     """Delete the choice, so that the next training in `directory` measures again."""
     (directory / CHOICE).unlink(missing_ok=True)
 
