@@ -1,4 +1,4 @@
-"""What learns: a file an algorithm, and `build`, which chooses one."""
+"""The algorithms, one module each, and `build`, which creates the configured one."""
 
 from agents.algorithms.base import AlgorithmBase, MemoryNeeds
 from agents.algorithms.build import ALGORITHMS, build, build_policy, memory_needs

@@ -1,4 +1,4 @@
-"""What the algorithms of this project add to stable-baselines3's: separate seeds, schedules, an exact end, extra state."""
+"""The base class of the algorithms. It adds separate seeds, planned schedules, an exact end and extra state."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class MemoryNeeds(NamedTuple):
 
 
 class AlgorithmBase(BaseAlgorithm):
-    """Inherit from it before an algorithm of stable-baselines3.
+    """Base class of the algorithms; list it before the class of stable-baselines3.
 
     Attributes:
-        planned_steps: the step at which schedules end; None: at the end of the training. In a training that was extended the
-            schedules have ended: learning rate, exploration and the rest keep their last values. A new schedule over all steps
-            would raise a learning rate that had fallen, and undo what it had settled.
+        planned_steps: the step at which schedules end; None: the end of the training. In an extended training the schedules
+            have ended: learning rate, exploration and the rest keep their last values. A new schedule over all steps would
+            raise the learning rate again, and undo what has converged.
     """
 
     planned_steps: int | None = None
 
     def set_random_seed(self, seed: int | None = None) -> None:
-        """Seed NumPy, torch, the action space and the environments, each with a stream of its own; None changes nothing.
+        """Seed NumPy, torch, the action space and the environments, each with its own stream; None changes nothing.
 
-        stable-baselines3 gives all of them one number. NumPy's global generator and torch's are both Mersenne twisters, and one
-        number gives both the same bits. Python's own generator is left alone, because nothing in a training draws from it.
+        stable-baselines3 seeds all of them with the same number. NumPy's and torch's global generators are both Mersenne
+        twisters, and the same seed gives both the same bits. Python's own generator is left alone: no training uses it.
         """
         if seed is None:
             return
@@ -56,25 +56,25 @@ class AlgorithmBase(BaseAlgorithm):
     def steps_left(self) -> int:
         """Steps of all environments together until the training's total, at least 1.
 
-        stable-baselines3 collects whole rollouts and runs past the total by up to one of them. Algorithms shorten the last
-        rollout to this number, so that only the rounding to whole steps of all environments is left.
+        stable-baselines3 collects complete rollouts and exceeds the total by up to one of them. The algorithms shorten the last
+        rollout to this number, so that only the rounding to whole steps of all environments remains.
         """
         return max(-(-(self._total_timesteps - self.num_timesteps) // self.n_envs), 1)
 
     def exploration_rates(self) -> list[float]:
-        """For each environment the probability that it begins to explore now; 0 for an algorithm that draws from its policy."""
+        """For each environment the probability that it begins to explore now; 0 if the algorithm samples from its policy."""
         return [0.0] * self.n_envs
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What the next step depends on beside weights, optimiser, counters, memories and global generators, as JSON types.
+        """The state besides weights, optimiser, counters, buffers and global generators that the next step depends on, as JSON.
 
-        An algorithm with such state overrides this and `set_extra_state`. Without it a resumed training is not exact.
-        `mario_env.snapshots.generator_state` makes JSON types of a generator.
+        An algorithm with such state overrides this and `set_extra_state`; otherwise its trainings do not resume exactly.
+        `mario_env.snapshots.generator_state` converts a generator to JSON types.
         """
         return {}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Return to the state that `get_extra_state` gave."""
+        """Restore the state that `get_extra_state` returned."""
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         super()._update_current_progress_remaining(num_timesteps, self.planned_steps or total_timesteps)

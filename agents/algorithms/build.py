@@ -1,4 +1,4 @@
-"""From a configuration to a learning algorithm.
+"""Builds the configured algorithm.
 
 A new algorithm is a module with the three functions of `AlgorithmModule`, and a line in `ALGORITHMS`.
 """
@@ -26,16 +26,16 @@ _log = logging.getLogger(__name__)
 
 
 class AlgorithmModule(Protocol):
-    """What a module of this folder offers for each algorithm that `ALGORITHMS` assigns to it."""
+    """The functions that a module provides for each algorithm that `ALGORITHMS` assigns to it."""
 
     def create(self, config: Config, env: VecEnv, *, device: str, seed: int) -> AlgorithmBase:
         """The algorithm of `config.agent`, untrained; `device` is "cpu" or "cuda"."""
 
     def policy_of(self, config: Config) -> tuple[type[BasePolicy], dict[str, Any]]:
-        """The class of its policy and its ``policy_kwargs``: enough to load weights and play."""
+        """The class of the policy and its ``policy_kwargs``, which suffice to load weights and play."""
 
     def memory_needs(self, config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:
-        """Bytes of memory that its observations take, for the smoke test."""
+        """The memory that observations take, in bytes, for the smoke test."""
 
 
 ALGORITHMS: Final[dict[str, AlgorithmModule]] = {"dqn": dqn, "qrdqn": dqn, "ppo": ppo}
@@ -43,12 +43,12 @@ ALGORITHMS: Final[dict[str, AlgorithmModule]] = {"dqn": dqn, "qrdqn": dqn, "ppo"
 
 
 def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None = None) -> BaseAlgorithm:
-    """The algorithm of `config.agent`, untrained, on `env`: observations uint8 (n, channels, height, width).
+    """Build the algorithm of `config.agent`, untrained, for `env` with observations uint8 (n, channels, height, width).
 
-    The algorithm gets raw bytes: stable-baselines3's policies divide by 255 themselves.
+    Observations are not scaled: the policies of stable-baselines3 divide by 255 themselves.
 
     Args:
-        seed: instead of `config.seed`; for a training that goes on from a checkpoint.
+        seed: overrides `config.seed`, for a training that resumes from a checkpoint.
 
     Raises:
         DeviceError: `device` is "cuda" and there is none.
@@ -63,19 +63,19 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
 
 
 def build_policy(config: Config, observation_space: gym.spaces.Box, n_actions: int, *, device: str = "cpu") -> BasePolicy:
-    """The policy alone (no replay memory, no environment), to load weights into."""
+    """Build only the policy, to load weights into; no replay buffer and no environment are needed."""
     policy, arguments = ALGORITHMS[config.agent.algorithm].policy_of(config)
     return policy(observation_space, gym.spaces.Discrete(n_actions), no_learning, **arguments).to(resolve_device(device))
 
 
 def memory_needs(config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:
-    """Bytes of memory that the replay buffer, or a rollout, of `config.agent` takes."""
+    """The memory that the replay buffer or a rollout of `config.agent` takes, in bytes."""
     return ALGORITHMS[config.agent.algorithm].memory_needs(config, observation_space)
 
 
 @contextmanager
 def _library_warnings_logged() -> Iterator[None]:
-    """Advice of the library at construction (memory, batch sizes) goes to the log instead of being a Python warning."""
+    """Log the warnings of stable-baselines3 (memory, batch sizes) instead of raising them as Python warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

@@ -1,9 +1,9 @@
-"""Learning values from replay: DQN (Mnih et al. 2015), QR-DQN (Dabney et al. 2017), and what later papers added to them.
+"""DQN (Mnih et al. 2015) and QR-DQN (Dabney et al. 2017), with extensions from later papers.
 
-`ValueLearning` is one algorithm. Each addition is one of its parts, which the configuration chooses:
+`ValueLearning` is one algorithm whose parts the configuration chooses:
 
 - target: plain, or double (van Hasselt et al. 2016);
-- value: a mean, or quantiles of a distribution (QR-DQN);
+- value: the mean return, or quantiles of its distribution (QR-DQN);
 - replay: uniform, or prioritised (Schaul et al. 2016);
 - head of the network: plain, or dueling (`agents.algorithms.heads`);
 - exploration: epsilon-greedy (`agents.algorithms.exploration`), or noisy layers (`agents.algorithms.heads`).
@@ -41,22 +41,22 @@ from configs.schema import DQNConfig, QRDQNConfig
 
 
 class Value(Protocol):
-    """What a network says about each action, and how two such statements are compared."""
+    """The interpretation of a network's output as values of actions, and the loss between two of them."""
 
     network: str
-    """The policy's attribute that has the network; `network` + "_target" has the target network."""
+    """The name of the policy's attribute with the network; `network` + "_target" has the target network."""
 
     def greedy(self, values: torch.Tensor) -> torch.Tensor:
-        """The best actions, int64 (batch,), by the network's output."""
+        """The best actions, int64 (batch,), according to the network's output."""
 
     def of_actions(self, values: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """The values of `actions`, int64 (batch,), from the network's output: float32 (batch, numbers)."""
 
     def losses(self, current: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss of each sample, float32 (batch,), from (batch, numbers) both."""
+        """The loss of each sample, float32 (batch,); both arguments are float32 (batch, numbers)."""
 
     def errors(self, current: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
-        """How far off each sample's value was, float32 (batch,): its priority in prioritised replay."""
+        """The error of each sample's value, float32 (batch,), from which prioritised replay derives its priority."""
 
 
 class MeanValue:
@@ -75,7 +75,7 @@ class MeanValue:
         return functional.smooth_l1_loss(current, targets, reduction="none").squeeze(1)
 
     def errors(self, current: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
-        """Absolute temporal-difference errors, as Schaul et al. 2016 have them."""
+        """Absolute temporal-difference errors, as in Schaul et al. 2016."""
         return (targets - current.detach()).abs().squeeze(1)
 
 
@@ -100,20 +100,20 @@ class QuantileValue:
         return (asymmetry * huber).sum(dim=1).mean(dim=1)
 
     def errors(self, current: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
-        """The losses, as Hessel et al. 2018 (Rainbow) have it for distributions."""
+        """The losses, as in Hessel et al. 2018 (Rainbow) for distributions."""
         return losses.detach()
 
 
 class ValueLearning(AlgorithmBase, stable_baselines3.DQN):
-    """DQN whose parts are fields; see the module's docstring.
+    """DQN or QR-DQN with exchangeable parts; see the docstring of the module.
 
     Args:
-        policy: DQN's for a `MeanValue`, QR-DQN's for a `QuantileValue`; its networks bring the head and the noise.
-        env: observations uint8 (n_envs, channels, height, width).
-        value: what the network says about each action; default: `MeanValue`.
-        double: the network chooses the next action, the target network says what it is worth.
-        exploration: refinements of epsilon-greedy exploration.
-        arguments: as stable-baselines3's DQN takes them. ``replay_buffer_class`` decides how transitions are drawn.
+        policy: a policy of DQN for a `MeanValue`, of QR-DQN for a `QuantileValue`; it determines head and noise.
+        env: its observations are uint8 (n_envs, channels, height, width).
+        value: the interpretation of the network's output; default: `MeanValue`.
+        double: the network chooses the next action, the target network evaluates it.
+        exploration: extensions of epsilon-greedy exploration.
+        arguments: as for stable-baselines3's DQN. ``replay_buffer_class`` determines how transitions are sampled.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class ValueLearning(AlgorithmBase, stable_baselines3.DQN):
     # Updates
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """Update `gradient_steps` times, from `batch_size` samples each."""
+        """Do `gradient_steps` updates with `batch_size` samples each."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses = [self._update(batch_size) for _ in range(gradient_steps)]
@@ -154,7 +154,7 @@ class ValueLearning(AlgorithmBase, stable_baselines3.DQN):
         self.logger.record("train/loss", float(np.mean(torch.stack(losses).tolist())))
 
     def _update(self, batch_size: int) -> torch.Tensor:
-        """One update; returns its loss, float32 ()."""
+        """Do one update; returns its loss, float32 ()."""
         buffer, value = self.replay_buffer, self.value
         batch = self._sample(batch_size)
         current, targets = self.compare(batch.samples)
@@ -171,10 +171,10 @@ class ValueLearning(AlgorithmBase, stable_baselines3.DQN):
         return loss.detach()
 
     def compare(self, samples: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the network says of the samples' actions, and what the target network makes of their outcome.
+        """The values of the samples' actions, and the targets they are trained towards.
 
         Returns:
-            float32 (batch, numbers) both: one number for a mean, the quantiles for a distribution. Only the first has
+            Both float32 (batch, numbers): one number for a mean, the quantiles for a distribution. Only the values have
             gradients.
         """
         value = self.value
@@ -203,13 +203,13 @@ class ValueLearning(AlgorithmBase, stable_baselines3.DQN):
         return [float(epsilon) for epsilon in self.epsilons()]
 
     def epsilons(self) -> NDArray[np.float64]:
-        """The epsilon of each game by the schedule, float64 (n_envs,)."""
+        """The epsilon of each game according to the schedule, float64 (n_envs,)."""
         return spread(self.exploration_rate, self.exploration_final_eps, self.exploration.highest, self.n_envs)
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Actions of all games, int64 (n_envs,), twice: to play, and to store."""
+        """Actions of all games, int64 (n_envs,), twice: to take, and to store in the replay buffer."""
         epsilons = np.ones(n_envs) if self.num_timesteps < learning_starts else self.epsilons()
         random, explores = self.explorer.step(epsilons)
         if explores.all():
@@ -235,7 +235,7 @@ class ValueLearning(AlgorithmBase, stable_baselines3.DQN):
         learning_starts: int = 0,
         log_interval: int | None = None,
     ) -> RolloutReturn:
-        """As in stable-baselines3; the last rollout is as short as what is left, and is still learned from."""
+        """As in stable-baselines3, but the last rollout is shortened to the steps that are left; an update follows it too."""
         shortened = TrainFreq(min(train_freq.frequency, self.steps_left()), train_freq.unit)
         return super().collect_rollouts(env, callback, shortened, replay_buffer, action_noise, learning_starts, log_interval)
 
@@ -246,13 +246,13 @@ class ValueLearning(AlgorithmBase, stable_baselines3.DQN):
         return {"exploration": self.explorer.get_state()}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Go on exploring from there."""
+        """Restore the state of the exploration."""
         self.explorer.set_state(state["exploration"])
 
 
 # From the configuration
 
-# Passed to stable-baselines3 under the name that the configuration has.
+# Arguments of stable-baselines3 that have the same name in the configuration.
 _SAME_NAME = (
     "gamma",
     "buffer_size",
@@ -319,10 +319,10 @@ def _buffer_class(agent: DQNConfig | QRDQNConfig) -> type[FrameReplayBuffer]:
 
 
 def _replay_arguments(agent: DQNConfig | QRDQNConfig, device: str) -> dict[str, Any]:
-    # Convolutions on a CPU work in this layout: an update is a tenth faster with it (benchmarks/learner.py). The weights stay
-    # as they are. In this layout they gain nothing, and acting, on observations that are not in it, is slower.
+    # Convolutions on a CPU work in this layout: an update is a tenth faster with it (benchmarks/learner.py). The weights keep
+    # their layout: they would gain nothing, and acting on observations in the other layout would be slower.
     layout = {"channels_last": device == "cpu"}
     priorities = {} if agent.prioritised is None else agent.prioritised.model_dump()
-    # Only the buffer is told `n_steps`: given to the algorithm, the library warns that it ignores it.
+    # `n_steps` goes only to the buffer: given to the algorithm, stable-baselines3 warns that it is ignored.
     returns = {"n_steps": agent.n_steps, "gamma": agent.gamma}
     return {"replay_buffer_class": _buffer_class(agent), "replay_buffer_kwargs": {**returns, **layout, **priorities}}

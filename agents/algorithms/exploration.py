@@ -1,13 +1,13 @@
-"""Epsilon-greedy exploration, with a coin for each game.
+"""Epsilon-greedy exploration, independently in each game.
 
-stable-baselines3 throws one coin for all games of a step: all of them explore, or none does. Here each game has its own, and
-two refinements help where good play needs long sequences of actions:
+stable-baselines3 decides once for all games of a step: all of them explore, or none does. Here each game decides for itself.
+Two extensions help where good play needs long sequences of actions:
 
 - An epsilon for each game (Horgan et al. 2018, "Distributed Prioritized Experience Replay"): some games play nearly as well as
-  the network can and show what comes later in the level, others try what it would not.
-- Random actions that last (Dabney et al. 2021, "Temporally-Extended epsilon-Greedy Exploration"): for n decisions, where n is
-  drawn from a zeta distribution. A high jump is one button held for many decisions, which independent coins hardly ever
-  produce.
+  the network can and reach later parts of the level, others try actions that the network would not choose.
+- Repeated random actions (Dabney et al. 2021, "Temporally-Extended epsilon-Greedy Exploration"): a random action lasts n
+  decisions, where n has a zeta distribution. A high jump is one button held for many decisions, which independent random
+  actions hardly ever produce.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from numpy.typing import NDArray
 from configs.seeds import Stream, generator
 from mario_env.snapshots import generator_state, set_generator_state
 
-# No random action lasts longer: a second and a half at four frames a decision. Beyond that a jump is over.
+# The longest duration of a random action in decisions: 1.6 seconds at four frames per decision, longer than any jump.
 LONGEST = 24
 
 
 @dataclass(frozen=True)
 class Exploration:
-    """The refinements.
+    """The extensions of epsilon-greedy exploration.
 
     Attributes:
-        highest: the final epsilon of the game that explores most. The others lie between it and the schedule's final epsilon,
-            in equal ratios. None: all games have the schedule's.
-        duration_exponent: exponent of the zeta distribution of durations, cut at `LONGEST`; None: one decision.
+        highest: the final epsilon of the game that explores most. The others are spaced geometrically between it and the
+            final epsilon of the schedule. None: all games have the epsilon of the schedule.
+        duration_exponent: the exponent of the zeta distribution of durations, truncated at `LONGEST`; None: one decision.
     """
 
     highest: float | None = None
@@ -43,7 +43,7 @@ class Exploration:
 def spread(epsilon: float, final: float, highest: float | None, games: int) -> NDArray[np.float64]:
     """Epsilons of the games, float64 (games,), when the schedule is at `epsilon` and ends at `final`.
 
-    While the schedule is above a game's own final epsilon, the schedule counts.
+    While the schedule is above a game's own final epsilon, the game has the epsilon of the schedule.
     """
     if highest is None or games == 1:
         return np.full(games, epsilon)
@@ -51,7 +51,7 @@ def spread(epsilon: float, final: float, highest: float | None, games: int) -> N
 
 
 def durations(exponent: float | None) -> NDArray[np.float64]:
-    """Probabilities of lasting 1, 2, … decisions, float64 (longest,)."""
+    """The probabilities of durations of 1, 2, … decisions, float64 (longest,)."""
     if exponent is None:
         return np.ones(1)
     weights = np.arange(1, LONGEST + 1, dtype=np.float64) ** -exponent
@@ -59,12 +59,12 @@ def durations(exponent: float | None) -> NDArray[np.float64]:
 
 
 class Explorer:
-    """Decides for each game whether it plays a random action, and which.
+    """Decides for each game whether it takes a random action, and which.
 
     Args:
-        n_envs: games.
-        n_actions: size of the action space.
-        seed: of the coins; None: a random one.
+        n_envs: the number of games.
+        n_actions: the size of the action space.
+        seed: the seed of the random choices; None: a random seed.
         duration_exponent: see `Exploration`.
     """
 
@@ -72,17 +72,17 @@ class Explorer:
         self._coins = np.random.default_rng() if seed is None else generator(seed, Stream.EXPLORATION)
         self._n_actions = n_actions
         self._chances = durations(duration_exponent)
-        self._left = np.zeros(n_envs, dtype=np.int64)  # decisions that the present random action still lasts
+        self._left = np.zeros(n_envs, dtype=np.int64)  # remaining decisions of the current random action
         self._held = np.zeros(n_envs, dtype=np.int64)
 
     def step(self, epsilons: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Throw the coins of one decision.
+        """Make the random choices for one decision of all games.
 
         Args:
             epsilons: the probability that a game begins to explore, (n_envs,).
 
         Returns:
-            The random action of each game, int64 (n_envs,), and whether it is to be played, bool (n_envs,).
+            The random action of each game, int64 (n_envs,), and whether the game takes it, bool (n_envs,).
         """
         begins = (self._left == 0) & (self._coins.random(len(epsilons)) < epsilons)
         if count := int(begins.sum()):
@@ -101,7 +101,7 @@ class Explorer:
         return {"coins": generator_state(self._coins), "left": self._left.tolist(), "held": self._held.tolist()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Return to the state that `get_state` gave."""
+        """Restore the state that `get_state` returned."""
         set_generator_state(self._coins, state["coins"])
         self._left = np.array(state["left"], dtype=np.int64)
         self._held = np.array(state["held"], dtype=np.int64)

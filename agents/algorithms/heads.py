@@ -1,11 +1,11 @@
-"""What stands behind the feature extractor of a value network: plain, dueling and noisy layers.
+"""The layers behind the feature extractor of a value network: plain, dueling or noisy.
 
 Dueling: Wang et al. 2016, "Dueling Network Architectures for Deep Reinforcement Learning".
 
-Noisy: Fortunato et al. 2018, "Noisy Networks for Exploration". The weights of these layers are drawn at each pass, with means
-and deviations that are learned. The network explores as much as its losses let it, instead of epsilon
-(`agent.exploration_initial_eps` and `exploration_final_eps` may then be 0). Each pass is one draw for its whole batch, from
-torch's global generator. To play, the means alone are used.
+Noisy: Fortunato et al. 2018, "Noisy Networks for Exploration". The weights of these layers are sampled at each pass, with means
+and deviations that are learned. This noise explores instead of epsilon
+(`agent.exploration_initial_eps` and `exploration_final_eps` may then be 0). Each pass samples once for its whole
+batch, from torch's global generator. For playing, only the means are used.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ SIGMA: Final = 0.5  # the paper's sigma_0 for factorised noise (section 3.2)
 class DuelingHead(nn.Module):
     """Values of actions from two streams: Q = V + A - mean of A over the actions (equation 9 of Wang et al.).
 
-    The paper's streams have a hidden layer each. Here the extractor's last layer is cut in two to be those: the value's stream
-    sees its first half alone, the advantages' stream the rest. With `features_dim` 1 024 the network is the paper's, and with
-    any other it is as large as the plain one. If both saw all of it, Q would be as linear in it as without streams.
+    In the paper each stream has a hidden layer. Here these are the two halves of the extractor's last layer: the first half
+    feeds the value, the second the advantages. With `features_dim` 1 024 this is the network of the paper; with any value it is
+    as large as the plain network. If both streams got the whole layer, Q would be linear in it, as without streams.
 
     Takes float32 (n, features_dim), returns float32 (n, quantiles x actions), the actions last.
 
     Args:
-        quantiles: of each value. Where there are several, Q-values are distributions and each quantile is combined separately.
+        quantiles: the number of quantiles of each value. With several, value and advantages are combined for each separately.
     """
 
     def __init__(self, features_dim: int, actions: int, quantiles: int = 1) -> None:
@@ -58,7 +58,7 @@ class NoisyLinear(nn.Linear):
     Takes float32 (n, inputs), returns float32 (n, outputs). `weight` and `bias` are the means, named as without noise.
 
     Attributes:
-        noisy: whether noise is drawn; off until :func:`set_noise`.
+        noisy: whether noise is added; off until :func:`set_noise` turns it on.
     """
 
     noisy = False
@@ -82,7 +82,7 @@ class NoisyLinear(nn.Linear):
 
 
 def set_noise(policy: nn.Module, on: bool) -> None:
-    """Let every noisy layer of `policy` draw noise, or use its means alone."""
+    """Turn the noise of every noisy layer of `policy` on or off; without noise a layer uses its means."""
     for module in policy.modules():
         if isinstance(module, NoisyLinear):
             module.noisy = on
@@ -90,7 +90,7 @@ def set_noise(policy: nn.Module, on: bool) -> None:
 
 @contextmanager
 def without_noise(policy: nn.Module) -> Iterator[None]:
-    """Use the means alone within the block; afterwards `policy` is as it was."""
+    """Turn noise off within the block; afterwards `policy` is as before."""
     noisy = [module for module in policy.modules() if isinstance(module, NoisyLinear) and module.noisy]
     set_noise(policy, False)
     try:
@@ -106,7 +106,7 @@ def _draw_noise(size: int, device: torch.device) -> torch.Tensor:
 
 
 def _make_noisy(network: nn.Module) -> None:
-    """Replace each linear layer by a noisy one."""
+    """Replace each linear layer with a noisy one."""
     for name, module in list(network.named_children()):
         if type(module) is nn.Linear:
             setattr(network, name, NoisyLinear(module.in_features, module.out_features))
@@ -120,7 +120,7 @@ class DQNPolicy(dqn.CnnPolicy):
     Args:
         dueling: put a `DuelingHead` behind the extractor.
         noisy: make the layers behind the convolutions noisy.
-        arguments: as the library's policy takes them.
+        arguments: as for the policy of stable-baselines3.
     """
 
     def __init__(self, *arguments: Any, dueling: bool = False, noisy: bool = False, **named: Any) -> None:
@@ -128,7 +128,7 @@ class DQNPolicy(dqn.CnnPolicy):
         super().__init__(*arguments, **named)
 
     def make_q_net(self) -> dqn.QNetwork:
-        """The library's network with the head exchanged."""
+        """The network of the base class with another head."""
         network = super().make_q_net()
         if self.dueling:
             network.q_net = nn.Sequential(DuelingHead(network.features_dim, int(network.action_space.n)))
@@ -145,7 +145,7 @@ class QRDQNPolicy(qrdqn.CnnPolicy):
         super().__init__(*arguments, **named)
 
     def make_quantile_net(self) -> qrdqn.QuantileNetwork:
-        """The library's network with the head exchanged."""
+        """The network of the base class with another head."""
         network = super().make_quantile_net()
         if self.dueling:
             head = DuelingHead(network.features_dim, int(network.action_space.n), network.n_quantiles)
@@ -156,7 +156,7 @@ class QRDQNPolicy(qrdqn.CnnPolicy):
 
 
 def value_policy(algorithm: str, *, dueling: bool, noisy: bool) -> tuple[type[BasePolicy], dict[str, Any]]:
-    """The policy class of "dqn" or "qrdqn" with its ``policy_kwargs``; without a switch it is the library's own."""
+    """The policy class of "dqn" or "qrdqn" with its ``policy_kwargs``; without a switch it is the class of the library."""
     if dueling or noisy:
         return (QRDQNPolicy if algorithm == "qrdqn" else DQNPolicy), {"dueling": dueling, "noisy": noisy}
     return (qrdqn.CnnPolicy if algorithm == "qrdqn" else dqn.CnnPolicy), {}

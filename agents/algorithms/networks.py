@@ -1,4 +1,4 @@
-"""Feature extractors: from a stack of frames to a vector. Also what all policies share: the optimiser."""
+"""Feature extractors, from a stack of frames to a vector, and the optimiser, which all policies share."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ EXTRACTORS: dict[str, dict[str, type[BaseFeaturesExtractor]]] = {"frames": {"nat
 
 
 def network_arguments(config: Config, adam_epsilon: float) -> dict[str, Any]:
-    """stable-baselines3's ``policy_kwargs`` that choose the feature extractor and the optimiser.
+    """The ``policy_kwargs`` of stable-baselines3 for the feature extractor and the optimiser.
 
     For DQN and QR-DQN the extractor's last layer is the hidden layer of Mnih et al. 2015, so ``net_arch`` stays empty. For PPO
-    policy and value share it.
+    the policy and the value function share it.
 
     Args:
-        adam_epsilon: what the library itself would choose for the algorithm if `fused` were not named.
+        adam_epsilon: Adam's epsilon. The library would choose it for the algorithm, but not if `fused` is given.
 
     Raises:
         ConfigError: the network does not fit the observation.
@@ -65,7 +65,7 @@ def network_arguments(config: Config, adam_epsilon: float) -> dict[str, Any]:
         "features_extractor_kwargs": {"features_dim": network.features_dim},
         "net_arch": [],
         "optimizer_class": torch.optim.Adam,
-        # One pass over the weights instead of a dozen: a step takes a fifth of the time on a CPU, and is the same but for
-        # rounding.
+        # A fused step makes one pass over the weights instead of a dozen. It takes a fifth of the time on a CPU, and differs
+        # only in rounding.
         "optimizer_kwargs": {"eps": adam_epsilon, "fused": True},
     }

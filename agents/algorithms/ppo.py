@@ -1,4 +1,4 @@
-"""PPO (Schulman et al. 2017): stable-baselines3's, with a scheduled entropy bonus and an exact end."""
+"""PPO (Schulman et al. 2017) of stable-baselines3, with a schedule for the entropy bonus and an exact end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from agents.algorithms.schedules import schedule
 from configs import Config
 from configs.schema import PPOConfig
 
-# Of one decision in a rollout beside its observation: an action (8 bytes), and six numbers (4 each).
+# Bytes per decision in a rollout besides the observation: an action (8 bytes) and six numbers (4 bytes each).
 _ROLLOUT_BYTES = 32
 
 
@@ -36,12 +36,12 @@ class ChannelsLastRolloutBuffer(RolloutBuffer):
         samples = super()._get_samples(batch_inds, env)
         if samples.observations.ndim != 4:
             return samples
-        # Here, where a value is one byte and not four.
+        # Converted here, where a value has one byte instead of four.
         return samples._replace(observations=samples.observations.contiguous(memory_format=torch.channels_last))
 
 
 class PPO(AlgorithmBase, stable_baselines3.PPO):
-    """stable-baselines3's PPO. `ent_coef` may be a schedule, as the library's learning rate and clip range may."""
+    """stable-baselines3's PPO. `ent_coef` may be a schedule, like the learning rate and the clip range."""
 
     def __init__(
         self, policy: type[ActorCriticPolicy], env: VecEnv, ent_coef: float | Schedule = 0.0, **arguments: Any
@@ -50,7 +50,7 @@ class PPO(AlgorithmBase, stable_baselines3.PPO):
         super().__init__(policy, env, ent_coef=self.ent_coef_schedule(1.0), **arguments)
 
     def train(self) -> None:
-        """As in stable-baselines3, with the present weight of the entropy."""
+        """As in stable-baselines3, with the current weight of the entropy."""
         self.ent_coef = self.ent_coef_schedule(self._current_progress_remaining)
         self.logger.record("train/ent_coef", self.ent_coef)
         super().train()
@@ -58,7 +58,7 @@ class PPO(AlgorithmBase, stable_baselines3.PPO):
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        """As in stable-baselines3; a shorter last rollout has a buffer of its own."""
+        """As in stable-baselines3, but the last rollout is shortened to the steps that are left, with a smaller buffer."""
         left = self.steps_left()
         if left < n_rollout_steps:
             n_rollout_steps = left
@@ -77,7 +77,7 @@ class PPO(AlgorithmBase, stable_baselines3.PPO):
 
 # From the configuration
 
-# Passed to stable-baselines3 under the name that the configuration has.
+# Arguments of stable-baselines3 that have the same name in the configuration.
 _SAME_NAME = (
     "gamma",
     "n_steps",
@@ -118,9 +118,9 @@ def policy_of(config: Config) -> tuple[type[BasePolicy], dict[str, Any]]:
 
 
 def memory_needs(config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:
-    """The most bytes that a rollout takes.
+    """The most memory that a rollout takes, in bytes.
 
-    The library reorders the observations before it learns from them: for a while they are in memory twice.
+    stable-baselines3 reorders the observations before learning, so for a while they are in memory twice.
     """
     assert observation_space.dtype is not None
     observation = int(np.prod(observation_space.shape)) * observation_space.dtype.itemsize

@@ -198,7 +198,7 @@ class ProgressBar(BaseCallback):
             self._bar.close()
             self._bar = None
 
-    def _plain(self) -> str:
+    def _line(self) -> str:
         steps = self.model.num_timesteps
         rate = _rate(steps - self._first_steps, time.perf_counter() - self._first_time)
         left = tqdm.format_interval((self._total - steps) / rate) if rate > 0 else "unknown"

@@ -1,4 +1,4 @@
-"""The result of a training, and the exception that carries it when a signal ended the training."""
+"""The result of a training, and the exception that has it when a signal ended the training."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from agents.progress import EpisodeTotals, ValidationResult
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The result of a training. Steps, frames, episodes and reward_sum count from the experiment's beginning, over resumptions.
+    """The result of a training. Steps, frames, episodes and reward_sum count from step 0, across resumptions.
 
     Attributes:
         seconds: wall-clock time of this call.
-        model_path: folder of the final model; None when interrupted.
+        model_path: the folder of the final model; None if interrupted.
         checkpoint: the newest complete checkpoint, or None.
-        validations: their results, oldest first.
+        validations: the results of validations, oldest first.
         validated: number and reward sum of all episodes of validations.
         best: the checkpoint with the best validation; None without validations.
     """
@@ -37,9 +37,9 @@ class TrainingResult:
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM ended the training after a complete step; ``result`` tells how far it came.
+    """SIGINT or SIGTERM ended the training after a complete step; `result` has its state.
 
-    A KeyboardInterrupt, so that no ``except Exception`` on the way takes it for a fault to be retried.
+    It is a KeyboardInterrupt, so that no ``except Exception`` treats it as a failure to be retried.
     """
 
     def __init__(self, result: TrainingResult) -> None:

@@ -70,7 +70,7 @@ def start(config: Config, env: VecEnv, directory: Path, device: str, logger: Log
     remove_incomplete(folder)
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
-        thread_choice.forget(directory)
+        thread_choice.clear(directory)
         continuity.clear(directory)
     checkpoint = latest_checkpoint(directory)
     thread_choice.choose_threads(config, env, directory, resolve_device(device), checkpoint)

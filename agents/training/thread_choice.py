@@ -1,8 +1,8 @@
-"""How many threads torch gets in a training on a CPU: measured once, and the same for as long as the training goes on.
+"""The number of torch threads of a training on a CPU. It is measured once and kept for the whole training.
 
-Which number is best depends on the network, the batch, the processor and its other load. Another number also adds up in another
-order and gives other floats, so a training resumes exactly only with the number that it began with. The choice is therefore
-written down before anything is learned, and each checkpoint has it too.
+The best number depends on the network, the batch, the processor and its other load. With another number, sums are computed in
+another order and rounded differently, so a training resumes exactly only with the number it started with. The choice is
+therefore saved before anything is learned, and again in each checkpoint.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from configs import Config
 from configs.schema import PPOConfig
 
 CHOICE = "torch_threads.json"
-"""The file in a training's folder that has the choice until the first checkpoint does."""
+"""The file in the folder of a training with the choice, for the time before the first checkpoint."""
 
 _SECONDS = 1.0
 
 
 def choose_threads(config: Config, env: VecEnv, directory: Path, device: str, checkpoint: Checkpoint | None) -> None:
-    """Set torch's threads, before a network is built: the last bit of its first weights may depend on it.
+    """Set the number of torch threads. Call this before a network is built: its initial weights may depend on the number.
 
     Args:
         device: "cpu" or "cuda".
-        directory: the training's folder, where the choice is written down.
-        checkpoint: the one that the training resumes from, if there is one.
+        directory: the folder of the training, where the choice is saved.
+        checkpoint: the checkpoint that the training resumes from, or None.
     """
     assert isinstance(env.observation_space, gym.spaces.Box)
     n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
@@ -50,11 +50,11 @@ def choose_threads(config: Config, env: VecEnv, directory: Path, device: str, ch
 def threads_of(
     config: Config, device: str, space: gym.spaces.Box, n_actions: int, directory: Path, recorded: int | None
 ) -> int | None:
-    """The threads of a training: the configured number, else the number it began with, else the best in a measurement.
+    """The number of threads: the configured one, else the one that the training started with, else the best measured one.
 
     Args:
-        device: "cpu" or "cuda"; on a GPU the result is None, for torch's own number: its threads have next to nothing to do.
-        space: of one observation, uint8 (channels, height, width).
+        device: "cpu" or "cuda". On a GPU the result is None, which means torch's own number: the threads do hardly anything.
+        space: the space of one observation, uint8 (channels, height, width).
         recorded: the number in the checkpoint that the training resumes from.
     """
     if config.train.torch_threads is not None:
@@ -70,21 +70,21 @@ def threads_of(
     (directory / CHOICE).write_text(json.dumps({"threads": chosen, "seconds": seconds}), encoding="utf-8")
     if len(seconds) > 1:
         found = ", ".join(f"{1000 * each:.0f} ms with {count}" for count, each in seconds.items())
-        announce(f"torch works with {chosen} thread{'s' * (chosen != 1)}: an update and the acting before it take {found}")
+        announce(f"torch uses {chosen} thread{'s' * (chosen != 1)}: an update and the acting before it take {found}")
     return chosen
 
 
-def forget(directory: Path) -> None:
-    """Let the next training in `directory` measure again."""
+def clear(directory: Path) -> None:
+    """Delete the choice, so that the next training in `directory` measures again."""
     (directory / CHOICE).unlink(missing_ok=True)
 
 
 def measure_update(
     config: Config, space: gym.spaces.Box, n_actions: int, counts: list[int], budget: float = _SECONDS
 ) -> dict[int, float]:
-    """Seconds of one update and its share of acting, by number of threads, with the configured network and batch.
+    """Measure the seconds of one update and its share of acting, by number of threads, with the configured network and batch.
 
-    torch's generator and number of threads are afterwards as before.
+    Afterwards torch's generator and number of threads are as before.
     """
     if len(counts) == 1:
         return {counts[0]: 0.0}
@@ -126,11 +126,11 @@ def _steps_per_update(config: Config) -> float:
 
 
 def _loss(policy: BasePolicy, batch: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-    """A loss whose gradient takes the passes of a real update."""
+    """A loss whose gradient needs the passes of a real update."""
     if isinstance(policy, ActorCriticPolicy):
         values, chances, _ = policy.evaluate_actions(batch, actions)
         return values.mean() - chances.mean()
-    # A target network and the network: most of their work is the extractor's.
+    # The target network and the network; most of the work is in their extractors.
     extractors = [module for module in policy.modules() if isinstance(module, BaseFeaturesExtractor)]
     with torch.no_grad():
         targets = extractors[-1](batch.float())
@@ -145,7 +145,7 @@ def _observations(count: int, space: gym.spaces.Box) -> torch.Tensor:
 
 
 def _chosen_before(directory: Path) -> int | None:
-    """What a training that has no checkpoint yet chose; None if there is none, or the file is damaged."""
+    """The choice of a training without a checkpoint; None if there is none, or the file is damaged."""
     try:
         count = int(json.loads((directory / CHOICE).read_text(encoding="utf-8"))["threads"])
     except (OSError, ValueError, TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""Hyperparameters reach the library, pictures reach the network scaled once."""
+"""Hyperparameters reach the library, and observations reach the network scaled once."""
 
 import logging
 import pickle
@@ -85,7 +85,7 @@ def test_quantiles_and_their_optimiser_are_the_same_with_and_without_an_environm
 
 
 @pytest.mark.parametrize(("algorithm", "library"), [("dqn", DQN), ("ppo", PPO)])
-def test_adams_epsilon_is_the_librarys(algorithm: str, library: type[DQN] | type[PPO]) -> None:
+def test_adams_epsilon_is_that_of_the_library(algorithm: str, library: type[DQN] | type[PPO]) -> None:
     ours = build(toy_config(algorithm), toy_vec(), device="cpu").policy.optimizer
     theirs = library("CnnPolicy", toy_vec(), device="cpu", **({"buffer_size": 10} if library is DQN else {})).policy.optimizer
 
@@ -93,7 +93,7 @@ def test_adams_epsilon_is_the_librarys(algorithm: str, library: type[DQN] | type
     assert {**ours.defaults, "lr": 0, "fused": None} == {**theirs.defaults, "lr": 0}
 
 
-def test_linear_schedules_run_over_the_whole_training() -> None:
+def test_linear_schedules_span_the_whole_training() -> None:
     rate = {"start": 1e-3, "end": 1e-4}
     model = build(toy_config("ppo", agent={"learning_rate": rate, "clip_range": {"start": 0.2, "end": 0.1}}), toy_vec())
 
@@ -102,7 +102,7 @@ def test_linear_schedules_run_over_the_whole_training() -> None:
     assert model.clip_range(0.5) == pytest.approx(0.15)  # type: ignore[operator]
 
 
-def test_the_weight_of_entropy_falls_while_ppo_learns() -> None:
+def test_the_weight_of_entropy_follows_its_schedule() -> None:
     config = toy_config("ppo", agent={"ent_coef": {"start": 0.08, "end": 0.0}, "n_steps": 16, "batch_size": 16})
     model = build(config, toy_vec(n_envs=1), device="cpu")
     assert isinstance(model, PPO)
@@ -118,7 +118,7 @@ def test_the_weight_of_entropy_falls_while_ppo_learns() -> None:
     assert [*weights, model.ent_coef] == pytest.approx([0.08, 0.06, 0.04, 0.02, 0.0])
 
 
-def test_a_linear_schedule_can_be_pickled_and_never_leaves_its_ends() -> None:
+def test_a_linear_schedule_can_be_pickled_and_stays_between_its_ends() -> None:
     falling = schedule(LinearSchedule(start=1.0, end=0.25))
 
     assert isinstance(falling, Linear)
@@ -144,22 +144,22 @@ def test_the_first_layer_sees_values_from_0_to_1(algorithm: str) -> None:
     seen: list[torch.Tensor] = []
     first = next(module for module in model.policy.modules() if isinstance(module, nn.Conv2d))
     first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    picture = np.zeros((1, 4, 36, 36), np.uint8)
-    picture[0, :, 0, 0] = 255
+    observation = np.zeros((1, 4, 36, 36), np.uint8)
+    observation[0, :, 0, 0] = 255
 
-    model.predict(picture, deterministic=True)
+    model.predict(observation, deterministic=True)
 
     assert seen[0].dtype == torch.float32
     assert (float(seen[0].min()), float(seen[0].max())) == (0.0, 1.0)
 
 
-def test_one_seed_builds_one_network() -> None:
+def test_the_same_seed_builds_the_same_network() -> None:
     first, second = (build(toy_config("dqn"), toy_vec(), device="cpu").policy.state_dict() for _ in range(2))
 
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_advice_of_the_library_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_of_the_library_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         build(toy_config("ppo", agent={"n_steps": 50, "batch_size": 32}), toy_vec(), device="cpu")
 
@@ -168,7 +168,7 @@ def test_advice_of_the_library_goes_to_the_log(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
 @pytest.mark.parametrize("n_steps", [1, 3])
-def test_replay_keeps_frames_once_and_knows_of_n_step_returns(
+def test_the_replay_buffer_stores_frames_once_and_computes_n_step_returns(
     algorithm: str, n_steps: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = toy_config(algorithm, agent={"n_steps": n_steps, "gamma": 0.7, "learning_starts": 40})
@@ -185,12 +185,12 @@ def test_replay_keeps_frames_once_and_knows_of_n_step_returns(
     discounts = buffer.sample(500).discounts
     assert (discounts is None) == (n_steps == 1)
     if discounts is not None:
-        # Episodes of eight steps: at some ends fewer rewards are summed.
+        # Episodes have eight steps; at some ends fewer rewards are summed.
         assert {round(float(value), 3) for value in discounts} == {0.7, 0.49, 0.343}
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
-def test_on_a_cpu_convolutions_are_fed_in_the_layout_they_work_in(algorithm: str) -> None:
+def test_on_a_cpu_convolutions_get_channels_last_inputs(algorithm: str) -> None:
     model = build(toy_config(algorithm), toy_vec(), device="cpu")
     model.learn(128)
     inputs: list[torch.Tensor] = []
@@ -203,15 +203,15 @@ def test_on_a_cpu_convolutions_are_fed_in_the_layout_they_work_in(algorithm: str
     else:
         model.train(gradient_steps=1, batch_size=64)  # type: ignore[attr-defined]
 
-    # The target network's and the network's, or four epochs of two batches.
+    # The target network and the network, or four epochs of two batches.
     assert len(inputs) == (8 if algorithm == "ppo" else 2)
     assert all(given.is_contiguous(memory_format=torch.channels_last) for given in inputs)
     assert all(given.shape == (64, 4, 36, 36) and given.dtype == torch.float32 for given in inputs)
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
-def test_updates_are_the_librarys_but_for_rounding(algorithm: str) -> None:
-    """Layout and optimiser are ours, the arithmetic must not be: against the library's own replay buffer and Adam."""
+def test_updates_equal_those_of_the_library_except_for_rounding(algorithm: str) -> None:
+    """Layout and optimiser differ from the library's; results must not, with its own replay buffer and Adam."""
     config = toy_config(algorithm, agent={"learning_rate": 1e-4, "gamma": 0.9})
     models = []
     for ours in (True, False):
@@ -232,7 +232,7 @@ def test_updates_are_the_librarys_but_for_rounding(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("n_envs", [1, 3])
-def test_replay_memory_is_foretold(n_envs: int) -> None:
+def test_memory_needs_equal_the_size_of_the_replay_buffer(n_envs: int) -> None:
     config = toy_config("dqn", agent={"buffer_size": 100}, n_envs=n_envs)
     model = build(config, toy_vec(n_envs), device="cpu")
     assert isinstance(model, DQN)
@@ -243,7 +243,7 @@ def test_replay_memory_is_foretold(n_envs: int) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_missing_gpu_is_named() -> None:
+def test_a_missing_gpu_is_a_clear_error() -> None:
     assert resolve_device("auto") == "cpu"
     with pytest.raises(DeviceError, match="torch sees no GPU"):
         build(toy_config("dqn"), DummyVecEnv([BrightSide]), device="cuda")
@@ -262,7 +262,7 @@ def test_a_network_that_does_not_fit_the_observation_is_refused(monkeypatch: pyt
 
 
 class Side(BrightSide):
-    """The same game, observed as one number for each half of the newest picture."""
+    """The same game with one number for each half of the newest frame as its observation."""
 
     observation_space = gym.spaces.Box(0, 1, (2,), np.float32)
 
@@ -271,7 +271,7 @@ class Side(BrightSide):
 
 
 class TwoNumbers(BaseFeaturesExtractor):
-    """A layer over the two numbers."""
+    """A linear layer over the two numbers."""
 
     def __init__(self, observation_space: gym.Space[Any], features_dim: int) -> None:
         super().__init__(observation_space, features_dim)
@@ -282,7 +282,7 @@ class TwoNumbers(BaseFeaturesExtractor):
         return features
 
 
-def test_ppo_learns_from_observations_that_are_no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ppo_learns_from_observations_that_are_not_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(networks.EXTRACTORS, "frames", {"small": TwoNumbers})
     config = toy_config("ppo")
     seconds = measure_update(config, Side.observation_space, 3, [1, 2], budget=0.0)

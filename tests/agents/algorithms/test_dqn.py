@@ -1,4 +1,4 @@
-"""The parts of value learning compute what their papers say, learn, and without a switch are the libraries' own update."""
+"""The parts of value learning follow their papers and learn; with every switch off, updates equal those of the libraries."""
 
 from pathlib import Path
 from types import MethodType
@@ -23,14 +23,14 @@ SWITCHES = [{"double": True}, {"dueling": True}, {"double": True, "dueling": Tru
 
 def samples(count: int, *, dones: bool = False) -> ReplayBufferSamples:
     generator = np.random.default_rng(0)
-    pictures = [torch.as_tensor(generator.integers(256, size=(count, *SHAPE), dtype=np.uint8)) for _ in range(2)]
+    observations = [torch.as_tensor(generator.integers(256, size=(count, *SHAPE), dtype=np.uint8)) for _ in range(2)]
     actions = torch.as_tensor(generator.integers(3, size=(count, 1)))
     rewards = torch.as_tensor(generator.normal(size=(count, 1)).astype(np.float32))
-    return ReplayBufferSamples(pictures[0], actions, pictures[1], torch.full((count, 1), float(dones)), rewards)
+    return ReplayBufferSamples(observations[0], actions, observations[1], torch.full((count, 1), float(dones)), rewards)
 
 
 def disagreeing(algorithm: str, **agent: Any) -> Any:
-    """A model whose two networks differ in what they would do."""
+    """A model whose two networks prefer different actions."""
     model = build(toy_config(algorithm, agent={"gamma": 0.9, **agent}), toy_vec(), device="cpu")
     assert isinstance(model, ValueLearning)
     torch.manual_seed(9)
@@ -40,13 +40,13 @@ def disagreeing(algorithm: str, **agent: Any) -> Any:
 
 
 def losses_and_errors(model: ValueLearning, batch: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each sample, float32 (batch,): its loss, and how far off its value was."""
+    """The loss and the error of each sample, both float32 (batch,)."""
     current, targets = model.compare(batch)
     losses = model.value.losses(current, targets)
     return losses, model.value.errors(current, targets, losses)
 
 
-def test_double_dqn_values_the_networks_choice_by_the_target_network() -> None:
+def test_double_dqn_evaluates_the_networks_choice_with_the_target_network() -> None:
     model, batch = disagreeing("dqn", double=True), samples(64)
     with torch.no_grad():
         own, others = model.q_net(batch.next_observations), model.q_net_target(batch.next_observations)
@@ -60,7 +60,7 @@ def test_double_dqn_values_the_networks_choice_by_the_target_network() -> None:
     torch.testing.assert_close(losses, torch.where(off.abs() < 1, 0.5 * off**2, off.abs() - 0.5))
 
 
-def test_double_qrdqn_takes_the_target_networks_quantiles_of_the_networks_choice() -> None:
+def test_double_qrdqn_evaluates_the_networks_choice_with_the_target_network() -> None:
     model, batch = disagreeing("qrdqn", double=True), samples(16)
     with torch.no_grad():
         own, others = model.q_net(batch.next_observations), model.q_net_target(batch.next_observations)
@@ -80,7 +80,7 @@ def test_double_qrdqn_takes_the_target_networks_quantiles_of_the_networks_choice
 
 
 @pytest.mark.parametrize("double", [False, True])
-def test_what_follows_an_end_is_worth_nothing(double: bool) -> None:
+def test_terminal_transitions_do_not_bootstrap(double: bool) -> None:
     model, batch = disagreeing("dqn", double=double), samples(8, dones=True)
 
     with torch.no_grad():
@@ -92,8 +92,10 @@ def test_what_follows_an_end_is_worth_nothing(double: bool) -> None:
 
 @pytest.mark.parametrize(("algorithm", "library"), [("dqn", DQN), ("qrdqn", QRDQN)])
 @pytest.mark.parametrize("n_steps", [1, 3])
-def test_without_a_switch_an_update_is_the_librarys_bit_for_bit(algorithm: str, library: type[DQN], n_steps: int) -> None:
-    """Of the same network, replay buffer and optimiser, through a whole training with `n_steps` returns."""
+def test_with_every_switch_off_updates_equal_those_of_the_library_bit_for_bit(
+    algorithm: str, library: type[DQN], n_steps: int
+) -> None:
+    """With the same network, replay buffer and optimiser, over a whole training with `n_steps` returns."""
     config = toy_config(algorithm, agent={"learning_rate": 1e-4, "gamma": 0.9, "n_steps": n_steps})
     trained = []
     for update in (ValueLearning.train, library.train):
@@ -107,7 +109,7 @@ def test_without_a_switch_an_update_is_the_librarys_bit_for_bit(algorithm: str, 
     assert all(torch.equal(weights, trained[1][name]) for name, weights in trained[0].items())
 
 
-def test_a_dueling_heads_values_are_the_value_and_the_advantages_beyond_their_mean() -> None:
+def test_a_dueling_head_adds_the_value_and_the_centred_advantages() -> None:
     torch.manual_seed(0)
     head, features = DuelingHead(7, actions=3), torch.randn(5, 7)
     advantages = head.advantages(features[:, 3:])
@@ -115,11 +117,11 @@ def test_a_dueling_heads_values_are_the_value_and_the_advantages_beyond_their_me
     expected = head.value(features[:, :3]) + advantages - advantages.mean(1, keepdim=True)
 
     torch.testing.assert_close(head(features), expected)
-    # A mean over the actions that is the value alone: what makes the two streams identifiable.
+    # The mean over the actions is the value, which makes the two streams identifiable.
     torch.testing.assert_close(head(features).mean(1, keepdim=True), head.value(features[:, :3]))
 
 
-def test_each_quantile_of_a_dueling_head_is_put_together_alone() -> None:
+def test_a_dueling_head_combines_each_quantile_separately() -> None:
     torch.manual_seed(0)
     head, features = DuelingHead(6, actions=3, quantiles=4), torch.randn(5, 6)
 
@@ -132,7 +134,7 @@ def test_each_quantile_of_a_dueling_head_is_put_together_alone() -> None:
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
 @pytest.mark.parametrize("switches", SWITCHES)
-def test_the_switches_build_what_they_say(algorithm: str, switches: dict[str, Any]) -> None:
+def test_the_switches_choose_the_network(algorithm: str, switches: dict[str, Any]) -> None:
     model = build(toy_config(algorithm, agent=switches), toy_vec(), device="cpu")
     heads = [module for module in model.policy.modules() if isinstance(module, DuelingHead)]
 
@@ -145,7 +147,7 @@ def test_the_switches_build_what_they_say(algorithm: str, switches: dict[str, An
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
 @pytest.mark.parametrize("switches", SWITCHES)
-def test_a_toy_game_is_learned_and_the_agent_kept(algorithm: str, switches: dict[str, Any], tmp_path: Path) -> None:
+def test_a_toy_game_is_learned_and_the_agent_saved(algorithm: str, switches: dict[str, Any], tmp_path: Path) -> None:
     config = toy_config(algorithm, agent=switches)
     wins = late_wins(config, tmp_path)
     agent = load_agent(tmp_path / "model")
@@ -159,7 +161,7 @@ def test_a_toy_game_is_learned_and_the_agent_kept(algorithm: str, switches: dict
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
-def test_one_seed_gives_one_double_dueling_training(algorithm: str) -> None:
+def test_double_dueling_training_is_deterministic(algorithm: str) -> None:
     trained = []
     for _ in range(2):
         model = build(toy_config(algorithm, agent={"double": True, "dueling": True}), toy_vec(), device="cpu")
@@ -171,7 +173,7 @@ def test_one_seed_gives_one_double_dueling_training(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "library"), [("dqn", DQN), ("qrdqn", QRDQN)])
-def test_a_models_file_is_loaded_by_the_library(algorithm: str, library: type[DQN], tmp_path: Path) -> None:
+def test_the_library_loads_the_saved_model(algorithm: str, library: type[DQN], tmp_path: Path) -> None:
     model = build(toy_config(algorithm, agent={"double": True, "network": {"features": "nature"}}), toy_vec(), device="cpu")
     model.save(tmp_path / "model.zip", exclude=["replay_buffer_class", "replay_buffer_kwargs"])
 
@@ -180,6 +182,6 @@ def test_a_models_file_is_loaded_by_the_library(algorithm: str, library: type[DQ
     assert all(torch.equal(weights, loaded.policy.state_dict()[name]) for name, weights in model.policy.state_dict().items())
 
 
-def test_streams_need_a_unit_each() -> None:
+def test_each_stream_needs_at_least_one_unit() -> None:
     with pytest.raises(ConfigError, match=r"dueling: the two streams divide network\.features_dim units"):
         toy_config("dqn", agent={"dueling": True, "network": {"features_dim": 1}})

@@ -1,4 +1,4 @@
-"""Each game explores by itself, as much and for as long as the papers say."""
+"""Each game explores independently, with the epsilons and durations of the papers."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,7 @@ GAMES = 8
 
 
 def exploring(*, epsilon: float, n_envs: int = GAMES, **agent: Any) -> ValueLearning:
-    """A model that always explores with `epsilon`, warmed up, its games begun."""
+    """A model that explores with a constant `epsilon`, after its warm-up, with games that have been reset."""
     values = {"exploration_initial_eps": epsilon, "exploration_final_eps": epsilon, "learning_starts": 0, **agent}
     model = build(toy_config("dqn", agent=values), toy_vec(n_envs), device="cpu")
     assert isinstance(model, ValueLearning)
@@ -30,7 +30,7 @@ def exploring(*, epsilon: float, n_envs: int = GAMES, **agent: Any) -> ValueLear
 
 
 def explored(model: ValueLearning, decisions: int) -> NDArray[np.bool_]:
-    """Which games explored, bool (decisions, n_envs): the network's own choice is made to be no action at all."""
+    """Which games explored, bool (decisions, n_envs). The network's choice is replaced by -1 to tell them apart."""
     model.policy.predict = lambda *_, **__: (np.full(model.n_envs, -1), None)  # type: ignore[method-assign]
     return np.array([model._sample_action(0, None, model.n_envs)[0] for _ in range(decisions)]) >= 0
 
@@ -40,25 +40,25 @@ def test_games_explore_independently() -> None:
 
     assert np.allclose(shares.mean(axis=0), 0.3, atol=0.05)
     together = shares.all(axis=1).mean()
-    assert together < 0.01  # one coin for all would make it 0.3
+    assert together < 0.01  # if all games decided together it would be 0.3
 
 
-def test_epsilons_lie_between_the_lowest_and_the_highest_in_equal_ratios() -> None:
+def test_epsilons_are_spaced_geometrically() -> None:
     epsilons = spread(0.01, 0.01, 0.64, 7)
 
     assert np.allclose(epsilons, [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64])
 
 
-def test_while_the_schedule_is_higher_it_counts_for_all() -> None:
+def test_a_higher_epsilon_of_the_schedule_applies_to_all_games() -> None:
     assert np.allclose(spread(0.5, 0.01, 0.4, 4), 0.5)
     assert np.allclose(spread(0.1, 0.01, 0.4, 4), np.maximum(np.geomspace(0.01, 0.4, 4), 0.1))
 
 
-def test_one_game_has_the_schedules_own() -> None:
+def test_a_single_game_has_the_epsilon_of_the_schedule() -> None:
     assert spread(0.1, 0.01, 0.4, 1).tolist() == [0.1]
 
 
-def test_each_game_explores_as_much_as_its_own_epsilon_says() -> None:
+def test_each_game_explores_with_its_own_epsilon() -> None:
     model = exploring(epsilon=0.05, exploration_highest_eps=0.8)
 
     shares = explored(model, 2_000).mean(axis=0)
@@ -66,7 +66,7 @@ def test_each_game_explores_as_much_as_its_own_epsilon_says() -> None:
     assert np.allclose(shares, np.geomspace(0.05, 0.8, GAMES), atol=0.05)
 
 
-def test_durations_are_a_zeta_distribution_that_is_cut_off() -> None:
+def test_durations_have_a_truncated_zeta_distribution() -> None:
     chances = durations(2.0)
 
     assert len(chances) == LONGEST
@@ -75,7 +75,7 @@ def test_durations_are_a_zeta_distribution_that_is_cut_off() -> None:
     assert durations(None).tolist() == [1.0]
 
 
-def test_a_random_action_lasts_as_long_as_was_drawn() -> None:
+def test_a_random_action_lasts_for_its_sampled_duration() -> None:
     model = exploring(epsilon=0.02, exploration_zeta=2.0)
     model.policy.predict = lambda *_, **__: (np.full(GAMES, -1), None)  # type: ignore[method-assign]
 
@@ -83,17 +83,17 @@ def test_a_random_action_lasts_as_long_as_was_drawn() -> None:
 
     lengths = [length for game in actions.T for length in runs(game)]
     share = np.bincount(lengths, minlength=LONGEST + 1)[1:4] / len(lengths)
-    # Two stretches in a row look like one where the same action is drawn: one of 50 x 3.
+    # Two consecutive stretches look like one if they have the same action, which happens once in 50 x 3.
     assert np.allclose(share, durations(2.0)[:3], atol=0.03)
 
 
 def runs(actions: NDArray[np.int64]) -> list[int]:
-    """Lengths of the stretches of one action; -1 separates them."""
+    """The lengths of the stretches of one action, separated by -1."""
     edges = np.flatnonzero(np.diff(actions, prepend=-1, append=-1))
     return [int(end - begin) for begin, end in pairwise(edges) if actions[begin] >= 0]
 
 
-def test_what_was_to_be_repeated_ends_with_its_episode() -> None:
+def test_a_repeated_action_ends_with_its_episode() -> None:
     model = exploring(epsilon=1.0, exploration_zeta=2.0)
     model.explorer._left[:] = 9
     ended = np.arange(GAMES) < 3
@@ -104,7 +104,7 @@ def test_what_was_to_be_repeated_ends_with_its_episode() -> None:
     assert model.explorer._left.tolist() == [0] * 3 + [9] * (GAMES - 3)
 
 
-def test_episodes_carry_the_epsilon_of_their_own_game(tmp_path: Path) -> None:
+def test_episodes_have_the_epsilon_of_their_game(tmp_path: Path) -> None:
     config = toy_config("dqn", agent={"exploration_highest_eps": 0.5}, n_envs=4)
     episodes: list[PlayedEpisode] = []
 
@@ -115,12 +115,12 @@ def test_episodes_carry_the_epsilon_of_their_own_game(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
-def test_they_learn(algorithm: str, tmp_path: Path) -> None:
+def test_a_toy_game_is_learned(algorithm: str, tmp_path: Path) -> None:
     agent = {"exploration_highest_eps": 0.04, "exploration_zeta": 3.0}
 
     assert late_wins(toy_config(algorithm, agent=agent), tmp_path) >= 10
 
 
-def test_a_highest_epsilon_below_the_lowest_is_refused() -> None:
+def test_a_highest_epsilon_below_the_final_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="exploration_highest_eps is below exploration_final_eps"):
         toy_config("dqn", agent={"exploration_highest_eps": 0.01, "exploration_final_eps": 0.05})

@@ -1,4 +1,4 @@
-"""On a GPU: the samples and updates of a CPU, and a training that learns."""
+"""On a GPU, samples and updates equal those on a CPU, and a training learns."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ SWITCHES: list[dict[str, Any]] = [{}, {"double": True, "dueling": True, "n_steps
 
 
 def filled(device: str, algorithm: str = "dqn", **agent: Any) -> Any:
-    """A model that has played, always the same, and not learned: its learning has yet to start."""
+    """A model that has filled its replay buffer, reproducibly, and has not learned yet."""
     config = toy_config(algorithm, agent={"learning_starts": 10_000, "gamma": 0.9, **agent})
     model: Any = build(config, toy_vec(), device=device)
     model.set_logger(Logger(folder=None, output_formats=[]))
@@ -26,14 +26,14 @@ def filled(device: str, algorithm: str = "dqn", **agent: Any) -> Any:
 
 
 @pytest.mark.parametrize("agent", SWITCHES)
-def test_samples_are_those_of_a_cpu(agent: dict[str, Any]) -> None:
-    drawn = []
+def test_samples_equal_those_on_a_cpu(agent: dict[str, Any]) -> None:
+    sampled = []
     for device in ("cpu", "cuda"):
-        memory = filled(device, **agent).replay_buffer
+        buffer = filled(device, **agent).replay_buffer
         np.random.seed(1)
-        drawn.append(memory.sample(64))
+        sampled.append(buffer.sample(64))
 
-    for name, one, other in zip(drawn[0]._fields, *drawn, strict=True):
+    for name, one, other in zip(sampled[0]._fields, *sampled, strict=True):
         assert (one is None) == (other is None), name
         if one is not None:
             assert other.device.type == "cuda", name
@@ -42,7 +42,7 @@ def test_samples_are_those_of_a_cpu(agent: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
 @pytest.mark.parametrize("agent", SWITCHES)
-def test_an_update_is_a_cpus_but_for_rounding(algorithm: str, agent: dict[str, Any]) -> None:
+def test_an_update_equals_that_on_a_cpu_except_for_rounding(algorithm: str, agent: dict[str, Any]) -> None:
     models = [filled(device, algorithm, learning_rate=1e-4, **agent) for device in ("cpu", "cuda")]
     models[1].policy.load_state_dict(models[0].policy.state_dict())
     for model in models:
@@ -52,7 +52,7 @@ def test_an_update_is_a_cpus_but_for_rounding(algorithm: str, agent: dict[str, A
     losses = [model.logger.name_to_value["train/loss"] for model in models]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     for name, weights in models[0].policy.state_dict().items():
-        # Adam's first step is the gradient's sign, almost: near 0 a rounding turns it.
+        # Adam's first step is almost the sign of the gradient, which rounding can flip near 0.
         close = torch.isclose(weights, models[1].policy.state_dict()[name].cpu(), rtol=1e-3, atol=1e-5)
         assert float(close.float().mean()) > 0.99, name
 

@@ -1,4 +1,4 @@
-"""Noisy networks draw their weights as their paper says, learn without epsilon, and play by their means."""
+"""Noisy networks sample their weights as in the paper, learn without epsilon, and play with their means."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def layers(module: torch.nn.Module) -> list[NoisyLinear]:
     return [each for each in module.modules() if isinstance(each, NoisyLinear)]
 
 
-def test_a_layer_begins_as_the_paper_says() -> None:
+def test_a_layer_is_initialised_as_in_the_paper() -> None:
     torch.manual_seed(0)
     layer = NoisyLinear(100, 300)
     bound = 0.1
@@ -28,7 +28,7 @@ def test_a_layer_begins_as_the_paper_says() -> None:
     assert (layer.bias_sigma == 0.5 * bound).all()
 
 
-def test_noise_is_one_draw_a_pass_about_the_means() -> None:
+def test_noise_is_sampled_once_per_pass_around_the_means() -> None:
     torch.manual_seed(0)
     layer, features = NoisyLinear(12, 5), torch.randn(3, 12)
     quiet = layer(features)
@@ -37,14 +37,14 @@ def test_noise_is_one_draw_a_pass_about_the_means() -> None:
     set_noise(layer, True)
     torch.manual_seed(1)
     noisy = layer(features)
-    # The same, put together as the paper writes it.
+    # The same computation as written in the paper.
     torch.manual_seed(1)
     of_inputs, of_outputs = (noise.sign() * noise.abs().sqrt() for noise in (torch.randn(12), torch.randn(5)))
     weight = layer.weight + layer.weight_sigma * torch.outer(of_outputs, of_inputs)
     torch.testing.assert_close(noisy, torch.nn.functional.linear(features, weight, layer.bias + layer.bias_sigma * of_outputs))
 
     drawn = torch.stack([layer(features) for _ in range(20_000)])
-    # E |x|^0.5 sign(x) is 0, E |x| is 0.798: so is the variance of each factor, and that of a weight's noise their product.
+    # E[sign(x) |x|^0.5] is 0 and E[|x|] is 0.798. The latter is the variance of each factor; a weight has their product.
     torch.testing.assert_close(drawn.mean(0), quiet, rtol=0, atol=0.02)
     factor = (2 / torch.pi) ** 0.5
     variance = (factor * (features**2 @ (layer.weight_sigma**2).T) + layer.bias_sigma**2) * factor
@@ -60,11 +60,11 @@ def test_both_factors_get_gradients() -> None:
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
 @pytest.mark.parametrize("dueling", [False, True])
-def test_all_layers_behind_the_convolutions_are_noisy_in_training_alone(algorithm: str, dueling: bool) -> None:
+def test_all_layers_behind_the_convolutions_are_noisy_only_in_training(algorithm: str, dueling: bool) -> None:
     config = toy_config(algorithm, agent={"noisy": True, "dueling": dueling})
     model: Any = build(config, toy_vec(), device="cpu")
     found = layers(model.policy)
-    # Of the extractor one and of the head one, or two streams; of the network, and of its target.
+    # One layer in the extractor and one, or two streams, in the head; in the network and in the target network.
     assert len(found) == (6 if dueling else 4)
     assert not [each for each in model.policy.modules() if type(each) is torch.nn.Linear]
     assert all(each.noisy for each in found)
@@ -81,7 +81,7 @@ def test_all_layers_behind_the_convolutions_are_noisy_in_training_alone(algorith
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
-def test_a_game_is_learned_without_epsilon_and_played_by_the_means(algorithm: str, tmp_path: Path) -> None:
+def test_a_game_is_learned_without_epsilon_and_played_with_the_means(algorithm: str, tmp_path: Path) -> None:
     config = toy_config(algorithm, agent={"noisy": True, "double": True, **SILENT})
     assert late_wins(config, tmp_path) >= 17
 
@@ -93,7 +93,7 @@ def test_a_game_is_learned_without_epsilon_and_played_by_the_means(algorithm: st
     assert (agent.act(observations) == agent.act(observations)).all()
 
 
-def test_noise_explores_where_epsilon_is_nought() -> None:
+def test_noise_explores_if_epsilon_is_0() -> None:
     silent = toy_config("dqn", agent={"double": True, "learning_starts": 0, **SILENT})
     model: Any = build(silent, toy_vec(), device="cpu")
     observations = toy_vec(1).reset()

@@ -1,4 +1,4 @@
-"""A trivial game is learned, one seed gives one training, and it ends where it should."""
+"""A toy game is learned, trainings are deterministic, and they end at their total."""
 
 from pathlib import Path
 
@@ -33,11 +33,11 @@ def test_a_toy_game_is_learned(algorithm: str, steps: int, tmp_path: Path) -> No
     _, episodes = run(toy_config(algorithm), tmp_path, steps)
     played_well = sum(episode.summary.level_completed for episode in episodes[-20:])
 
-    # A random player earns 8/3 of 8 and wins one episode of 6 561.
+    # A random policy earns 8/3 of 8 and wins one episode in 6 561.
     assert played_well >= 17
 
 
-def test_n_step_returns_are_learned_from(tmp_path: Path) -> None:
+def test_a_toy_game_is_learned_with_n_step_returns(tmp_path: Path) -> None:
     _, episodes = run(toy_config("dqn", agent={"n_steps": 3}), tmp_path, 1_500)
 
     assert sum(episode.summary.level_completed for episode in episodes[-20:]) >= 17
@@ -61,14 +61,14 @@ def test_another_seed_gives_another_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "steps"), [("dqn", 202), ("qrdqn", 202), ("ppo", 150), ("ppo", 40)])
-def test_training_ends_on_the_step_it_was_told_to(algorithm: str, steps: int, tmp_path: Path) -> None:
+def test_training_ends_at_its_total(algorithm: str, steps: int, tmp_path: Path) -> None:
     result, _ = run(toy_config(algorithm, agent={"gamma": 0.5}), tmp_path, steps)
 
     assert result.steps == steps
     assert result.frames == 4 * steps
 
 
-def test_the_last_and_shorter_rollout_is_learned_from(tmp_path: Path) -> None:
+def test_an_update_follows_the_shorter_last_rollout(tmp_path: Path) -> None:
     config = toy_config("ppo")  # rollouts of 64 x 2
     untrained = build(config, toy_vec(), device="cpu").policy.state_dict()
     run(config, tmp_path, 40)
@@ -83,7 +83,7 @@ def test_an_odd_total_is_rounded_up_to_whole_steps_of_all_environments(tmp_path:
     assert result.steps == 102
 
 
-def test_every_ended_episode_is_handed_over_once_with_its_place(tmp_path: Path) -> None:
+def test_every_ended_episode_is_passed_once_with_its_indices(tmp_path: Path) -> None:
     result, episodes = run(toy_config("dqn"), tmp_path, 160)
 
     assert [(episode.env_index, episode.episode_index) for episode in episodes] == [
@@ -105,7 +105,7 @@ def test_the_exploration_rate_is_the_share_of_random_actions(tmp_path: Path) -> 
     assert all(episode.exploration_rate == 0.0 for episode in run(toy_config("ppo"), tmp_path / "ppo", 64)[1])
 
 
-def test_episode_indices_and_sums_go_on_from_the_record(tmp_path: Path) -> None:
+def test_episode_indices_and_sums_continue_from_the_record(tmp_path: Path) -> None:
     result, episodes = run(
         toy_config("dqn"), tmp_path, 32, episode_indices={0: 7, 1: 5}, recorded=EpisodeTotals(episodes=12, reward_sum=30.0)
     )
@@ -116,7 +116,7 @@ def test_episode_indices_and_sums_go_on_from_the_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
-def test_a_caller_can_end_it_early(algorithm: str, tmp_path: Path) -> None:
+def test_a_caller_can_end_a_training_early(algorithm: str, tmp_path: Path) -> None:
     result, _ = run(
         toy_config(algorithm), tmp_path, 5_000, until=lambda progress: progress.frames >= 600 and progress.episodes >= 1
     )

@@ -1,4 +1,4 @@
-"""What a training really draws from: no two of its generators run through the same numbers, nor do those of another seed."""
+"""All random number generators of trainings, of any seed, produce different numbers."""
 
 from typing import Any
 
@@ -25,13 +25,13 @@ def config_of(algorithm: str, seed: int) -> Config:
 
 
 def first_bits() -> tuple[list[int], list[int]]:
-    """Of NumPy's global generator and of torch's, 31 bits of each of its first words."""
+    """31 bits of each of the first words of NumPy's and of torch's global generator."""
     numpy = np.random.randint(0, 2**32, size=8, dtype=np.uint32) & 0x7FFFFFFF
     return numpy.tolist(), torch.empty(8, dtype=torch.int32).random_().tolist()
 
 
 def streams(model: BaseAlgorithm, env: Any) -> list[Any]:
-    """What is going to be drawn, by each that draws."""
+    """The next random numbers of each generator."""
     generators = [model.action_space.np_random, *env.get_attr("np_random")]
     generators += [space.np_random for space in env.get_attr("action_space")]
     generators += [model.explorer._coins] if isinstance(model, ValueLearning) else []
@@ -53,8 +53,8 @@ def test_no_two_generators_of_trainings_coincide(algorithm: str) -> None:
     assert len({tuple(stream) for stream in seen}) == len(seen)
 
 
-def test_the_librarys_own_seeding_gives_numpy_and_torch_the_same_numbers() -> None:
-    """Why it is replaced."""
+def test_stable_baselines3_seeds_numpy_and_torch_with_the_same_numbers() -> None:
+    """The reason why `set_random_seed` is overridden."""
     from stable_baselines3.common.utils import set_random_seed
 
     set_random_seed(3)
@@ -74,6 +74,6 @@ def test_one_seed_gives_one_network_and_another_seed_another() -> None:
     assert not torch.equal(weights(1), weights(2))
 
 
-def test_an_environments_sampled_actions_are_not_its_own_random_numbers() -> None:
+def test_sampled_actions_are_independent_of_the_environments_random_numbers() -> None:
     env = make(EnvironmentConfig(noop_frames=30), seed=4)
     assert env.unwrapped.np_random.bit_generator.state != env.action_space.np_random.bit_generator.state

@@ -26,7 +26,8 @@ from agents import (
     load_agent,
     train,
 )
-from agents.checkpoints import restore, save_checkpoint, verify, write_folder
+from agents.checkpoints import Manifest, restore, save_checkpoint, verify, write_folder
+from agents.checkpoints.manifests import read_manifest
 from agents.progress import Counters
 from agents.replay import FrameReplayBuffer
 from configs import Config, from_dict
@@ -258,8 +259,7 @@ def test_damage_to_any_byte_is_detected(two_checkpoints: Path, tmp_path: Path) -
         assert found is not None
         assert found.steps == 200, f"{path.name}, byte {index}"
         path.write_bytes(whole)
-    restored = latest_checkpoint(tmp_path)
-    assert restored is not None
+    assert (restored := latest_checkpoint(tmp_path)) is not None
     assert restored.steps == 400
 
 
@@ -346,13 +346,11 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_training(
 def test_a_final_model_that_cannot_be_written_is_an_error_and_the_last_checkpoint_stays(
     full_disk: Callable[[int | None], None], tmp_path: Path
 ) -> None:
+    def fill(checkpoint: Checkpoint) -> None:
+        full_disk(100_000 if checkpoint.steps == 200 else None)
+
     with pytest.raises(CheckpointError, match=r"model could not be written: File too large"):
-        run(
-            toy_config("dqn", checkpoint_every=100),
-            tmp_path,
-            250,
-            on_checkpoint=lambda found: full_disk(100_000 if found.steps == 200 else None),
-        )
+        run(toy_config("dqn", checkpoint_every=100), tmp_path, 250, on_checkpoint=fill)
     full_disk(None)
 
     found = latest_checkpoint(tmp_path)
@@ -393,13 +391,11 @@ def test_a_loss_that_is_not_finite_stops_the_training(algorithm: str, tmp_path: 
 
 def _seal(folder: Path) -> None:
     """Write the manifest again, with the current sizes and digests."""
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = read_manifest(folder)
 
-    def copy(aside: Path) -> object:
-        for name in manifest["files"]:
+    def copy(aside: Path) -> Manifest:
+        for name in manifest.files:
             shutil.copy(folder / name, aside / name)
-        from agents.checkpoints.manifests import Manifest
+        return manifest
 
-        return Manifest.from_json(manifest)
-
-    write_folder(folder, copy)  # type: ignore[arg-type]
+    write_folder(folder, copy)

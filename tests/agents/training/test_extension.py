@@ -1,4 +1,4 @@
-"""A training that is extended: it goes on from its end, and its schedules keep their last values."""
+"""An extended training continues from its end, and its schedules keep their last values."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def to(config: Config, total: int, planned: int | None) -> Config:
 
 
 @pytest.mark.parametrize("variant", ["dqn", "dqn, every switch", "ppo"])
-def test_an_extended_training_is_the_one_that_had_all_steps_and_the_same_schedules(variant: str, tmp_path: Path) -> None:
+def test_an_extended_training_equals_one_with_all_steps_and_the_same_schedules(variant: str, tmp_path: Path) -> None:
     config = twin_config(variant, validation={"episodes": 1})
     planned = to(config, TOTAL, HALF)
     extended, whole = Record(), Record()
@@ -46,8 +46,8 @@ def test_schedules_keep_their_last_values(variant: str, tmp_path: Path) -> None:
         assert [values["rollout/exploration_rate"] for step, values in seen if step > HALF][-1] == pytest.approx(0.2)
 
 
-def test_the_plan_is_the_configurations_not_the_checkpoints(tmp_path: Path) -> None:
-    """A checkpoint of a training that has been extended may be gone on from by one that has not."""
+def test_planned_steps_come_from_the_configuration_not_the_checkpoint(tmp_path: Path) -> None:
+    """A training that is not extended may resume from a checkpoint of one that is."""
     config = twin_config("ppo")
     run(to(config, HALF, 96), tmp_path, lambda _: None, total=HALF)
     checkpoint = latest_checkpoint(tmp_path)
@@ -60,7 +60,7 @@ def test_the_plan_is_the_configurations_not_the_checkpoints(tmp_path: Path) -> N
 
 
 class _Kept(KVWriter):
-    """A writer of metrics that keeps them."""
+    """A writer that collects metrics."""
 
     def __init__(self, seen: list[tuple[int, dict[str, float]]]) -> None:
         self._seen = seen

@@ -1,4 +1,4 @@
-"""The real game: training in processes, and evaluation under every protocol."""
+"""Training and evaluation on the real game, under every protocol and in processes."""
 
 import multiprocessing
 from dataclasses import replace
@@ -35,7 +35,7 @@ def game_config(algorithm: str) -> Config:
     values: dict[str, Any] = {
         "name": "game",
         "seed": 5,
-        # Episodes end after 12 decisions without progress: within seconds.
+        # Episodes end after 12 decisions without progress, that is within seconds.
         "environment": {"stall_after": 12, "max_steps": 24},
         "agent": {
             **AGENTS[algorithm],
@@ -76,7 +76,7 @@ def test_a_short_training_on_the_game(algorithm: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
-def test_the_first_layer_sees_the_games_pictures_from_0_to_1(algorithm: str) -> None:
+def test_the_first_layer_gets_values_from_0_to_1(algorithm: str) -> None:
     env = make_vec(game_config(algorithm).environment, 1, seed=0, processes=False)
     model = build(game_config(algorithm), env, device="cpu")
     seen: list[tuple[float, float]] = []
@@ -94,7 +94,7 @@ def test_the_first_layer_sees_the_games_pictures_from_0_to_1(algorithm: str) -> 
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Agent:
-    """Hardly trained, but trained."""
+    """An agent after a very short training."""
     directory = tmp_path_factory.mktemp("agent")
     config = game_config("dqn")
     env = make_vec(config.environment, 1, seed=0, processes=False)
@@ -115,7 +115,7 @@ def played(agent: Agent | None, protocol: Protocol, **evaluate: Any) -> list[Pla
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_every_protocol_plays_its_quota_in_each_environment(protocol: Protocol, agent: Agent) -> None:
+def test_every_protocol_plays_its_number_of_episodes(protocol: Protocol, agent: Agent) -> None:
     episodes = played(None if protocol == "random" else agent, protocol)
     places = sorted((episode.env_index, episode.episode_index) for episode in episodes)
     count = {"greedy": 1, "noop": 5}.get(protocol, 3)
@@ -133,7 +133,7 @@ def test_an_evaluation_can_be_repeated_and_a_random_one_varies() -> None:
     assert len(set(first)) > 1
 
 
-def test_a_greedy_agent_repeats_itself_and_sticky_actions_do_not(agent: Agent) -> None:
+def test_greedy_episodes_are_equal_and_sticky_ones_differ(agent: Agent) -> None:
     greedy = played(agent, "greedy")[0].summary.actions
     sticky = [episode.summary.actions for episode in played(agent, "sticky", episodes=2)]
     random = [episode.summary.actions for episode in played(None, "random", episodes=2)]
@@ -143,7 +143,7 @@ def test_a_greedy_agent_repeats_itself_and_sticky_actions_do_not(agent: Agent) -
     assert all(len(actions) >= 1 for actions in sticky)
 
 
-def test_evaluation_in_processes_is_the_same(agent: Agent) -> None:
+def test_evaluation_in_processes_gives_the_same_episodes(agent: Agent) -> None:
     config = game_config("dqn")
     together: list[PlayedEpisode] = []
     play_episodes(agent, config.environment, "stochastic", config.evaluate, seed=config.seed, on_episode=together.append)
@@ -208,7 +208,7 @@ def test_a_training_whose_process_dies_goes_on_from_its_checkpoint(tmp_path: Pat
     assert result.reward_sum == pytest.approx(sum(each.summary.reward for each in episodes))
 
 
-def test_protocols_fix_their_own_randomness() -> None:
+def test_protocols_override_the_randomness_of_the_environment() -> None:
     trained_with = game_config("dqn").environment.model_copy(update={"sticky_actions": 0.1, "noop_frames": 7})
     evaluate = EvaluateConfig()
     chosen = {protocol: protocol_environment(trained_with, protocol, evaluate) for protocol in PROTOCOLS}
@@ -223,14 +223,14 @@ def test_protocols_fix_their_own_randomness() -> None:
     }
 
 
-def test_seeds_of_evaluations_are_their_own() -> None:
+def test_every_evaluation_has_a_seed_of_its_own() -> None:
     seeds = {evaluation_seed(seed, protocol) for seed in range(50) for protocol in PROTOCOLS}
 
     assert len(seeds) == 50 * len(PROTOCOLS)
     assert all(1_000 < seed < 2**128 for seed in seeds)
 
 
-def test_only_a_random_player_needs_no_agent() -> None:
+def test_only_the_random_protocol_needs_no_agent() -> None:
     with pytest.raises(ValueError, match="the protocol greedy needs an agent"):
         played(None, "greedy")
     assert episodes_to_play("greedy", EvaluateConfig()) == 1
@@ -239,31 +239,31 @@ def test_only_a_random_player_needs_no_agent() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["stochastic", "sticky", "sticky_decisions", "noop", "random"])
-def test_how_many_are_played_at_a_time_changes_nothing(protocol: Protocol, agent: Agent) -> None:
-    def told(n_envs: int) -> list[Any]:
+def test_the_number_of_games_at_a_time_does_not_change_the_episodes(protocol: Protocol, agent: Agent) -> None:
+    def rows_with(n_envs: int) -> list[Any]:
         episodes = played(None if protocol == "random" else agent, protocol, episodes=5, n_envs=n_envs)
         rows = [(each.env_index, each.episode_index, replace(each.summary, duration_seconds=0.0)) for each in episodes]
         return sorted(rows, key=lambda row: row[0])
 
-    one = told(1)
-    assert told(2) == told(5) == told(16) == one
+    one = rows_with(1)
+    assert rows_with(2) == rows_with(5) == rows_with(16) == one
     if protocol in ("stochastic", "random"):
         assert len({summary.actions for _, _, summary in one}) > 1
 
 
-def test_as_many_games_are_played_at_a_time_as_are_quick() -> None:
+def test_the_default_number_of_games_at_a_time() -> None:
     fast, nes_py = EnvironmentConfig(), EnvironmentConfig(emulator="nes-py")
     assert games_at_a_time(fast, EvaluateConfig()) == 32
     assert games_at_a_time(nes_py, EvaluateConfig()) == usable_processors()
     assert games_at_a_time(nes_py, EvaluateConfig(n_envs=3)) == 3
 
 
-def test_the_threads_of_an_evaluations_games_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
+def test_the_number_of_threads_reaches_the_games(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[int] = []
 
     def note(*arguments: Any, **keys: Any) -> Any:
         envs = make_vec(*arguments, **keys)
-        told.append(envs.games._parts)  # type: ignore[attr-defined]
+        parts.append(envs.games._parts)  # type: ignore[attr-defined]
         return envs
 
     monkeypatch.setattr(evaluation, "make_vec", note)
@@ -272,10 +272,10 @@ def test_the_threads_of_an_evaluations_games_can_be_told(monkeypatch: pytest.Mon
         play_episodes(
             None, game_config("dqn").environment, "random", settings, seed=0, on_episode=lambda _: None, threads=threads
         )
-    assert told == [1, 3]
+    assert parts == [1, 3]
 
 
-def test_no_two_episodes_of_an_evaluation_share_their_random_numbers(agent: Agent) -> None:
+def test_all_episodes_of_an_evaluation_have_different_random_numbers(agent: Agent) -> None:
     for protocol in ("random", "sticky"):
         episodes = played(None if protocol == "random" else agent, protocol, episodes=8, n_envs=3)
         assert len({(each.summary.actions, each.summary.delays) for each in episodes}) == 8

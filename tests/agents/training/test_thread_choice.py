@@ -1,4 +1,4 @@
-"""How many threads torch works with, and how they wait for each other."""
+"""The number of torch threads, and how idle threads wait."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from mario_env.processors import usable_processors
 
 SPACE = Box(0, 255, SHAPE, np.uint8)
 
-# What each process of ours imports first; a served model is loaded by MLflow, a flow by Prefect's worker.
+# The first imports of each kind of process; MLflow loads a served model, and Prefect's worker a flow.
 PROCESSES = {
     "the command": "import flows.command_line, flows.running, agents",
     "a worker": "import prefect, flows.train_mario, agents",
@@ -34,7 +34,7 @@ PROCESSES = {
 
 
 def spin_count(code: str, **variables: str) -> str:
-    """How often libgomp spins before it sleeps, as it says itself when it is loaded."""
+    """How often libgomp spins before it sleeps, as it reports when it is loaded."""
     environment = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     environment |= {"OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT / 'tests'}", **variables}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -44,12 +44,12 @@ def spin_count(code: str, **variables: str) -> str:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere torch has another OpenMP")
 @pytest.mark.parametrize("code", PROCESSES.values(), ids=PROCESSES)
-def test_threads_that_wait_sleep_in_every_process(code: str) -> None:
+def test_idle_threads_sleep_in_every_process(code: str) -> None:
     assert spin_count(code) == "0"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere torch has another OpenMP")
-def test_what_the_person_has_set_stays() -> None:
+def test_a_setting_of_the_user_is_kept() -> None:
     assert int(spin_count("import agents", OMP_WAIT_POLICY="ACTIVE")) > 1_000
 
 
@@ -63,12 +63,12 @@ def test_what_the_person_has_set_stays() -> None:
         ({3: 0.0}, 3),
     ],
 )
-def test_more_threads_must_be_a_tenth_quicker(seconds: dict[int, float], best: int) -> None:
+def test_more_threads_must_be_a_tenth_faster(seconds: dict[int, float], best: int) -> None:
     assert best_of(seconds) == best
 
 
 @pytest.mark.parametrize("agent", [*AGENTS, "noisy", "whole rollouts"])
-def test_a_measurement_leaves_no_trace(agent: str) -> None:
+def test_a_measurement_changes_no_state(agent: str) -> None:
     values = AGENTS.get(agent) or {**AGENTS["qrdqn"], **({"noisy": True} if agent == "noisy" else {"gradient_steps": -1})}
     config = from_dict({"name": "threads", "agent": values}, source="test")
     torch.manual_seed(3)
@@ -82,7 +82,7 @@ def test_a_measurement_leaves_no_trace(agent: str) -> None:
     assert torch.get_num_threads() == threads
 
 
-def test_no_more_threads_are_tried_than_torch_would_take() -> None:
+def test_candidates_do_not_exceed_the_threads_of_torch() -> None:
     torch.set_num_threads(3)
     try:
         assert candidates() == [count for count in (1, 2, 3) if count <= usable_processors()]
@@ -90,7 +90,7 @@ def test_no_more_threads_are_tried_than_torch_would_take() -> None:
         torch.set_num_threads(1)
 
 
-def test_a_training_measures_once_and_goes_on_with_the_same_number(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_training_measures_once_and_keeps_the_number(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     config = twin_config("ppo", torch_threads=None)
     seen: list[int] = []
@@ -109,11 +109,11 @@ def test_a_training_measures_once_and_goes_on_with_the_same_number(tmp_path: Pat
         seen.clear()
 
     killed_at(2)
-    assert json.loads((tmp_path / CHOICE).read_text())["threads"] == 1  # the tests' torch takes no more
-    # As if it had found two: a training that has no checkpoint yet does not measure again ...
+    assert json.loads((tmp_path / CHOICE).read_text())["threads"] == 1  # the maximum in the tests
+    # As if it had chosen two. A training without a checkpoint does not measure again ...
     (tmp_path / CHOICE).write_text(json.dumps({"threads": 2}))
     killed_at(9)
-    # ... nor does one that has a checkpoint, which knows, wherever it was taken.
+    # ... and neither does one with a checkpoint, which has the number.
     (tmp_path / CHOICE).unlink()
     assert latest_checkpoint(tmp_path) is not None
     run(config, tmp_path, note)
@@ -126,7 +126,7 @@ def test_a_training_measures_once_and_goes_on_with_the_same_number(tmp_path: Pat
     assert digest(whole) == digest(tmp_path)
 
 
-def test_a_number_in_the_configuration_counts_more_than_what_was_measured(tmp_path: Path) -> None:
+def test_a_configured_number_overrides_the_measured_one(tmp_path: Path) -> None:
     (tmp_path / CHOICE).write_text(json.dumps({"threads": 2}))
     seen: set[int] = set()
     run(twin_config("dqn", torch_threads=1), tmp_path, lambda _: seen.add(torch.get_num_threads()), total=60)
@@ -141,7 +141,7 @@ def test_a_damaged_choice_is_measured_again(tmp_path: Path, damaged: str) -> Non
     assert seen == {1}
 
 
-def test_a_training_that_begins_again_measures_again(tmp_path: Path) -> None:
+def test_a_restarted_training_measures_again(tmp_path: Path) -> None:
     (tmp_path / CHOICE).write_text(json.dumps({"threads": 2}))
     seen: set[int] = set()
     config = twin_config("dqn", torch_threads=None)
