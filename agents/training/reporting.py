@@ -189,7 +189,7 @@ class ProgressBar(BaseCallback):
             self._bar.update(self.model.num_timesteps - self._bar.n)
         elif time.perf_counter() - self._line_time >= _SECONDS_BETWEEN_PLAIN_LINES:
             self._line_time = time.perf_counter()
-            announce(self._plain())
+            announce(self._line())
         return True
 
     def close(self) -> None:
