@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from configs.schema import Config, DQNConfig, PPOConfig, QRDQNConfig
+    from configs.schema import Config, PPOConfig, ReplayAgentConfig
 
 # The longest time constant of the target network, as a fraction of the training. A slower one is practically frozen.
 _MAX_TARGET_LAG = 0.1
@@ -12,9 +12,12 @@ _MAX_TARGET_LAG = 0.1
 
 def idle_settings(config: "Config") -> list[str]:
     """Messages on settings of `config` that would silently have no effect, each with the reason and the remedy."""
+    from configs.schema import PPOConfig, ReplayAgentConfig
+
     agent = config.agent
     found = [*_check_training(config)]
-    found += _check_clipping(config, agent) if agent.algorithm == "ppo" else _check_replay(config, agent)
+    found += _check_clipping(config, agent) if isinstance(agent, PPOConfig) else []
+    found += _check_replay(config, agent) if isinstance(agent, ReplayAgentConfig) else []
     return found
 
 
@@ -39,7 +42,7 @@ def _check_clipping(config: "Config", agent: "PPOConfig") -> Iterator[str]:
             yield f"agent.{name}: it is 0 throughout, so no update can change anything"
 
 
-def _check_replay(config: "Config", agent: "DQNConfig | QRDQNConfig") -> Iterator[str]:
+def _check_replay(config: "Config", agent: "ReplayAgentConfig") -> Iterator[str]:
     total, games = config.train.total_steps, config.train.n_envs
     if agent.gradient_steps == 0:
         yield "agent.gradient_steps is 0, so nothing is trained: set 1 or more, or -1 for as many updates as transitions"
@@ -63,7 +66,7 @@ def _check_replay(config: "Config", agent: "DQNConfig | QRDQNConfig") -> Iterato
         yield "agent.exploration_highest_eps distributes epsilons over several games, but train.n_envs is 1"
 
 
-def _check_target(agent: "DQNConfig | QRDQNConfig", total: int) -> Iterator[str]:
+def _check_target(agent: "ReplayAgentConfig", total: int) -> Iterator[str]:
     interval, tau = agent.target_update_interval, agent.tau
     if interval >= total:
         yield (

@@ -5,7 +5,7 @@ writes cannot disagree. `configs.loader` builds a :class:`Config` from a preset 
 messages that name file, key and the nearest valid key.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -16,7 +16,6 @@ from configs.restrictions import MAX_NAME, alias_fault, control_character_fault,
 Button = Literal["NOOP", "A", "B", "start", "select", "up", "down", "left", "right"]
 Protocol = Literal["greedy", "stochastic", "sticky", "noop", "random", "sticky_decisions"]
 
-ALGORITHMS: tuple[str, ...] = ("dqn", "qrdqn", "ppo")
 PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random", "sticky_decisions")
 USUAL_PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random")
 
@@ -109,7 +108,7 @@ class NetworkConfig(Section):
     features_dim: int = Field(512, ge=1, description="units of the layer after the convolutions")
 
 
-class _AgentBase(Section):
+class AgentBaseConfig(Section):
     learning_rate: Annotated[float, Field(gt=0)] | LinearSchedule = 1e-4
     gamma: float = Field(0.9, ge=0, le=1)
     network: NetworkConfig = NetworkConfig()
@@ -122,7 +121,7 @@ class PrioritisedConfig(Section):
     beta_start: float = Field(0.4, ge=0, le=1, description="initial exponent of the importance weights; rises linearly to 1")
 
 
-class _ReplayAgent(_AgentBase):
+class ReplayAgentConfig(AgentBaseConfig):
     """Keys of the algorithms with a replay buffer. Names, and most defaults, are those of stable-baselines3."""
 
     buffer_size: int = Field(100_000, ge=1)
@@ -157,20 +156,20 @@ class _ReplayAgent(_AgentBase):
         return self
 
 
-class DQNConfig(_ReplayAgent):
+class DQNConfig(ReplayAgentConfig):
     """DQN (Mnih et al. 2015) of stable-baselines3."""
 
     algorithm: Literal["dqn"]
 
 
-class QRDQNConfig(_ReplayAgent):
+class QRDQNConfig(ReplayAgentConfig):
     """QR-DQN (Dabney et al. 2017) of sb3-contrib."""
 
     algorithm: Literal["qrdqn"]
     n_quantiles: int = Field(50, ge=1)
 
 
-class PPOConfig(_AgentBase):
+class PPOConfig(AgentBaseConfig):
     """PPO (Schulman et al. 2017) of stable-baselines3."""
 
     algorithm: Literal["ppo"]
@@ -188,7 +187,9 @@ class PPOConfig(_AgentBase):
     target_kl: float | None = Field(None, gt=0)
 
 
-AgentConfig = Annotated[DQNConfig | QRDQNConfig | PPOConfig, Field(discriminator="algorithm")]
+_Agent = DQNConfig | QRDQNConfig | PPOConfig
+AgentConfig = Annotated[_Agent, Field(discriminator="algorithm")]
+ALGORITHMS: tuple[str, ...] = tuple(get_args(kind.model_fields["algorithm"].annotation)[0] for kind in get_args(_Agent))
 
 
 class ValidationConfig(Section):

@@ -12,7 +12,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from configs import Config
-from configs.schema import DQNConfig, QRDQNConfig
+from configs.schema import ReplayAgentConfig
 from configs.seeds import Stream, seed_of
 from tasks import phases
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded_totals
@@ -111,7 +111,7 @@ def short_run(config: Config) -> Config:
     """The experiment's configuration for the integration run: the same game, algorithm and loop, but shorter."""
     frames = config.integration.max_frames
     agent = config.agent
-    if isinstance(agent, DQNConfig | QRDQNConfig):
+    if isinstance(agent, ReplayAgentConfig):
         agent = agent.model_copy(
             update={
                 "learning_starts": min(agent.learning_starts, _LEARNING_STARTS),

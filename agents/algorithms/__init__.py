@@ -1,7 +1,17 @@
 """The algorithms, one module each, and `build`, which creates the configured one."""
 
 from agents.algorithms.base import AlgorithmBase, MemoryNeeds
-from agents.algorithms.build import ALGORITHMS, build, build_policy, memory_needs
+from agents.algorithms.build import ALGORITHMS, build, build_policy, evaluation_epsilon, memory_needs, steps_per_update
 from agents.algorithms.heads import without_noise
 
-__all__ = ["ALGORITHMS", "AlgorithmBase", "MemoryNeeds", "build", "build_policy", "memory_needs", "without_noise"]
+__all__ = [
+    "ALGORITHMS",
+    "AlgorithmBase",
+    "MemoryNeeds",
+    "build",
+    "build_policy",
+    "evaluation_epsilon",
+    "memory_needs",
+    "steps_per_update",
+    "without_noise",
+]

@@ -1,6 +1,6 @@
 """Builds the configured algorithm.
 
-A new algorithm is a module with the three functions of `AlgorithmModule`, and a line in `ALGORITHMS`.
+A new algorithm is a module with the functions of `AlgorithmModule`, and a line in `ALGORITHMS`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ class AlgorithmModule(Protocol):
 
     def policy_of(self, config: Config) -> tuple[type[BasePolicy], dict[str, Any]]:
         """The class of the policy and its ``policy_kwargs``, which suffice to load weights and play."""
+
+    def steps_per_update(self, config: Config) -> float:
+        """Steps of all environments together before each update; they decide how many threads are best."""
+
+    def evaluation_epsilon(self, config: Config) -> float:
+        """The probability of a random action when its policy plays stochastically; 0 if it draws from its policy."""
 
     def memory_needs(self, config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:
         """The memory that observations take, in bytes, for the smoke test."""
@@ -71,6 +77,16 @@ def build_policy(config: Config, observation_space: gym.spaces.Box, n_actions: i
 def memory_needs(config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:
     """The memory that the replay buffer or a rollout of `config.agent` takes, in bytes."""
     return ALGORITHMS[config.agent.algorithm].memory_needs(config, observation_space)
+
+
+def steps_per_update(config: Config) -> float:
+    """Steps of all environments together before each update of `config.agent`."""
+    return ALGORITHMS[config.agent.algorithm].steps_per_update(config)
+
+
+def evaluation_epsilon(config: Config) -> float:
+    """The probability of a random action when a policy of `config.agent` plays stochastically."""
+    return ALGORITHMS[config.agent.algorithm].evaluation_epsilon(config)
 
 
 @contextmanager

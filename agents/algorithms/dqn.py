@@ -302,6 +302,17 @@ def policy_of(config: Config) -> tuple[type[BasePolicy], dict[str, Any]]:
     return policy, {**network_arguments(config, 1e-8), **arguments}
 
 
+def steps_per_update(config: Config) -> float:
+    """`train_freq`, divided among the updates after it."""
+    agent = _agent(config)
+    return agent.train_freq / (agent.gradient_steps if agent.gradient_steps > 0 else agent.train_freq * config.train.n_envs)
+
+
+def evaluation_epsilon(config: Config) -> float:
+    """The epsilon at the end of the training."""
+    return _agent(config).exploration_final_eps
+
+
 def memory_needs(config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:
     """Bytes of the replay buffer once it is full."""
     agent = _agent(config)

@@ -5,39 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import stable_baselines3
-import torch
-from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 
 from agents.algorithms.base import AlgorithmBase, MemoryNeeds
 from agents.algorithms.networks import network_arguments
+from agents.algorithms.rollouts import rollout_buffer_class, rollout_bytes
 from agents.algorithms.schedules import schedule
 from configs import Config
 from configs.schema import PPOConfig
-
-# Bytes per decision in a rollout besides the observation: an action (8 bytes) and six numbers (4 bytes each).
-_ROLLOUT_BYTES = 32
-
-
-class ChannelsLastRolloutBuffer(RolloutBuffer):
-    """stable-baselines3's `RolloutBuffer`; sampled observations (n, channels, height, width) are torch's `channels_last`.
-
-    Observations of another number of dimensions stay as they are.
-    """
-
-    def _get_samples(self, batch_inds: NDArray[Any], env: VecNormalize | None = None) -> RolloutBufferSamples:
-        samples = super()._get_samples(batch_inds, env)
-        if samples.observations.ndim != 4:
-            return samples
-        # Converted here, where a value has one byte instead of four.
-        return samples._replace(observations=samples.observations.contiguous(memory_format=torch.channels_last))
 
 
 class PPO(AlgorithmBase, stable_baselines3.PPO):
@@ -104,7 +85,7 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PPO:
         clip_range=schedule(agent.clip_range),
         clip_range_vf=None if agent.clip_range_vf is None else schedule(agent.clip_range_vf),
         # Convolutions on a CPU work in this layout: an update is a tenth faster with it (benchmarks/learner.py).
-        rollout_buffer_class=ChannelsLastRolloutBuffer if device == "cpu" else RolloutBuffer,
+        rollout_buffer_class=rollout_buffer_class(device),
         policy_kwargs=policy_arguments,
         device=device,
         seed=seed,
@@ -117,14 +98,20 @@ def policy_of(config: Config) -> tuple[type[BasePolicy], dict[str, Any]]:
     return ActorCriticCnnPolicy, network_arguments(config, 1e-5)
 
 
-def memory_needs(config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:
-    """The most memory that a rollout takes, in bytes.
+def steps_per_update(config: Config) -> float:
+    """The steps of a rollout, divided among its updates."""
+    agent = _agent(config)
+    return agent.n_steps / (agent.n_epochs * -(-agent.n_steps * config.train.n_envs // agent.batch_size))
 
-    stable-baselines3 reorders the observations before learning, so for a while they are in memory twice.
-    """
-    assert observation_space.dtype is not None
-    observation = int(np.prod(observation_space.shape)) * observation_space.dtype.itemsize
-    return MemoryNeeds(rollout=_agent(config).n_steps * config.train.n_envs * (2 * observation + _ROLLOUT_BYTES))
+
+def evaluation_epsilon(config: Config) -> float:
+    """0: actions are drawn from the policy."""
+    return 0.0
+
+
+def memory_needs(config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:
+    """The most memory that a rollout takes, in bytes."""
+    return MemoryNeeds(rollout=rollout_bytes(_agent(config).n_steps * config.train.n_envs, observation_space))
 
 
 def _agent(config: Config) -> PPOConfig:

@@ -40,7 +40,7 @@ class Manifest:
         kind: "checkpoint", "model", or "policy" for a shipped one.
         name: the configuration's name.
         config_hash: SHA-256 of the settings that determine the experiment.
-        algorithm: "dqn", "qrdqn" or "ppo".
+        algorithm: `agent.algorithm`, for example "dqn".
         steps: the number of decisions the agent was trained for.
         observation_shape: the shape of one observation, uint8.
         n_actions: the size of the action space.

@@ -20,7 +20,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.save_util import load_from_zip_file
 from torch.distributions import Categorical
 
-from agents.algorithms import build_policy
+from agents.algorithms import build_policy, evaluation_epsilon
 from agents.checkpoints import (
     CONFIG,
     MANIFEST,
@@ -247,8 +247,7 @@ def agent_of(model: BaseAlgorithm, config: Config, manifest: Manifest) -> Agent:
 
 def _agent(policy: BasePolicy, manifest: Manifest, config: Config) -> Agent:
     policy.set_training_mode(False)
-    exploration = 0.0 if config.agent.algorithm == "ppo" else config.agent.exploration_final_eps
-    return Agent(policy, manifest, config, exploration)
+    return Agent(policy, manifest, config, evaluation_epsilon(config))
 
 
 def _read_weights(file: Path, data: bytes, device: torch.device) -> Mapping[str, Any]:

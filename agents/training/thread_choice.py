@@ -18,12 +18,11 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.algorithms import build_policy
+from agents.algorithms import build_policy, steps_per_update
 from agents.announce import announce
 from agents.checkpoints import Checkpoint, recorded_threads
 from agents.device import best_of, candidates, measure
 from configs import Config
-from configs.schema import PPOConfig
 
 CHOICE = "torch_threads.json"
 """The file in the folder of a training with the choice, for the time before the first checkpoint."""
@@ -98,7 +97,7 @@ def update_and_act(config: Config, space: gym.spaces.Box, n_actions: int) -> Cal
     agent, n_envs = config.agent, config.train.n_envs
     batch, few = _observations(agent.batch_size, space), _observations(n_envs, space)
     actions = torch.zeros(agent.batch_size, dtype=torch.long)
-    acting = _steps_per_update(config)
+    acting = steps_per_update(config)
 
     def work() -> float:
         started = time.perf_counter()
@@ -114,15 +113,6 @@ def update_and_act(config: Config, space: gym.spaces.Box, n_actions: int) -> Cal
         return updated - started + acting * (time.perf_counter() - updated)
 
     return work
-
-
-def _steps_per_update(config: Config) -> float:
-    """Steps of all environments together for each update."""
-    agent, n_envs = config.agent, config.train.n_envs
-    if isinstance(agent, PPOConfig):
-        updates = agent.n_epochs * -(-agent.n_steps * n_envs // agent.batch_size)
-        return agent.n_steps / updates
-    return agent.train_freq / (agent.gradient_steps if agent.gradient_steps > 0 else agent.train_freq * n_envs)
 
 
 def _loss(policy: BasePolicy, batch: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:

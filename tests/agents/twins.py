@@ -45,7 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def twin_config(variant: str, **training: Any) -> Config:
     algorithm = variant.split(",")[0]
-    agent = AGENTS[algorithm] | ({} if algorithm == "ppo" else _VALUES) | VARIANTS[variant]
+    agent = AGENTS[algorithm] | (_VALUES if "buffer_size" in AGENTS[algorithm] else {}) | VARIANTS[variant]
     values: dict[str, Any] = {
         "name": "twin",
         "seed": 5,

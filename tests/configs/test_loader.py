@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from configs import ConfigError, config_hash, from_dict, load, preset_names, to_dict
+from configs.schema import ALGORITHMS
 from configs.source import parse_value
 
 
@@ -91,7 +92,7 @@ def test_an_override_replaces_one_value() -> None:
         ),
         (
             "agent.algorithm=dqm",
-            "--set agent.algorithm=dqm: agent.algorithm: 'dqm' is unknown; did you mean dqn? Valid: dqn, qrdqn, ppo",
+            "--set agent.algorithm=dqm: agent.algorithm: 'dqm' is unknown; did you mean dqn? Valid: " + ", ".join(ALGORITHMS),
         ),
         ("train", "--set train: write it as section.key=value, for example train.total_steps=60000"),
         ("train.n_envs.x=1", "--set train.n_envs.x=1: train.n_envs is a single value without a key 'x'"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.logger import Logger
-from toy_game import late_wins, toy_config, toy_vec
+from toy_game import AGENTS, late_wins, toy_config, toy_vec
 
 from agents import build, load_agent
 
@@ -57,7 +57,7 @@ def test_an_update_equals_that_on_a_cpu_except_for_rounding(algorithm: str, agen
         assert float(close.float().mean()) > 0.99, name
 
 
-@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
+@pytest.mark.parametrize("algorithm", AGENTS)
 def test_a_toy_game_is_learned_and_the_model_played_on_a_cpu(algorithm: str, tmp_path: Path) -> None:
     wins = late_wins(toy_config(algorithm), tmp_path, device="cuda")
     observations = np.asarray(toy_vec(8).reset())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_game import toy_config, toy_vec
+from toy_game import AGENTS, toy_config, toy_vec
 
 from agents import EpisodeTotals, PlayedEpisode, TrainingResult, build, load_agent, train
 from configs import Config
@@ -43,7 +43,7 @@ def test_a_toy_game_is_learned_with_n_step_returns(tmp_path: Path) -> None:
     assert sum(episode.summary.level_completed for episode in episodes[-20:]) >= 17
 
 
-@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
+@pytest.mark.parametrize("algorithm", AGENTS)
 def test_one_seed_gives_one_training(algorithm: str, tmp_path: Path) -> None:
     results = [run(toy_config(algorithm), tmp_path / str(attempt), 400) for attempt in range(2)]
     first, second = (weights(tmp_path / str(attempt) / "model") for attempt in range(2))

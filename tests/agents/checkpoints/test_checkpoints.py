@@ -13,7 +13,7 @@ import pytest
 import torch
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer, RolloutBuffer
-from toy_game import toy_config, toy_vec
+from toy_game import AGENTS, toy_config, toy_vec
 
 from agents import (
     Checkpoint,
@@ -45,7 +45,7 @@ def run(config: Config, directory: Path, steps: int, **more: object) -> Training
     )
 
 
-@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
+@pytest.mark.parametrize("algorithm", AGENTS)
 def test_saving_and_loading_changes_nothing(algorithm: str, tmp_path: Path) -> None:
     config = toy_config(algorithm)
     model = build(config, toy_vec(), device="cpu")

@@ -7,7 +7,7 @@ from pathlib import Path
 import cloudpickle
 import numpy as np
 import pytest
-from toy_game import toy_config, toy_vec
+from toy_game import AGENTS, toy_config, toy_vec
 
 from agents import CheckpointError, load_agent, train
 from agents.checkpoints.manifests import FileEntry, _sha256
@@ -24,7 +24,7 @@ def observations(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(256, size=(count, 4, 36, 36), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
+@pytest.mark.parametrize("algorithm", AGENTS)
 def test_model_checkpoint_and_zip_give_the_same_agent(algorithm: str, tmp_path: Path) -> None:
     trained(tmp_path, algorithm)
     paths = [tmp_path / "model", tmp_path / "model" / "model.zip", tmp_path / "checkpoints" / "step-000000200"]
