@@ -38,7 +38,7 @@ def require_extensible(name: str | None, steps: int, settings: Settings, *, rest
     with open_store(settings) as store:
         known = store.find_experiment(name)
         if known is None:
-            raise ConfigError(f"--extend: there is no experiment {name}; `mario experiments` lists those there are")
+            raise ConfigError(f"--extend: there is no experiment {name}; `mario experiments` lists all")
         _extended_config(from_dict(store.experiment(known).record.config, f"experiment {name}"), steps, name)
 
 

@@ -188,7 +188,7 @@ def test_a_whole_run_works_from_another_folder(whole: Installed) -> None:
     home = whole.elsewhere / ".mario"
     try:
         begun = whole.run("mario", "run", "tiny.yaml", "--experiment", "tiny", "--set", "train.total_steps=512")
-        assert f"what runs write is kept in {home} (MARIO_HOME names another folder)" in begun.stderr
+        assert f"runs write to {home} (set MARIO_HOME for another folder)" in begun.stderr
         assert (home / "experiments" / "tiny" / "report" / "report.html").is_file()
         listed = whole.run("mario", "experiments")
         assert "tiny" in listed.stdout

@@ -19,7 +19,7 @@ import configs
 from episodes import EpisodeRow, EpisodeStore, ExperimentLockedError, ExperimentRecord, RowError, StoreError
 from episodes.schema import EPISODES, EXPERIMENTS, PROTOCOLS
 from episodes.store import Totals
-from tasks.experiment import recorded
+from tasks.experiment import recorded_totals
 
 MakeRow = Callable[..., EpisodeRow]
 
@@ -163,7 +163,7 @@ def test_episodes_are_counted_and_added_up_by_the_database(
 
     event.listen(store.engine, "after_cursor_execute", note)
     totals = store.totals(experiment, "train", "training")
-    counted = recorded(store, experiment, "train")
+    counted = recorded_totals(store, experiment, "train")
     assert store.totals(experiment, "smoke") == Totals(0, 0.0, None, None)
     assert store.count(experiment) == 51
     assert max(fetched) == 1, "no rows are loaded to be counted"

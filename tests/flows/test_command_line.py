@@ -56,7 +56,7 @@ def test_presets_are_listed_and_shown(mario: Any) -> None:
         (["watch"], "name a model, or an episode with --episode ID"),
         (["evaluate", "/no/such/model"], "there is no file or folder /no/such/model"),
         (["report", "nobody"], "there is no experiment 'nobody'"),
-        (["quality", "nobody"], "; `mario experiments` lists those there are"),
+        (["quality", "nobody"], "; `mario experiments` lists all"),
         (["watch", "--episode", "987654"], "there is no episode 987654"),
     ],
 )
