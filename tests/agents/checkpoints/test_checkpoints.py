@@ -23,14 +23,13 @@ from agents import (
     TrainingResult,
     build,
     latest_checkpoint,
-    load_agent,
     train,
 )
 from agents.checkpoints import Manifest, restore, save_checkpoint, verify, write_folder
 from agents.checkpoints.manifests import read_manifest
 from agents.progress import Counters
 from agents.replay import FrameReplayBuffer
-from configs import Config, from_dict
+from configs import Config
 
 
 def run(config: Config, directory: Path, steps: int, **more: object) -> TrainingResult:
@@ -116,28 +115,6 @@ def test_a_resumed_training_ends_at_the_total(tmp_path: Path) -> None:
     # Two episodes were running when the first training ended; they are lost.
     assert second.episodes == third.episodes == 2 * (100 // 8) + 2 * (150 // 8)
     assert third.model_path is not None
-
-
-def test_a_checkpoint_of_version_0_1_can_be_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Its configuration has keys that no longer exist, and its run state another format."""
-    shutil.copytree(Path(__file__).parent.parent / "data" / "version_0_1" / "dqn", tmp_path, dirs_exist_ok=True)
-    old = latest_checkpoint(tmp_path)
-    assert old is not None
-    stored = json.loads((old.path / "config.json").read_text())
-    assert stored["train"]["overlap"] is False
-    config = from_dict(stored, source="version 0.1")
-    before = load_agent(old.path).model.state_dict()
-
-    model = build(config, toy_vec(), device="cpu")
-    counters, refill, _ = restore(old, config, model)
-    with caplog.at_level(logging.INFO):
-        result = run(config, tmp_path, 224)
-
-    assert all(torch.equal(weights, model.policy.state_dict()[name]) for name, weights in before.items())
-    assert (counters.episodes, counters.frames, refill) == (24, 768, False)
-    assert model.replay_buffer.size() == 30  # type: ignore[attr-defined]
-    assert (result.steps, result.episodes) == (224, 28)
-    assert "with new games and other random numbers" in caplog.text
 
 
 def test_resume_false_starts_at_step_0(tmp_path: Path) -> None:
