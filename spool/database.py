@@ -47,7 +47,11 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open a database for writing. Each commit waits for the disk."""
     connection = sqlite3.connect(path, check_same_thread=False)
     connection.text_factory = bytes  # damage may turn a BLOB into a TEXT that is no UTF-8
-    connection.execute("PRAGMA synchronous=EXTRA")
+    try:
+        connection.execute("PRAGMA synchronous=EXTRA")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

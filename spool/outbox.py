@@ -51,10 +51,13 @@ class Outbox:
         self._last_id = 0
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = FileLock(path.with_name(f"{path.name}.lock"), path)
+        opened = None
         try:
-            self._connection = self._open()
+            self._connection = opened = self._open()
             self._import_legacy_file()
         except BaseException as error:
+            if opened is not None:
+                opened.close()
             self._lock.release()
             if isinstance(error, sqlite3.Error):
                 raise OutboxError(f"{path} cannot be opened: {error}") from error
@@ -143,8 +146,12 @@ class Outbox:
             mine = [record._replace(id=number) for number, record in enumerate(mine, 1)]
             database.replace(self.path, mine, aside)
         connection = database.connect(self.path)
+        try:
+            self._last_id = database.last_id(connection)
+        except BaseException:
+            connection.close()
+            raise
         self._count = len(mine)
-        self._last_id = database.last_id(connection)
         return connection
 
     def _import_legacy_file(self) -> None:

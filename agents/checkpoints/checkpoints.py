@@ -94,7 +94,9 @@ def write_model(folder: Path, config: Config, model: BaseAlgorithm) -> None:
     # Through memory: given a path, stable-baselines3 leaves the file open when the disk is full.
     archive = io.BytesIO()
     model.save(archive, exclude=_EXCLUDED)
-    (folder / MODEL).write_bytes(archive.getbuffer())
+    # Released at once: after an error a view that is collected late would keep the archive from being freed.
+    with archive.getbuffer() as view:
+        (folder / MODEL).write_bytes(view)
     (folder / CONFIG).write_text(json.dumps(to_dict(config), indent=1), encoding="utf-8")
 
 

@@ -112,7 +112,9 @@ class RunState:
         # Any: in NumPy 2's type hints a keyword of the function clashes with the arrays' names.
         arrays: dict[str, Any] = dict(self.arrays)
         np.savez_compressed(archive, **arrays)
-        (folder / ARRAYS_FILE).write_bytes(archive.getbuffer())
+        # Released at once: after an error a view that is collected late would keep the archive from being freed.
+        with archive.getbuffer() as view:
+            (folder / ARRAYS_FILE).write_bytes(view)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
