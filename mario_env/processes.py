@@ -44,12 +44,9 @@ class ProcessVecEnv(SubprocVecEnv):
         self.processes: list[BaseProcess] = []
         # Ours first: it silences the notice that stable-baselines3's import of the old Gym prints.
         multiprocessing.set_forkserver_preload(["__main__", __name__])
-        lost = False
         try:
             super().__init__([partial(_start, config, seed) for seed in seeds], start_method="forkserver")
         except (EOFError, OSError):
-            lost = True
-        if lost:
             try:
                 _raise_lost(0, self.processes[0])
             finally:
@@ -113,10 +110,7 @@ class _Remote:
         try:
             return action()
         except (EOFError, OSError):
-            pass
-        # Not within `except`: the error's traceback would hold the buffer that was being sent, and freeing both at once is a
-        # BufferError from Python 3.13 on.
-        _raise_lost(self._index, self._process)
+            _raise_lost(self._index, self._process)
 
 
 def _raise_lost(index: int, process: BaseProcess) -> NoReturn:
@@ -131,7 +125,13 @@ def _raise_lost(index: int, process: BaseProcess) -> NoReturn:
             what += "; the system does that when memory runs out"
     else:
         what = f"ended with exit code {code}; if its environment raised an error, the traceback is on the standard error"
-    raise WorkerError(index, process.pid, what)
+    error = WorkerError(index, process.pid, what)
+    try:
+        raise error
+    finally:
+        # The traceback of the connection's error would hold the buffer that was being sent, and freeing both at once is a
+        # BufferError from Python 3.13 on.
+        error.__context__ = None
 
 
 def _signal_name(number: int) -> str:
