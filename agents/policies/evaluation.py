@@ -157,10 +157,8 @@ class _EpisodePlayer:
 
     def _begin_next(self, index: int, observations: NDArray[np.uint8]) -> None:
         number = next(self.pending, None)
-        if number is not None:
-            self._begin(index, number, observations)
-
-    def _begin(self, index: int, number: int, observations: NDArray[np.uint8]) -> None:
+        if number is None:
+            return
         options = {"noop_frames": number + 1} if self.protocol == "noop" else {}
         seed = seed_of(self.seed, Stream.GAME, number)
         observations[index] = begin_episode(self.env, index, seed=seed, options=options)
