@@ -21,7 +21,7 @@ import numpy as np
 
 from agents import PlayedEpisode, TrainingResult, load_agent, play_episodes, train
 from configs import PROTOCOLS, Config, load
-from mario_env import make_vec
+from mario_env import make_training_vec
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def line(stretch: Stretch) -> str:
 def learn(config: Config, directory: Path, curve: Curve) -> TrainingResult:
     """Run the training of `config`."""
     training = config.train
-    env = make_vec(config.environment, training.n_envs, seed=config.seed)
+    env = make_training_vec(config)
     try:
         result = train(config, env=env, directory=directory, on_episode=curve.add, total_steps=training.total_steps)
     finally:

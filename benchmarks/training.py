@@ -28,11 +28,12 @@ from typing import Any, Final
 from gymnasium.spaces import Box
 
 from agents import build
+from agents.algorithms import steps_per_update
 from agents.device import StopLearning, best_of, candidates, torch_threads
 from agents.training.thread_choice import measure_update
 from configs import Config, load
 from configs.schema import PPOConfig
-from mario_env import make, make_vec
+from mario_env import make, make_training_vec
 
 # This comes after the project's imports, which silence the notice of the old Gym.
 from stable_baselines3 import DQN  # isort: skip
@@ -121,7 +122,7 @@ def pipeline(preset: str, overrides: list[str]) -> Pipeline:
         started = {"learning_starts": WARM_UP, "exploration_initial_eps": config.agent.exploration_final_eps}
         config = config.model_copy(update={"agent": config.agent.model_copy(update=started)})
     train = config.train
-    env = make_vec(config.environment, train.n_envs, seed=config.seed, threads=train.game_threads)
+    env = make_training_vec(config)
     assert isinstance(env.observation_space, Box)
     n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
     threads = train.torch_threads or _threads(config, env.observation_space, n_actions)
@@ -134,10 +135,7 @@ def _threads(config: Config, space: Box, n_actions: int) -> int:
 
 def samples_per_step(config: Config) -> float:
     """The number of samples in updates per environment step."""
-    agent = config.agent
-    if isinstance(agent, PPOConfig):
-        return float(agent.n_epochs)
-    return agent.batch_size * agent.gradient_steps / (agent.train_freq * config.train.n_envs)
+    return config.agent.batch_size / (steps_per_update(config) * config.train.n_envs)
 
 
 def pipelines(only: list[str], variants: list[str]) -> dict[str, Pipeline]:

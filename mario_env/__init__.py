@@ -17,7 +17,7 @@ from mario_env.summary import EpisodeStart, EpisodeSummary
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-    from configs.schema import EnvironmentConfig, RetryConfig
+    from configs.schema import Config, EnvironmentConfig, RetryConfig
 
 __all__ = [
     "EpisodeStart",
@@ -28,6 +28,7 @@ __all__ = [
     "SnapshotError",
     "WorkerError",
     "make",
+    "make_training_vec",
     "make_vec",
     "observation_of",
     "observation_space",
@@ -54,3 +55,9 @@ def make_vec(
     from mario_env import stable_baselines
 
     return stable_baselines.make_vec(config, n_envs, seed=seed, processes=processes, threads=threads, retry=retry)
+
+
+def make_training_vec(config: "Config") -> "VecEnv":
+    """Make the environments that a training of `config` plays: :func:`make_vec` with its numbers, seed and limits."""
+    train = config.train
+    return make_vec(config.environment, train.n_envs, seed=config.seed, threads=train.game_threads, retry=config.retry)

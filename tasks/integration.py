@@ -6,6 +6,7 @@ lasts until it has `integration.min_frames` frames and one whole episode whose r
 
 import logging
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -70,41 +71,31 @@ def _run_training(experiment: Experiment, store: "EpisodeStore") -> tuple[int, "
         The number of episodes that earlier attempts have recorded, and the result, which includes them.
     """
     from agents import Progress, train
-    from mario_env import make_vec
+    from mario_env import make_training_vec
 
     config = short_run(experiment.config)
     limits = config.integration
-    environments = make_vec(
-        config.environment,
-        config.train.n_envs,
-        seed=config.seed,
-        threads=config.train.game_threads,
-        retry=config.retry,
-    )
-    try:
-        with open_writer(experiment, store) as writer:
-            # The writer has written rows that were waiting, so they are counted too.
-            before = recorded_totals(store, experiment.id, "integration")
+    with closing(make_training_vec(config)) as environments, open_writer(experiment, store) as writer:
+        # The writer has written rows that were waiting, so they are counted too.
+        before = recorded_totals(store, experiment.id, "integration")
 
-            def enough(progress: Progress) -> bool:
-                # The agent must also have learned: a rollout of PPO may be longer than the shortest run.
-                shown = progress.episodes > before.episodes and progress.updates > 0
-                return progress.frames >= limits.max_frames or (progress.frames >= limits.min_frames and shown)
+        def enough(progress: Progress) -> bool:
+            # The agent must also have learned: a rollout of PPO may be longer than the shortest run.
+            shown = progress.episodes > before.episodes and progress.updates > 0
+            return progress.frames >= limits.max_frames or (progress.frames >= limits.min_frames and shown)
 
-            result = train(
-                config,
-                env=environments,
-                directory=experiment.directory / "integration",
-                total_steps=config.train.total_steps,
-                on_episode=EpisodeSink(writer, experiment.id, "integration"),
-                episode_indices=store.next_episode_indices(experiment.id, "integration", "training"),
-                recorded=before,
-                until=enough,
-                resume=False,
-            )
-            return before.episodes, result
-    finally:
-        environments.close()
+        result = train(
+            config,
+            env=environments,
+            directory=experiment.directory / "integration",
+            total_steps=config.train.total_steps,
+            on_episode=EpisodeSink(writer, experiment.id, "integration"),
+            episode_indices=store.next_episode_indices(experiment.id, "integration", "training"),
+            recorded=before,
+            until=enough,
+            resume=False,
+        )
+        return before.episodes, result
 
 
 def short_run(config: Config) -> Config:

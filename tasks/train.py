@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,19 +90,13 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
 def _run_training(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> "TrainingResult":
     """Train to `train.total_steps`, with episodes going to Postgres and metrics to MLflow."""
     from agents import train
-    from mario_env import make_vec
+    from mario_env import make_training_vec
 
     config = experiment.config
     result: TrainingResult | None = None
-    environments = make_vec(
-        config.environment,
-        config.train.n_envs,
-        seed=config.seed,
-        threads=config.train.game_threads,
-        retry=config.retry,
-    )
     try:
         with (
+            closing(make_training_vec(config)) as environments,
             open_writer(experiment, store) as writer,
             progress_artifact("training-progress", config.train.total_steps) as progress,
         ):
@@ -131,8 +126,6 @@ def _run_training(experiment: Experiment, store: EpisodeStore, run: TrackedRun) 
         if result is None:
             raise
         raise StoreUnavailableError(f"the training is complete, its model is in {result.model_path}. {error}") from None
-    finally:
-        environments.close()
     return result
 
 

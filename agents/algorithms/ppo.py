@@ -84,7 +84,6 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PPO:
         learning_rate=schedule(agent.learning_rate),
         clip_range=schedule(agent.clip_range),
         clip_range_vf=None if agent.clip_range_vf is None else schedule(agent.clip_range_vf),
-        # Convolutions on a CPU work in this layout: an update is a tenth faster with it (benchmarks/learner.py).
         rollout_buffer_class=rollout_buffer_class(device),
         policy_kwargs=policy_arguments,
         device=device,

@@ -12,7 +12,7 @@ from toy_game import AGENTS
 
 from agents import PlayedEpisode, Progress, TrainingResult, latest_checkpoint, load_agent, train
 from configs import Config, from_dict
-from mario_env import make_vec
+from mario_env import make_training_vec
 
 TOTAL = 420
 EVERY = 90
@@ -114,7 +114,7 @@ def to_row(episode: PlayedEpisode) -> dict[str, Any]:
 
 
 def run(config: Config, directory: Path, on_episode: Any, *, total: int = TOTAL, **more: Any) -> TrainingResult:
-    env = make_vec(config.environment, config.train.n_envs, seed=config.seed)
+    env = make_training_vec(config)
     try:
         return train(config, env=env, directory=directory, on_episode=on_episode, total_steps=total, **more)
     finally:
