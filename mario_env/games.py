@@ -228,10 +228,9 @@ class Games:
             record.actions.append(taken[index])
             record.delays.append(self._delays[index])
             if terminated[index] or truncated[index]:
-                components = dict(zip(REWARD_COMPONENTS, self.fleet.paid(index), strict=True))
                 summarise(
                     infos[index],
-                    components,
+                    dict(zip(REWARD_COMPONENTS, self.fleet.paid(index), strict=True)),
                     started=record.started,
                     start=record.start,
                     actions=record.actions,
