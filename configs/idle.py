@@ -4,18 +4,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from configs.schema import Config, PPOConfig, ReplayAgentConfig
+    from configs.schema import Config, EpsilonGreedyConfig, PPOConfig, ReplayAgentConfig
 
-# The longest time constant of the target network, as a fraction of the training. A slower one is practically frozen.
-_MAX_TARGET_LAG = 0.1
+# The longest time constant of the target network and of averaged weights, as a fraction of the training. A slower one is
+# practically frozen.
+_MAX_LAG = 0.1
 
 
 def idle_settings(config: "Config") -> list[str]:
     """Messages on settings of `config` that would silently have no effect, each with the reason and the remedy."""
-    from configs.schema import PPOConfig, ReplayAgentConfig
+    from configs.schema import EpsilonGreedyConfig, PPOConfig, ReplayAgentConfig
 
     agent = config.agent
-    found = [*_check_training(config)]
+    found = [*_check_training(config), *_check_average(config)]
+    found += _check_exploration(config, agent) if isinstance(agent, EpsilonGreedyConfig) else []
     found += _check_clipping(config, agent) if isinstance(agent, PPOConfig) else []
     found += _check_replay(config, agent) if isinstance(agent, ReplayAgentConfig) else []
     return found
@@ -62,8 +64,34 @@ def _check_replay(config: "Config", agent: "ReplayAgentConfig") -> Iterator[str]
             f"({agent.n_steps}): no n-step return would ever be complete"
         )
     yield from _check_target(agent, total)
-    if agent.exploration_highest_eps is not None and games == 1:
+
+
+def _check_exploration(config: "Config", agent: "EpsilonGreedyConfig") -> Iterator[str]:
+    if agent.exploration_highest_eps is not None and config.train.n_envs == 1:
         yield "agent.exploration_highest_eps distributes epsilons over several games, but train.n_envs is 1"
+
+
+def _check_average(config: "Config") -> Iterator[str]:
+    decay = config.agent.average_decay
+    if decay is None:
+        return
+    updates, lag = _updates(config), 1 / (1 - decay)
+    if lag > _MAX_LAG * updates:
+        yield (
+            f"agent.average_decay is {decay:g}: the average would lag {lag:.0f} updates behind in a training of {updates:.0f}, "
+            "so an old policy would play. Set a smaller decay, or train longer"
+        )
+
+
+def _updates(config: "Config") -> float:
+    """The number of updates in the whole training, without those that a shortened last rollout loses or adds."""
+    from configs.schema import PPOConfig, PQNConfig
+
+    agent, total, games = config.agent, config.train.total_steps, config.train.n_envs
+    if isinstance(agent, PPOConfig | PQNConfig):
+        return total / (agent.n_steps * games) * agent.n_epochs * -(-agent.n_steps * games // agent.batch_size)
+    each = agent.gradient_steps if agent.gradient_steps > 0 else agent.train_freq * games
+    return max(total - agent.learning_starts, 0) / (agent.train_freq * games) * each
 
 
 def _check_target(agent: "ReplayAgentConfig", total: int) -> Iterator[str]:
@@ -73,7 +101,7 @@ def _check_target(agent: "ReplayAgentConfig", total: int) -> Iterator[str]:
             f"agent.target_update_interval ({interval}) is not below train.total_steps ({total}): the target network would "
             "keep its initial weights"
         )
-    elif tau < 1 and interval / tau > _MAX_TARGET_LAG * total:
+    elif tau < 1 and interval / tau > _MAX_LAG * total:
         yield (
             f"agent.tau is {tau:g} and agent.target_update_interval is {interval}: the target network would lag "
             f"{interval / tau:.0f} steps behind in a training of {total} steps. Set agent.target_update_interval to the "

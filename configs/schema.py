@@ -106,12 +106,25 @@ class NetworkConfig(Section):
 
     features: Literal["nature", "small"] = Field("nature", description="nature: 32-64-64 filters; small: 16-32 filters")
     features_dim: int = Field(512, ge=1, description="units of the layer after the convolutions")
+    layer_norm: bool = added(False, description="layer normalisation (Ba et al. 2016) before each ReLU; only features: small")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.layer_norm and self.features != "small":
+            raise ValueError("layer_norm is for features: small; the network nature has none")
+        return self
 
 
 class AgentBaseConfig(Section):
     learning_rate: Annotated[float, Field(gt=0)] | LinearSchedule = 1e-4
     gamma: float = Field(0.9, ge=0, le=1)
     network: NetworkConfig = NetworkConfig()
+    average_decay: float | None = added(
+        None,
+        gt=0,
+        lt=1,
+        description="decay per update of averaged weights, which the evaluated policy has; null: no average",
+    )
 
 
 class PrioritisedConfig(Section):
@@ -121,7 +134,31 @@ class PrioritisedConfig(Section):
     beta_start: float = Field(0.4, ge=0, le=1, description="initial exponent of the importance weights; rises linearly to 1")
 
 
-class ReplayAgentConfig(AgentBaseConfig):
+class EpsilonGreedyConfig(AgentBaseConfig):
+    """Keys of the algorithms that learn values of actions and explore epsilon-greedily."""
+
+    exploration_fraction: float = Field(0.1, gt=0, le=1)
+    exploration_initial_eps: float = Field(1.0, ge=0, le=1)
+    exploration_final_eps: float = Field(0.02, ge=0, le=1)
+    exploration_highest_eps: float | None = Field(
+        None, gt=0, le=1, description="final epsilon of the most exploring game; others lie between (Horgan et al. 2018)"
+    )
+    exploration_zeta: float | None = Field(
+        None, gt=1, description="zeta exponent for the length of random actions (Dabney et al. 2021 use 2); null: one decision"
+    )
+    dueling: bool = Field(False, description="separate streams for state value and advantages (Wang et al. 2016)")
+    max_grad_norm: float = Field(10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.exploration_highest_eps is not None and self.exploration_highest_eps < self.exploration_final_eps:
+            raise ValueError("exploration_highest_eps is below exploration_final_eps, which must be the lowest epsilon")
+        if self.dueling and self.network.features_dim < 2:
+            raise ValueError("dueling: the two streams divide network.features_dim units; it must be at least 2")
+        return self
+
+
+class ReplayAgentConfig(EpsilonGreedyConfig):
     """Keys of the algorithms with a replay buffer. Names, and most defaults, are those of stable-baselines3."""
 
     buffer_size: int = Field(100_000, ge=1)
@@ -132,28 +169,9 @@ class ReplayAgentConfig(AgentBaseConfig):
     gradient_steps: int = Field(1, ge=-1)
     n_steps: int = Field(1, ge=1)
     double: bool = Field(False, description="double Q-learning (van Hasselt et al. 2016)")
-    dueling: bool = Field(False, description="separate streams for state value and advantages (Wang et al. 2016)")
     noisy: bool = Field(False, description="noisy layers explore instead of epsilon (Fortunato et al. 2018)")
     prioritised: PrioritisedConfig | None = Field(None, description="prioritised replay; null: uniform sampling")
     target_update_interval: int = Field(10_000, ge=1)
-    exploration_fraction: float = Field(0.1, gt=0, le=1)
-    exploration_initial_eps: float = Field(1.0, ge=0, le=1)
-    exploration_final_eps: float = Field(0.02, ge=0, le=1)
-    exploration_highest_eps: float | None = Field(
-        None, gt=0, le=1, description="final epsilon of the most exploring game; others lie between (Horgan et al. 2018)"
-    )
-    exploration_zeta: float | None = Field(
-        None, gt=1, description="zeta exponent for the length of random actions (Dabney et al. 2021 use 2); null: one decision"
-    )
-    max_grad_norm: float = Field(10.0, gt=0)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.exploration_highest_eps is not None and self.exploration_highest_eps < self.exploration_final_eps:
-            raise ValueError("exploration_highest_eps is below exploration_final_eps, which must be the lowest epsilon")
-        if self.dueling and self.network.features_dim < 2:
-            raise ValueError("dueling: the two streams divide network.features_dim units; it must be at least 2")
-        return self
 
 
 class DQNConfig(ReplayAgentConfig):
@@ -187,7 +205,18 @@ class PPOConfig(AgentBaseConfig):
     target_kl: float | None = Field(None, gt=0)
 
 
-_Agent = DQNConfig | QRDQNConfig | PPOConfig
+class PQNConfig(EpsilonGreedyConfig):
+    """PQN (Gallici et al. 2024): Q(lambda) on short rollouts of many games, without replay buffer and target network."""
+
+    algorithm: Literal["pqn"]
+    learning_rate: Annotated[float, Field(gt=0)] | LinearSchedule = 2.5e-4
+    n_steps: int = Field(32, ge=2, description="decisions of each game in a rollout")
+    batch_size: int = Field(128, ge=2)
+    n_epochs: int = Field(2, ge=1)
+    q_lambda: float = Field(0.65, ge=0, le=1, description="lambda of the returns; 0: one step, 1: the whole rollout")
+
+
+_Agent = DQNConfig | QRDQNConfig | PPOConfig | PQNConfig
 AgentConfig = Annotated[_Agent, Field(discriminator="algorithm")]
 ALGORITHMS: tuple[str, ...] = tuple(get_args(kind.model_fields["algorithm"].annotation)[0] for kind in get_args(_Agent))
 
@@ -347,7 +376,7 @@ class Config(Section):
             raise ValueError(
                 "evaluate.model is best, but without validation nothing tells which that is: set train.validation, e.g. to {}"
             )
-        if agent.algorithm == "ppo" and agent.batch_size > agent.n_steps * self.train.n_envs:
+        if isinstance(agent, PPOConfig | PQNConfig) and agent.batch_size > agent.n_steps * self.train.n_envs:
             raise ValueError(
                 f"agent.batch_size {agent.batch_size} is larger than one rollout "
                 f"(n_steps {agent.n_steps} x n_envs {self.train.n_envs} = {agent.n_steps * self.train.n_envs})"

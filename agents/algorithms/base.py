@@ -1,13 +1,15 @@
-"""The base class of the algorithms. It adds separate seeds, planned schedules, an exact end and extra state."""
+"""The base class of the algorithms: separate seeds, planned schedules, an exact end, averaged weights and extra state."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from configs.seeds import Stream, seed_of, sequence
 
@@ -31,9 +33,30 @@ class AlgorithmBase(BaseAlgorithm):
         planned_steps: the step at which schedules end; None: the end of the training. In an extended training the schedules
             have ended: learning rate, exploration and the rest keep their last values. A new schedule over all steps would
             raise the learning rate again, and undo what has converged.
+        average: the policy with the moving average of its weights over the updates; None: no average is kept.
     """
 
     planned_steps: int | None = None
+    average: AveragedModel | None = None
+
+    def start_average(self, decay: float) -> None:
+        """Average the weights over the updates from now on (Polyak and Juditsky 1992), as an exponential moving average.
+
+        A greedy policy of values changes from update to update; the average of many updates is steadier.
+
+        Args:
+            decay: the share of the average that an update leaves, between 0 and 1.
+        """
+        average = AveragedModel(self.policy, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+        average.requires_grad_(False)
+        average.eval()
+        self.average = average
+        self.policy.optimizer.register_step_post_hook(lambda *_: average.update_parameters(self.policy))
+
+    @property
+    def playing_policy(self) -> BasePolicy:
+        """The policy to evaluate and to save: the one with averaged weights, if there is one."""
+        return cast(BasePolicy, self.policy if self.average is None else self.average.module)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed NumPy, torch, the action space and the environments, each with its own stream; None changes nothing.
@@ -64,6 +87,13 @@ class AlgorithmBase(BaseAlgorithm):
     def exploration_rates(self) -> list[float]:
         """For each environment the probability that it begins to explore now; 0 if the algorithm samples from its policy."""
         return [0.0] * self.n_envs
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "average"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        modules, tensors = super()._get_torch_save_params()
+        return [*modules, *([] if self.average is None else ["average"])], tensors
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state besides weights, optimiser, counters, buffers and global generators that the next step depends on, as JSON.

@@ -16,7 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.algorithms import dqn, ppo
+from agents.algorithms import dqn, ppo, pqn
 from agents.algorithms.base import AlgorithmBase, MemoryNeeds
 from agents.algorithms.schedules import no_learning
 from agents.device import resolve_device
@@ -44,7 +44,7 @@ class AlgorithmModule(Protocol):
         """The memory that observations take, in bytes, for the smoke test."""
 
 
-ALGORITHMS: Final[dict[str, AlgorithmModule]] = {"dqn": dqn, "qrdqn": dqn, "ppo": ppo}
+ALGORITHMS: Final[dict[str, AlgorithmModule]] = {"dqn": dqn, "qrdqn": dqn, "ppo": ppo, "pqn": pqn}
 """`agent.algorithm` -> module."""
 
 
@@ -65,6 +65,8 @@ def build(config: Config, env: VecEnv, *, device: str = "auto", seed: int | None
             config, env, device=device, seed=config.seed if seed is None else seed
         )
     model.planned_steps = config.train.planned_steps
+    if config.agent.average_decay is not None:
+        model.start_average(config.agent.average_decay)
     return model
 
 

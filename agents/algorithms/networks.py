@@ -18,19 +18,23 @@ class SmallCNN(BaseFeaturesExtractor):
     Takes float32 in [0, 1] of shape (n, channels, height, width), returns float32 (n, features_dim).
     """
 
-    def __init__(self, observation_space: gym.spaces.Box, features_dim: int = 256) -> None:
+    def __init__(self, observation_space: gym.spaces.Box, features_dim: int = 256, layer_norm: bool = False) -> None:
         super().__init__(observation_space, features_dim)
         channels = observation_space.shape[0]
+        # One group: the mean and the deviation of all channels and positions, with weights for each channel.
+        norms = [nn.GroupNorm(1, 16), nn.GroupNorm(1, 32), nn.LayerNorm(features_dim)] if layer_norm else []
         self.convolutions = nn.Sequential(
             nn.Conv2d(channels, 16, kernel_size=8, stride=4),
+            *norms[:1],
             nn.ReLU(),
             nn.Conv2d(16, 32, kernel_size=4, stride=2),
+            *norms[1:2],
             nn.ReLU(),
             nn.Flatten(),
         )
         with torch.no_grad():
             flat = self.convolutions(torch.zeros(1, *observation_space.shape)).shape[1]
-        self.linear = nn.Sequential(nn.Linear(flat, features_dim), nn.ReLU())
+        self.linear = nn.Sequential(nn.Linear(flat, features_dim), *norms[2:], nn.ReLU())
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.linear(self.convolutions(observations))
@@ -62,7 +66,10 @@ def network_arguments(config: Config, adam_epsilon: float) -> dict[str, Any]:
         )
     return {
         "features_extractor_class": fitting[network.features],
-        "features_extractor_kwargs": {"features_dim": network.features_dim},
+        "features_extractor_kwargs": {
+            "features_dim": network.features_dim,
+            **({"layer_norm": True} if network.layer_norm else {}),
+        },
         "net_arch": [],
         "optimizer_class": torch.optim.Adam,
         # A fused step makes one pass over the weights instead of a dozen. It takes a fifth of the time on a CPU, and differs

@@ -6,22 +6,20 @@ from typing import Any
 
 import gymnasium as gym
 import stable_baselines3
-from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.algorithms.base import AlgorithmBase, MemoryNeeds
+from agents.algorithms.base import MemoryNeeds
 from agents.algorithms.networks import network_arguments
-from agents.algorithms.rollouts import rollout_buffer_class, rollout_bytes
+from agents.algorithms.rollouts import OnPolicy, rollout_buffer_class, rollout_bytes, rollout_steps_per_update
 from agents.algorithms.schedules import schedule
 from configs import Config
 from configs.schema import PPOConfig
 
 
-class PPO(AlgorithmBase, stable_baselines3.PPO):
+class PPO(OnPolicy, stable_baselines3.PPO):
     """stable-baselines3's PPO. `ent_coef` may be a schedule, like the learning rate and the clip range."""
 
     def __init__(
@@ -35,25 +33,6 @@ class PPO(AlgorithmBase, stable_baselines3.PPO):
         self.ent_coef = self.ent_coef_schedule(self._current_progress_remaining)
         self.logger.record("train/ent_coef", self.ent_coef)
         super().train()
-
-    def collect_rollouts(
-        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
-    ) -> bool:
-        """As in stable-baselines3, but the last rollout is shortened to the steps that are left, with a smaller buffer."""
-        left = self.steps_left()
-        if left < n_rollout_steps:
-            n_rollout_steps = left
-            self.rollout_buffer = rollout_buffer = type(rollout_buffer)(
-                left,
-                self.observation_space,
-                self.action_space,
-                device=self.device,
-                gamma=self.gamma,
-                gae_lambda=self.gae_lambda,
-                n_envs=self.n_envs,
-                **self.rollout_buffer_kwargs,
-            )
-        return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
 
 
 # From the configuration
@@ -100,7 +79,7 @@ def policy_of(config: Config) -> tuple[type[BasePolicy], dict[str, Any]]:
 def steps_per_update(config: Config) -> float:
     """The steps of a rollout, divided among its updates."""
     agent = _agent(config)
-    return agent.n_steps / (agent.n_epochs * -(-agent.n_steps * config.train.n_envs // agent.batch_size))
+    return rollout_steps_per_update(agent.n_steps, config.train.n_envs, agent.batch_size, agent.n_epochs)
 
 
 def evaluation_epsilon(config: Config) -> float:

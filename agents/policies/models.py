@@ -20,7 +20,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.save_util import load_from_zip_file
 from torch.distributions import Categorical
 
-from agents.algorithms import build_policy, evaluation_epsilon
+from agents.algorithms import AlgorithmBase, build_policy, evaluation_epsilon
 from agents.checkpoints import (
     CONFIG,
     MANIFEST,
@@ -41,7 +41,9 @@ from configs import Config, ConfigError, from_dict, to_dict
 from configs.seeds import Stream, generator
 from mario_env import observation_of
 
-_WEIGHTS = "policy.pth"  # the member of stable-baselines3's zip with the policy's tensors
+# The members of stable-baselines3's zip with the tensors of the policy, and of its average.
+_WEIGHTS, _AVERAGE = "policy.pth", "average.pth"
+_OF_AVERAGE = "module."  # prefix of the names in the latter, which has the number of updates besides
 
 
 @dataclass
@@ -154,6 +156,7 @@ def _is_saved(folder: Path, config: Config, model: BaseAlgorithm) -> bool:
         _, saved, _ = load_from_zip_file(folder / MODEL, device="cpu", load_data=False)
     except (CheckpointError, ValueError, RuntimeError, OSError):
         return False
+    # The policy's weights decide: its average follows from them.
     weights, present = cast(dict[str, torch.Tensor], saved["policy"]), model.policy.state_dict()
     return weights.keys() == present.keys() and all(torch.equal(weights[name], present[name].cpu()) for name in weights)
 
@@ -234,15 +237,16 @@ def load_weights(file: Path, data: bytes, manifest: Manifest, config: Config, de
     space = gym.spaces.Box(*bounds, manifest.observation_shape, observation.dtype.type)
     policy = build_policy(config, space, manifest.n_actions, device=device)
     try:
-        policy.load_state_dict(_read_weights(file, data, policy.device), strict=True)
+        averaged = config.agent.average_decay is not None
+        policy.load_state_dict(_read_weights(file, data, policy.device, averaged=averaged), strict=True)
     except (RuntimeError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{file}: the weights do not fit the configured network: {error}") from None
     return _agent(policy, manifest, config)
 
 
 def agent_of(model: BaseAlgorithm, config: Config, manifest: Manifest) -> Agent:
-    """The current policy of a training: not a copy, and in evaluation mode until the next update."""
-    return _agent(model.policy, manifest, config)
+    """The current policy of a training (averaged, if it is): not a copy, and in evaluation mode until the next update."""
+    return _agent(playing_policy(model), manifest, config)
 
 
 def _agent(policy: BasePolicy, manifest: Manifest, config: Config) -> Agent:
@@ -250,12 +254,20 @@ def _agent(policy: BasePolicy, manifest: Manifest, config: Config) -> Agent:
     return Agent(policy, manifest, config, evaluation_epsilon(config))
 
 
-def _read_weights(file: Path, data: bytes, device: torch.device) -> Mapping[str, Any]:
+def playing_policy(model: BaseAlgorithm) -> BasePolicy:
+    """The policy of a training that plays in evaluations: the averaged one, if it keeps an average."""
+    return model.playing_policy if isinstance(model, AlgorithmBase) else model.policy
+
+
+def _read_weights(file: Path, data: bytes, device: torch.device, *, averaged: bool) -> Mapping[str, Any]:
+    averaged = averaged and file.suffix == ".zip"  # other files have the tensors of one policy, the one that plays
     try:
         if file.suffix == ".zip":
             with zipfile.ZipFile(io.BytesIO(data)) as members:
-                data = members.read(_WEIGHTS)
+                data = members.read(_AVERAGE if averaged else _WEIGHTS)
         weights: Mapping[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+        if averaged:
+            weights = {name[len(_OF_AVERAGE) :]: each for name, each in weights.items() if name.startswith(_OF_AVERAGE)}
     except Exception as error:  # zip, zlib, torch and pickle each raise their own errors for damaged bytes
         raise CheckpointError(f"{file}: no readable weights ({type(error).__name__}: {error})") from None
     return weights

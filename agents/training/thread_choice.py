@@ -120,11 +120,13 @@ def _loss(policy: BasePolicy, batch: torch.Tensor, actions: torch.Tensor) -> tor
     if isinstance(policy, ActorCriticPolicy):
         values, chances, _ = policy.evaluate_actions(batch, actions)
         return values.mean() - chances.mean()
-    # The target network and the network; most of the work is in their extractors.
+    # The network and, if there is one, the target network; most of the work is in their extractors.
     extractors = [module for module in policy.modules() if isinstance(module, BaseFeaturesExtractor)]
-    with torch.no_grad():
-        targets = extractors[-1](batch.float())
-    loss: torch.Tensor = (extractors[0](batch.float()) - targets - 1.0).square().mean()
+    targets = torch.ones(())
+    if len(extractors) > 1:
+        with torch.no_grad():
+            targets = extractors[-1](batch.float()) + 1.0
+    loss: torch.Tensor = (extractors[0](batch.float()) - targets).square().mean()
     return loss
 
 

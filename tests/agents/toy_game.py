@@ -105,6 +105,16 @@ AGENTS: dict[str, dict[str, Any]] = {
         "ent_coef": 0.0,
     },
 }
+AGENTS["pqn"] = {
+    "algorithm": "pqn",
+    "learning_rate": 1e-3,
+    "gamma": 0.0,
+    "n_steps": 16,
+    "batch_size": 16,
+    "n_epochs": 2,
+    "exploration_fraction": 0.5,
+    "exploration_final_eps": 0.0,
+}
 AGENTS["qrdqn"] = {**AGENTS["dqn"], "algorithm": "qrdqn", "n_quantiles": 8}
 
 

@@ -40,6 +40,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "gradient_steps": 2,
     },
     "ppo": {"n_steps": 16, "batch_size": 24, "n_epochs": 2, "learning_rate": {"start": 1e-3, "end": 1e-4}, "ent_coef": 0.01},
+    "ppo, averaged": {"n_steps": 16, "batch_size": 24, "average_decay": 0.9},
+    "pqn": {"gamma": 0.9, "exploration_fraction": 0.9, "exploration_final_eps": 0.2},
+    "pqn, every switch": {
+        "gamma": 0.9,
+        "dueling": True,
+        "average_decay": 0.9,
+        "exploration_fraction": 0.9,
+        "exploration_final_eps": 0.2,
+        "exploration_highest_eps": 0.5,
+        "exploration_zeta": 2.0,
+    },
 }
 
 
@@ -50,7 +61,7 @@ def twin_config(variant: str, **training: Any) -> Config:
         "name": "twin",
         "seed": 5,
         "environment": {"stall_after": 9, "max_steps": 20, "noop_frames": 12, "sticky_actions": 0.25},
-        "agent": {**agent, "network": {"features": "small", "features_dim": 16}},
+        "agent": {**agent, "network": {"features": "small", "features_dim": 16, "layer_norm": algorithm == "pqn"}},
         "train": {
             "n_envs": 3,
             "progress_bar": False,

@@ -28,7 +28,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_agent(path).model.state_dict()
 
 
-@pytest.mark.parametrize(("algorithm", "steps"), [("dqn", 1_500), ("qrdqn", 1_500), ("ppo", 1_500)])
+@pytest.mark.parametrize(("algorithm", "steps"), [("dqn", 1_500), ("qrdqn", 1_500), ("ppo", 1_500), ("pqn", 1_500)])
 def test_a_toy_game_is_learned(algorithm: str, steps: int, tmp_path: Path) -> None:
     _, episodes = run(toy_config(algorithm), tmp_path, steps)
     played_well = sum(episode.summary.level_completed for episode in episodes[-20:])
@@ -60,7 +60,9 @@ def test_another_seed_gives_another_training(tmp_path: Path) -> None:
     assert any(not torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize(("algorithm", "steps"), [("dqn", 202), ("qrdqn", 202), ("ppo", 150), ("ppo", 40)])
+@pytest.mark.parametrize(
+    ("algorithm", "steps"), [("dqn", 202), ("qrdqn", 202), ("ppo", 150), ("ppo", 40), ("pqn", 150), ("pqn", 20)]
+)
 def test_training_ends_at_its_total(algorithm: str, steps: int, tmp_path: Path) -> None:
     result, _ = run(toy_config(algorithm, agent={"gamma": 0.5}), tmp_path, steps)
 

@@ -1,0 +1,256 @@
+"""PQN (Gallici et al. 2024, "Simplifying Deep Temporal Difference Learning"): Q-learning without replay and target network.
+
+Many games are played for a few decisions. The targets are the Q(lambda) returns of that rollout, computed once, before the
+updates. They are Peng's: an exploring action does not cut them off. Layer normalisation (`agent.network.layer_norm`) keeps the
+values from diverging, which is what a target network is for otherwise.
+
+With the highest value of each observation as its value, generalised advantage estimation (Schulman et al. 2016) computes these
+returns: a return is its advantage plus that value. So the rollouts are those of stable-baselines3's on-policy algorithms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
+from torch.nn import functional
+
+from agents.algorithms.base import MemoryNeeds
+from agents.algorithms.exploration import Exploration, Explorer, spread
+from agents.algorithms.heads import DuelingHead
+from agents.algorithms.networks import network_arguments
+from agents.algorithms.rollouts import OnPolicy, rollout_buffer_class, rollout_bytes, rollout_steps_per_update
+from agents.algorithms.schedules import schedule
+from configs import Config
+from configs.schema import PQNConfig
+
+Explore = Callable[[torch.Tensor], torch.Tensor]
+
+
+class PQNPolicy(BasePolicy):
+    """A network of Q-values, with the interface of stable-baselines3's policies.
+
+    Args:
+        observation_space: of pictures, uint8 (channels, height, width).
+        action_space: n actions.
+        lr_schedule: the learning rate by ``progress_remaining``.
+        dueling: put a `DuelingHead` behind the extractor.
+        net_arch: must be empty; the extractor has the hidden layer.
+        arguments: those of stable-baselines3's BasePolicy.
+
+    Attributes:
+        explore: replaces the best actions, int64 (n,), where a game explores; None, as it is when playing: none.
+    """
+
+    explore: Explore | None = None
+
+    def __init__(
+        self,
+        observation_space: gym.spaces.Space[Any],
+        action_space: gym.spaces.Discrete,
+        lr_schedule: Schedule,
+        *,
+        dueling: bool = False,
+        net_arch: list[int] | None = None,
+        use_sde: bool = False,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(observation_space, action_space, **arguments)
+        self.dueling = dueling
+        self.features_extractor = self.make_features_extractor()
+        features, actions = self.features_extractor.features_dim, int(action_space.n)
+        self.head = DuelingHead(features, actions) if dueling else nn.Linear(features, actions)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    def q_values(self, observations: Any) -> torch.Tensor:
+        """The values of all actions, float32 (n, actions)."""
+        values: torch.Tensor = self.head(self.extract_features(observations, self.features_extractor))
+        return values
+
+    def forward(self, observations: Any, deterministic: bool = False) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Actions to take, int64 (n,), the highest values, float32 (n, 1), and zeros instead of log-probabilities, (n,)."""
+        highest, best = self.q_values(observations).max(dim=1, keepdim=True)
+        actions = best.squeeze(1)
+        if self.explore is not None and not deterministic:
+            actions = self.explore(actions)
+        return actions, highest, torch.zeros_like(highest.squeeze(1))
+
+    def predict_values(self, observations: Any) -> torch.Tensor:
+        """The highest value of each observation, float32 (n, 1)."""
+        return self.q_values(observations).amax(dim=1, keepdim=True)
+
+    def _predict(self, observation: Any, deterministic: bool = False) -> torch.Tensor:
+        return self.q_values(observation).argmax(dim=1)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), "lr_schedule": _none, "dueling": self.dueling}
+
+
+class PQN(OnPolicy):
+    """PQN on stable-baselines3's on-policy base; see the docstring of the module.
+
+    Args:
+        policy: the class of the policy.
+        env: its observations are uint8 (n_envs, channels, height, width).
+        batch_size: samples in an update.
+        n_epochs: how often each rollout is used.
+        q_lambda: lambda of the returns.
+        exploration: extensions of epsilon-greedy exploration.
+        epsilon: the probability of exploring by ``progress_remaining``.
+        final_epsilon: the last of it.
+        arguments: as for stable-baselines3's OnPolicyAlgorithm.
+    """
+
+    policy: PQNPolicy  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        policy: type[PQNPolicy],
+        env: VecEnv,
+        *,
+        batch_size: int,
+        n_epochs: int,
+        q_lambda: float,
+        epsilon: Schedule,
+        final_epsilon: float,
+        exploration: Exploration | None = None,
+        **arguments: Any,
+    ) -> None:
+        self.batch_size, self.n_epochs = batch_size, n_epochs
+        self.epsilon, self.final_epsilon, self.exploration = epsilon, final_epsilon, exploration or Exploration()
+        unused = {"ent_coef": 0.0, "vf_coef": 0.0, "use_sde": False, "sde_sample_freq": -1}
+        super().__init__(policy, env, gae_lambda=q_lambda, monitor_wrapper=False, **unused, **arguments)  # type: ignore[arg-type]
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        n_actions = int(self.action_space.n)  # type: ignore[attr-defined]
+        self.explorer = Explorer(self.n_envs, n_actions, self.seed, self.exploration.duration_exponent)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "explorer", "epsilon"]
+
+    def train(self) -> None:
+        """Update with all samples of the rollout, `n_epochs` times."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        losses, values = [], []
+        for _ in range(self.n_epochs):
+            for batch in self.rollout_buffer.get(self.batch_size):
+                current = self.policy.q_values(batch.observations).gather(1, batch.actions.long().view(-1, 1)).squeeze(1)
+                # Half of the squared error, as in the paper.
+                loss = 0.5 * functional.mse_loss(current, batch.returns)
+                self.policy.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+                losses.append(loss.detach())
+                values.append(current.detach().mean())
+        self._n_updates += len(losses)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/loss", float(torch.stack(losses).mean()))
+        self.logger.record("train/q_mean", float(torch.stack(values).mean()))
+        self.logger.record("train/epsilon", self.epsilon(self._current_progress_remaining))
+
+    # Acting
+
+    def collect_rollouts(self, *arguments: Any, **named: Any) -> bool:
+        """Explores while it collects; see the base class."""
+        self.policy.explore = self._explore
+        try:
+            return super().collect_rollouts(*arguments, **named)
+        finally:
+            self.policy.explore = None
+
+    def exploration_rates(self) -> list[float]:
+        """For each game the probability that it begins to explore now."""
+        return [float(epsilon) for epsilon in self.epsilons()]
+
+    def epsilons(self) -> NDArray[np.float64]:
+        """The epsilon of each game according to the schedule, float64 (n_envs,)."""
+        epsilon = self.epsilon(self._current_progress_remaining)
+        return spread(epsilon, self.final_epsilon, self.exploration.highest, self.n_envs)
+
+    def _explore(self, best: torch.Tensor) -> torch.Tensor:
+        assert self._last_episode_starts is not None
+        self.explorer.end_episodes(self._last_episode_starts)
+        random, explores = self.explorer.step(self.epsilons())
+        if not explores.any():
+            return best
+        return torch.where(torch.as_tensor(explores, device=best.device), torch.as_tensor(random, device=best.device), best)
+
+    # Resuming
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The state of the exploration."""
+        return {"exploration": self.explorer.get_state()}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Restore the state of the exploration."""
+        self.explorer.set_state(state["exploration"])
+
+
+def _none(_: float) -> float:
+    return 0.0
+
+
+# From the configuration
+
+# Arguments that have the same name in the configuration.
+_SAME_NAME = ("gamma", "n_steps", "batch_size", "n_epochs", "q_lambda", "max_grad_norm")
+
+
+def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PQN:
+    """PQN as `config.agent` describes it, untrained."""
+    agent = _agent(config)
+    policy, policy_arguments = policy_of(config)
+    assert issubclass(policy, PQNPolicy)
+    return PQN(
+        policy,
+        env,
+        epsilon=LinearSchedule(agent.exploration_initial_eps, agent.exploration_final_eps, agent.exploration_fraction),
+        final_epsilon=agent.exploration_final_eps,
+        exploration=Exploration(agent.exploration_highest_eps, agent.exploration_zeta),
+        learning_rate=schedule(agent.learning_rate),
+        rollout_buffer_class=rollout_buffer_class(device),
+        policy_kwargs=policy_arguments,
+        device=device,
+        seed=seed,
+        **{name: getattr(agent, name) for name in _SAME_NAME},
+    )
+
+
+def policy_of(config: Config) -> tuple[type[BasePolicy], dict[str, Any]]:
+    """The policy's class and its ``policy_kwargs``. The optimiser is the paper's, RAdam."""
+    arguments = network_arguments(config, 1e-8)
+    optimiser = {"optimizer_class": torch.optim.RAdam, "optimizer_kwargs": {"foreach": True}}
+    return PQNPolicy, {**arguments, **optimiser, "dueling": _agent(config).dueling}
+
+
+def steps_per_update(config: Config) -> float:
+    """The steps of a rollout, divided among its updates."""
+    agent = _agent(config)
+    return rollout_steps_per_update(agent.n_steps, config.train.n_envs, agent.batch_size, agent.n_epochs)
+
+
+def evaluation_epsilon(config: Config) -> float:
+    """The epsilon at the end of the training."""
+    return _agent(config).exploration_final_eps
+
+
+def memory_needs(config: Config, observation_space: gym.spaces.Box) -> MemoryNeeds:
+    """The most memory that a rollout takes, in bytes."""
+    return MemoryNeeds(rollout=rollout_bytes(_agent(config).n_steps * config.train.n_envs, observation_space))
+
+
+def _agent(config: Config) -> PQNConfig:
+    assert isinstance(config.agent, PQNConfig)
+    return config.agent
