@@ -59,7 +59,9 @@ class EnvironmentConfig(Section):
         "simple", description="gym-super-mario-bros' RIGHT_ONLY, SIMPLE_MOVEMENT, COMPLEX_MOVEMENT, or a list of combinations"
     )
     frame_skip: int = Field(4, ge=1, le=60, description="frames per decision")
-    observation: Literal["frames"] = added("frames", description="what the agent sees; frames: four small gray screens")
+    observation: Literal["frames", "tiles"] = added(
+        "frames", description="what the agent sees; frames: four small gray screens; tiles: blocks and objects, from RAM"
+    )
     crop_status_bar: bool = Field(False, description="cut off the top 32 rows, which show score and clock")
     life_loss_ends_episode: bool = Field(False, description="full game: losing a life terminates the episode")
     stall_after: int | None = Field(300, ge=1, description="truncate after this many decisions without progress; null: never")
