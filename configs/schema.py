@@ -104,10 +104,12 @@ Rate = float | LinearSchedule
 
 
 class NetworkConfig(Section):
-    """The convolutional network. `nature` is the one of Mnih et al. 2015 (stable-baselines3's NatureCNN)."""
+    """The network. `nature` is the one of Mnih et al. 2015 (stable-baselines3's NatureCNN)."""
 
-    features: Literal["nature", "small"] = Field("nature", description="nature: 32-64-64 filters; small: 16-32 filters")
-    features_dim: int = Field(512, ge=1, description="units of the layer after the convolutions")
+    features: Literal["nature", "small", "tiles"] = Field(
+        "nature", description="nature: 32-64-64 filters; small: 16-32 filters; tiles: for environment.observation tiles"
+    )
+    features_dim: int = Field(512, ge=1, description="units of the last layer")
 
 
 class AgentBaseConfig(Section):
