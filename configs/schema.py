@@ -59,7 +59,9 @@ class EnvironmentConfig(Section):
         "simple", description="gym-super-mario-bros' RIGHT_ONLY, SIMPLE_MOVEMENT, COMPLEX_MOVEMENT, or a list of combinations"
     )
     frame_skip: int = Field(4, ge=1, le=60, description="frames per decision")
-    observation: Literal["frames"] = added("frames", description="what the agent sees; frames: four small gray screens")
+    observation: Literal["frames", "tiles"] = added(
+        "frames", description="what the agent sees; frames: four small gray screens; tiles: blocks and objects, from RAM"
+    )
     crop_status_bar: bool = Field(False, description="cut off the top 32 rows, which show score and clock")
     life_loss_ends_episode: bool = Field(False, description="full game: losing a life terminates the episode")
     stall_after: int | None = Field(300, ge=1, description="truncate after this many decisions without progress; null: never")
@@ -102,16 +104,18 @@ Rate = float | LinearSchedule
 
 
 class NetworkConfig(Section):
-    """The convolutional network. `nature` is the one of Mnih et al. 2015 (stable-baselines3's NatureCNN)."""
+    """The network. `nature` is the one of Mnih et al. 2015 (stable-baselines3's NatureCNN)."""
 
-    features: Literal["nature", "small"] = Field("nature", description="nature: 32-64-64 filters; small: 16-32 filters")
-    features_dim: int = Field(512, ge=1, description="units of the layer after the convolutions")
-    layer_norm: bool = added(False, description="layer normalisation (Ba et al. 2016) before each ReLU; only features: small")
+    features: Literal["nature", "small", "tiles"] = Field(
+        "nature", description="nature: 32-64-64 filters; small: 16-32 filters; tiles: for environment.observation tiles"
+    )
+    features_dim: int = Field(512, ge=1, description="units of the last layer")
+    layer_norm: bool = added(False, description="layer normalisation (Ba et al. 2016) before each ReLU; not for features: nature")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.layer_norm and self.features != "small":
-            raise ValueError("layer_norm is for features: small; the network nature has none")
+        if self.layer_norm and self.features == "nature":
+            raise ValueError("layer_norm: the network nature has none; choose features: small")
         return self
 
 

@@ -9,6 +9,7 @@ import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from torch import nn
 
+from agents.algorithms.tile_networks import TileNetwork
 from configs import Config, ConfigError
 
 
@@ -41,7 +42,10 @@ class SmallCNN(BaseFeaturesExtractor):
         return features
 
 
-EXTRACTORS: dict[str, dict[str, type[BaseFeaturesExtractor]]] = {"frames": {"nature": NatureCNN, "small": SmallCNN}}
+EXTRACTORS: dict[str, dict[str, type[BaseFeaturesExtractor]]] = {
+    "frames": {"nature": NatureCNN, "small": SmallCNN},
+    "tiles": {"tiles": TileNetwork},
+}
 """`environment.observation` -> the networks that fit it, by `agent.network.features`."""
 
 

@@ -25,9 +25,9 @@ from mario_env.nes.state import CARTRIDGE, MACHINE
 from mario_env.observations import Observation
 from mario_env.wrappers.reward import REWARD_COMPONENTS
 
-__all__ = ["DECIDE", "EXECUTE", "OBSERVE", "STAMP", "START", "STEP", "kernel"]
+__all__ = ["DECIDE", "DRAW", "EXECUTE", "OBSERVE", "STAMP", "START", "STEP", "kernel"]
 
-START, STEP, DECIDE, OBSERVE, EXECUTE = range(5)  # commands
+START, STEP, DECIDE, OBSERVE, EXECUTE, DRAW = range(6)  # commands
 
 _CACHE_SECONDS = 5.0  # more than it takes to read the function from the cache
 _REMINDER_SECONDS = 30.0
@@ -46,8 +46,8 @@ def _hash_of_sources() -> str:
 STAMP = _hash_of_sources()  # now: the files may change while this runs
 
 
-def _make(stamp: str, writer: Any) -> Any:
-    # Numba's key holds what the function closes over: the stamp, and the observation's module by its name.
+def _make(stamp: str, writer: Any, draws: bool) -> Any:
+    # Numba's key holds what the function closes over: the stamp, the observation's module by its name, and whether it draws.
     @njit(nogil=True, cache=True, error_model="numpy")
     def serve(
         command: int, first: int, last: int, machines: Any, saved: Any, cartridge: Any, rules: Any, tables: Any, words: Any,
@@ -71,10 +71,14 @@ def _make(stamp: str, writer: Any) -> Any:
                 writer.write_first(m, words[i], t, scratch[i], observations[i])
             elif command == DECIDE:
                 frame = play.decide(
-                    machines, saved, i, c, words[i], pixels[i], frames[i], episodes[i], r, buttons[i], outcomes[i],
-                    components[i],
+                    machines, saved, i, c, words[i], pixels[i], frames[i], episodes[i], r, buttons[i], draws,
+                    outcomes[i], components[i],
                 )  # fmt: skip
                 writer.write_next(m, words[i], frame, t, scratch[i], before[i], observations[i])
+            elif command == DRAW:
+                play.draw(
+                    machines, saved, i, c, words[i], pixels[i], frames[i], episodes[i], r, buttons[i], outcomes[i].frames
+                )
         return over
 
     return serve
@@ -154,7 +158,7 @@ def kernel(observation: Observation) -> Any:
     """
     if observation.name not in _kernels:
         writer = observation.load_compiled()
-        function = _make(STAMP, writer)
+        function = _make(STAMP, writer, observation.draws)
         listener = _Announcement()
         event.register("numba:compile", listener)  # type: ignore[no-untyped-call]
         try:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mario_env.errors import SnapshotError
 from mario_env.nes.decode import decode_program, decoding_tables
-from mario_env.nes.kernel import DECIDE, EXECUTE, OBSERVE, START, STEP, kernel
+from mario_env.nes.kernel import DECIDE, DRAW, EXECUTE, OBSERVE, START, STEP, kernel
 from mario_env.nes.picture import PALETTE_RGB, unfold
 from mario_env.nes.play import COMPONENTS, EPISODE, OUTCOME, RULES
 from mario_env.nes.rom import Rom
@@ -27,7 +27,7 @@ Records = npt.NDArray[np.void]
 Snapshot = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]
 Episode = tuple[npt.NDArray[np.void], npt.NDArray[np.int64], npt.NDArray[Any]]
 
-_NOT_PICKLED: Final = ("kernel", "_bytes", "_pixels", "facts", "components")  # compiled code, and views
+_NOT_PICKLED: Final = ("kernel", "_bytes", "_saved_bytes", "_pixels", "facts", "components")  # compiled code, and views
 
 
 def insert_cartridge(rom: Rom, *, wraps: bool = True) -> npt.NDArray[np.void]:
@@ -122,6 +122,7 @@ class Fleet:
         self.outcomes, self._components = np.zeros(count, OUTCOME), np.zeros(count, COMPONENTS)
         self.observations = np.zeros((count, *observation.shape), observation.dtype)
         self._before = np.zeros_like(self.observations)
+        self._undrawn = np.zeros(count, np.bool_)  # whose last decision has not been drawn
         self._make_views()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -136,6 +137,7 @@ class Fleet:
     def _make_views(self) -> None:
         """Make further views of the same memory. NumPy copies records field by field, but bytes at once."""
         self._bytes = self.machines.view(np.uint8).reshape(self.count, -1)
+        self._saved_bytes = self._saved.view(np.uint8).reshape(self.count, -1)
         self._pixels = self._words.view(np.uint8)
         self.facts = self.outcomes.view(np.int64).reshape(self.count, -1)
         self.components = self._components.view(np.float64).reshape(self.count, -1)
@@ -155,11 +157,12 @@ class Fleet:
 
     def start(self, index: int) -> None:
         """Reset a machine and play to where the player can move."""
+        self._undrawn[index] = False
         self._call(START, index, index + 1, self.observations)
 
     def step(self, index: int, buttons: int) -> bool:
         """Play one frame, draw it, skip the scenes after it, and return whether the game is over."""
-        self._buttons[index] = buttons
+        self._buttons[index], self._undrawn[index] = buttons, False
         return self._call(STEP, index, index + 1, self.observations) != 0
 
     def execute(self, index: int) -> None:
@@ -189,6 +192,7 @@ class Fleet:
         """
         before = self.observations
         self.observations, self._before = self._before, before
+        self._undrawn[:] = not self._observation.draws
         self._buttons[:] = buttons
         if delays is not None:
             self._buttons += np.multiply(delays, 256)
@@ -218,6 +222,7 @@ class Fleet:
     def restore(self, index: int, snapshot: Snapshot) -> None:
         """Restore a machine and its screen."""
         self._bytes[index], self._words[index, 0] = snapshot
+        self._undrawn[index] = False
 
     def episode(self, index: int) -> Episode:
         """A copy of the episode that :meth:`begin` began."""
@@ -253,7 +258,7 @@ class Fleet:
             part[:] = state[name]
 
     def _parts(self) -> dict[str, npt.NDArray[Any]]:
-        return {
+        parts: dict[str, npt.NDArray[Any]] = {
             "machines": self._bytes,
             "screens": self._words,
             "episodes": self._episodes.view(np.uint8).reshape(self.count, -1),
@@ -261,11 +266,19 @@ class Fleet:
             "components": self.components,
             "observations": self.observations,
         }
+        if not self._observation.draws:
+            parts |= {"saved": self._saved_bytes, "buttons": self._buttons, "undrawn": self._undrawn}
+        return parts
 
     def screen(self, index: int, buffer: int = 0) -> npt.NDArray[np.uint8]:
         """A machine's screen, RGB, shape (240, 256, 3).
 
         The frames of a decision are drawn into two buffers in turn, the first of them into buffer 0. Single frames are drawn
-        into buffer 0, too.
+        into buffer 0, too. A decision that was played without drawing is played again now.
         """
+        if self._undrawn[index]:
+            now = self.save(index)
+            self._call(DRAW, index, index + 1, self.observations)
+            self.put_back(index, now)  # the RAM may have been written to since
+            self._undrawn[index] = False
         return np.take(PALETTE_RGB, unfold(self._words[index, buffer]), axis=0)

@@ -53,6 +53,7 @@ EPISODE: Final = np.dtype(
         ("place_number", np.int32, PLACES),  # of each visited area: game.place
         ("furthest", np.int32, PLACES),  # of each visited area
         ("held", np.int64),  # the buttons of the last action that took hold
+        ("held_before", np.int64),  # the same before the last decision
         # after the last decision
         ("paid_progress", np.int64),
         ("paid_deaths", np.int64),
@@ -90,7 +91,7 @@ RULES: Final = np.dtype(
 def begin(m: Any, e: Any, outcome: Any) -> None:
     """Start an episode's counts from the machine's present state."""
     e.frame_count, e.progress, e.distance, e.deaths, e.time_ups, e.levels_completed = 0, 0, 0, 0, 0, 0
-    e.places, e.place, e.held = 0, 0, 0
+    e.places, e.place, e.held, e.held_before = 0, 0, 0, 0
     e.steps, e.idle, e.reached_distance, e.reached_completed = 0, 0, 0, 0
     e.paid_progress, e.paid_deaths, e.paid_completed = 0, 0, 0
     for i in range(len(e.paid)):
@@ -174,33 +175,43 @@ def _end_reason(e: Any, frame: Any, ram: Any, one_level: bool) -> int:
 
 
 @leaf
+def draw(
+    machines: Any, saved: Any, index: int, c: Any, words: Any, pixels: Any, frame: Any, e: Any, rules: Any, buttons: int,
+    frames: int,
+) -> None:  # fmt: skip
+    """Play the last decision again, which had so many frames, to draw its last two. The machine ends in the same state."""
+    m, pressed, delay, held = machines[index], buttons & 255, buttons >> 8, e.held_before
+    machines[index] = saved[index]
+    for i in range(frames):
+        now = held if i < delay else pressed
+        game.step(m, c, words[i & 1], pixels[i & 1], frame, now, i >= frames - 2, rules.one_level)
+
+
+@leaf
 def decide(
     machines: Any, saved: Any, index: int, c: Any, words: Any, pixels: Any, frame: Any, e: Any, rules: Any, buttons: int,
-    outcome: Any, components: Any,
+    draws: bool, outcome: Any, components: Any,
 ) -> int:  # fmt: skip
-    """Play one decision, and return the number of its last frame. The screen of that frame is `words[number & 1]`.
+    """Play one decision, and return the number of its last frame. With `draws`, its screen is `words[number & 1]`.
 
     `buttons` has the action's buttons, plus 256 times the number of frames that pass before it takes hold. Until then the
     buttons of the last action that took hold stay pressed (mario_env.wrappers.actions.ActionDelay).
     """
     m, skip, reason, count, lives = machines[index], rules.frame_skip, NONE, 0, -1
     pressed, delay, held = buttons & 255, buttons >> 8, e.held
-    saved[index] = machines[index]
+    saved[index], e.held_before = machines[index], held
     frames = e.frame_count
     for count in range(skip):
-        draw = count >= skip - 2
+        drawn = draws and count >= skip - 2
         now = held if count < delay else pressed
-        game.step(m, c, words[count & 1], pixels[count & 1], frame, now, draw, rules.one_level)
+        game.step(m, c, words[count & 1], pixels[count & 1], frame, now, drawn, rules.one_level)
         reason = _count(e, frame, m.ram, rules.one_level)
         if reason == NONE and rules.life_loss_ends_episode and e.deaths:
             reason, lives = TIMED_OUT if e.time_ups else LIFE_LOST, game.lives(m.ram)
         if reason != NONE:
             break
-    if count < skip - 1:  # it ended early: play it again, to draw its last two frames
-        machines[index] = saved[index]
-        for i in range(count + 1):
-            now = held if i < delay else pressed
-            game.step(m, c, words[i & 1], pixels[i & 1], frame, now, i >= count - 1, rules.one_level)
+    if draws and count < skip - 1:  # it ended early
+        draw(machines, saved, index, c, words, pixels, frame, e, rules, buttons, count + 1)
     if delay <= count:
         e.held = pressed
     if reason != NONE:

@@ -12,10 +12,11 @@ from gymnasium.spaces import Box
 from configs.schema import EnvironmentConfig
 from mario_env.observations.definition import Observation
 from mario_env.observations.frames import Frames
+from mario_env.observations.tiles import Tiles
 
-__all__ = ["OBSERVATIONS", "Frames", "Observation", "observation_of", "observation_space"]
+__all__ = ["OBSERVATIONS", "Frames", "Observation", "Tiles", "observation_of", "observation_space"]
 
-OBSERVATIONS: Final[Mapping[str, type[Observation]]] = {kind.name: kind for kind in (Frames,)}
+OBSERVATIONS: Final[Mapping[str, type[Observation]]] = {kind.name: kind for kind in (Frames, Tiles)}
 
 
 def observation_of(config: EnvironmentConfig) -> Observation:

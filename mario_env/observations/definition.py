@@ -26,6 +26,7 @@ class Observation(ABC):
         shape: of one observation.
         dtype: of its numbers.
         low, high: the least and the greatest number.
+        draws: whether it is made from pictures. If not, compiled code draws only the screens that are asked for.
         compiled: the module of `mario_env.nes` that computes it. Named, not imported: environments on nes-py do without numba.
             The module has
 
@@ -42,6 +43,7 @@ class Observation(ABC):
     dtype: ClassVar[np.dtype[Any]]
     low: ClassVar[int]
     high: ClassVar[int]
+    draws: ClassVar[bool] = True
     compiled: ClassVar[str]
 
     @classmethod
