@@ -110,7 +110,9 @@ class NetworkConfig(Section):
         "nature", description="nature: 32-64-64 filters; small: 16-32 filters; tiles: for environment.observation tiles"
     )
     features_dim: int = Field(512, ge=1, description="units of the last layer")
-    layer_norm: bool = added(False, description="layer normalisation (Ba et al. 2016) before each ReLU; not for features: nature")
+    layer_norm: bool = added(
+        False, description="layer normalisation (Ba et al. 2016) before each ReLU; not for features: nature"
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -50,9 +50,7 @@ class TileNetwork(BaseFeaturesExtractor):
         self.kinds = nn.Embedding(tiles.KINDS, _KIND_NUMBERS)
         self.objects = _layer(_KIND_NUMBERS + _OBJECT_NUMBERS, _OBJECT_FEATURES, layer_norm)
         inputs = _WINDOW * len(_BLOCK_NUMBERS) + _OBJECT_FEATURES + _MARIO_NUMBERS
-        self.hidden = nn.Sequential(
-            *_layer(inputs, features_dim, layer_norm), *_layer(features_dim, features_dim, layer_norm)
-        )
+        self.hidden = nn.Sequential(*_layer(inputs, features_dim, layer_norm), *_layer(features_dim, features_dim, layer_norm))
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         table = observations.long()
