@@ -17,7 +17,7 @@ def write(folder: Path, name: str, text: str) -> str:
 
 
 def test_the_documented_presets_exist() -> None:
-    assert {"baseline", "dqn", "qrdqn", "ppo", "ppo-sticky", "demo"} <= set(preset_names())
+    assert {"baseline", "dqn", "qrdqn", "ppo", "ppo-sticky", "pqn", "demo", "quick"} <= set(preset_names())
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -56,13 +56,13 @@ def test_baseline_is_the_predecessors_environment() -> None:
     assert (config.environment.stall_after, config.environment.max_steps) == (None, None)
 
 
-@pytest.mark.parametrize("name", ["dqn", "qrdqn", "ppo"])
+@pytest.mark.parametrize("name", ["dqn", "qrdqn", "ppo", "pqn"])
 def test_the_presets_for_level_one_differ_only_in_their_algorithm(name: str) -> None:
     config = load(name)
     assert (config.environment.world, config.environment.stage, config.environment.frame_skip) == (1, 1, 4)
     assert config.agent.algorithm == name
     assert 0.85 <= config.agent.gamma <= 0.95
-    assert config.train.total_steps == 2_000_000
+    assert config.train.total_steps == (1_000_000 if name == "ppo" else 2_000_000)
 
 
 def test_an_override_replaces_one_value() -> None:
