@@ -76,9 +76,7 @@ def _make(stamp: str, writer: Any, draws: bool) -> Any:
                 )  # fmt: skip
                 writer.write_next(m, words[i], frame, t, scratch[i], before[i], observations[i])
             elif command == DRAW:
-                play.draw(
-                    machines, saved, i, c, words[i], pixels[i], frames[i], episodes[i], r, buttons[i], outcomes[i].frames
-                )
+                play.draw(machines, saved, i, c, words[i], pixels[i], frames[i], episodes[i], r, buttons[i], outcomes[i].frames)
         return over
 
     return serve

@@ -15,6 +15,7 @@ IDLE = [
     ("dqn", ["agent.buffer_size=31"], "agent.buffer_size (31) is below agent.batch_size (32)"),
     ("dqn", ["agent.buffer_size=64", "train.n_envs=16"], "divided by train.n_envs (16) is below agent.n_steps (5)"),
     ("dqn", ["agent.exploration_highest_eps=0.4", "train.n_envs=1"], "train.n_envs is 1"),
+    ("ppo-tiles", ["environment.crop_status_bar=true"], "environment.observation tiles has none: set it to false"),
     ("ppo", ["agent.clip_range={start: 0, end: 0}"], "agent.clip_range: it is 0 throughout"),
     ("ppo", ["agent.learning_rate={start: 0, end: 0}"], "agent.learning_rate: it is 0 throughout"),
     ("ppo", ["train.milestones=[1_000, 2_000_001, 3_000_000]"], "2000001, 3000000 will not be reached"),

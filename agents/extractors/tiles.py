@@ -50,7 +50,9 @@ class TileNetwork(BaseFeaturesExtractor):
         self.kinds = nn.Embedding(tiles.KINDS, _KIND_NUMBERS)
         self.objects = nn.Sequential(nn.Linear(_KIND_NUMBERS + _OBJECT_NUMBERS, _OBJECT_FEATURES), nn.ReLU())
         inputs = _WINDOW * len(_BLOCK_NUMBERS) + _OBJECT_FEATURES + _MARIO_NUMBERS
-        self.hidden = nn.Sequential(nn.Linear(inputs, features_dim), nn.ReLU(), nn.Linear(features_dim, features_dim), nn.ReLU())
+        self.hidden = nn.Sequential(
+            nn.Linear(inputs, features_dim), nn.ReLU(), nn.Linear(features_dim, features_dim), nn.ReLU()
+        )
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         table = observations.long()
