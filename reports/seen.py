@@ -83,17 +83,17 @@ def _draw_tiles(canvas: ImageDraw.ImageDraw, table: npt.NDArray[np.uint8]) -> No
         if table[tiles.KIND_ROW, column]:
             _draw_object(canvas, table, column)
     canvas.text((10, 8), _about_mario(table), _INK, _font(20))
-    left = 10.0
+    edge = 10.0
     for name, colour in _BLOCK_COLOURS.items():
-        canvas.rectangle((left, 56, left + 14, 70), colour)
-        canvas.text((left + 19, 54), name, _INK, _font(14))
-        left += 32 + _font(14).getlength(name)
+        canvas.rectangle((edge, 56, edge + 14, 70), colour)
+        canvas.text((edge + 19, 54), name, _INK, _font(14))
+        edge += 32 + _font(14).getlength(name)
 
 
 def _about_mario(table: npt.NDArray[np.uint8]) -> str:
     speed = int(table[tiles.SPEED_ROW, 0]) - 128
     size, state = _SIZES[table[tiles.STATUS_ROW, 0]], _STATES[table[tiles.STATE_ROW, 0] % len(_STATES)]
-    held = ", A held" * (table[tiles.STATUS_ROW, 3] >= 0x80)
+    held = ", A held" if table[tiles.STATUS_ROW, 3] >= 0x80 else ""
     return f"Mario: {size}, {state}, speed {speed:+d}{held}"
 
 
