@@ -2,7 +2,8 @@
 
     python -m benchmarks.throughput [--json FILE] [--seconds 3] [--rounds 3]
 
-All play the same level with the same actions and compute the same observations. They take turns, and the best round of each
+All play the same level with the same actions and compute the same observations, `frames`; one also computes `tiles`, for which
+nothing is drawn. They take turns, and the best round of each
 counts, because other programs on the machine can only slow it down. A decision is four frames. Rates of one thread in this
 process are per second of processor time, so that a busy machine does not distort the ratios.
 """
@@ -23,6 +24,7 @@ from mario_env.factory import make
 from mario_env.fast import cartridge, start_of_game
 from mario_env.games import Games
 from mario_env.nes.machine import Fleet, make_rules
+from mario_env.observations import OBSERVATIONS
 from mario_env.stable_baselines import FastVecEnv, make_vec
 
 FAST: Final = EnvironmentConfig(emulator="fast")
@@ -166,6 +168,10 @@ def measure(seconds: float, rounds: int) -> dict[str, float]:
     }
     for count in (1, 8, 16, 64):
         measurements[f"fast, {count} machines, 1 thread"] = vectorised(FastVecEnv(FAST, count, threads=1), time.process_time)
+    for name in OBSERVATIONS:
+        config = FAST.model_copy(update={"observation": name})
+        envs = FastVecEnv(config, 32, threads=1)
+        measurements[f"fast, 32 machines, 1 thread, {name}"] = vectorised(envs, time.process_time)
     measurements["fast, 16 machines, 1 thread (wall)"] = vectorised(FastVecEnv(FAST, 16, threads=1), wall)
     for count in (16, 64):
         name = f"fast, {count} machines, {CORES} threads (wall)"
@@ -204,9 +210,11 @@ def main() -> None:
         rates["fast, 16 machines, 1 thread (wall) [decisions/s]"],
         rates[f"fast, 16 machines, {CORES} threads (wall) [decisions/s]"],
     )
+    frames, tiles = (rates[f"fast, 32 machines, 1 thread, {name} [decisions/s]"] for name in ("frames", "tiles"))
     ratios = {
         "fast_over_reference": rates["fast, 1 machines, 1 thread [decisions/s]"] / reference,
         "two_threads_over_one": two / one,
+        "tiles_over_frames": tiles / frames,
         "fast_two_threads_over_reference": two / reference,
         "overhead_share": profile["overhead"] / profile["decision"],
     }

@@ -16,7 +16,7 @@ def idle_settings(config: "Config") -> list[str]:
     from configs.schema import EpsilonGreedyConfig, PPOConfig, ReplayAgentConfig
 
     agent = config.agent
-    found = [*_check_training(config), *_check_average(config)]
+    found = [*_check_training(config), *_check_observation(config), *_check_average(config)]
     found += _check_exploration(config, agent) if isinstance(agent, EpsilonGreedyConfig) else []
     found += _check_clipping(config, agent) if isinstance(agent, PPOConfig) else []
     found += _check_replay(config, agent) if isinstance(agent, ReplayAgentConfig) else []
@@ -36,6 +36,12 @@ def _check_training(config: "Config") -> Iterator[str]:
     rate = config.agent.learning_rate
     if not isinstance(rate, float) and rate.start == rate.end == 0:
         yield "agent.learning_rate: it is 0 throughout, so nothing is learned"
+
+
+def _check_observation(config: "Config") -> Iterator[str]:
+    environment = config.environment
+    if environment.crop_status_bar and environment.observation == "tiles":
+        yield "environment.crop_status_bar crops pictures, and environment.observation tiles has none: set it to false"
 
 
 def _check_clipping(config: "Config", agent: "PPOConfig") -> Iterator[str]:

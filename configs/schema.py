@@ -382,6 +382,11 @@ class Config(Section):
             raise ValueError(
                 "evaluate.model is best, but without validation nothing tells which that is: set train.validation, e.g. to {}"
             )
+        if isinstance(agent, ReplayAgentConfig) and self.environment.observation != "frames":
+            raise ValueError(
+                f"agent.algorithm {agent.algorithm} keeps stacks of frames in its replay buffer, and cannot keep "
+                f"{self.environment.observation}: set environment.observation to frames, or use ppo or pqn"
+            )
         if isinstance(agent, PPOConfig | PQNConfig) and agent.batch_size > agent.n_steps * self.train.n_envs:
             raise ValueError(
                 f"agent.batch_size {agent.batch_size} is larger than one rollout "

@@ -167,6 +167,7 @@ def watch(
     video: Annotated[Path | None, typer.Option(callback=usage.output_file, help="write an MP4 file, open no window")] = None,
     stochastic: Annotated[bool, typer.Option(help="sample actions as in training")] = False,
     seed: Annotated[int, typer.Option(min=0, help="seed for --stochastic")] = 0,
+    observation: Annotated[bool, typer.Option("--observation", help="show what the agent sees beside the game")] = False,
     sha256: Sha256 = None,
     trust: TrustModel = False,
 ) -> None:
@@ -178,10 +179,11 @@ def watch(
         raise ConfigError("name a model, or an episode with --episode ID (`mario episodes` lists them)")
     settings = Settings.from_environment()
     if episode is not None:
-        frames = episode_frames(episode, settings)
+        frames = episode_frames(episode, settings, observation=observation)
     else:
-        frames = model_frames(str(model), settings, Trust(sha256, trust), stochastic=stochastic, seed=seed)
-    written = show(frames, video)
+        trusted = Trust(sha256, trust)
+        frames = model_frames(str(model), settings, trusted, stochastic=stochastic, seed=seed, observation=observation)
+    written = show(frames, video, observation=observation)
     if written is not None:
         console.print(f"video: {written}", soft_wrap=True)
 

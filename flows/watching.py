@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from configs import EvaluateConfig, Settings
+from configs import EnvironmentConfig, EvaluateConfig, Settings
 from flows.models import Trust, load
 from mario_env import EpisodeStart, EpisodeSummary
-from reports.replay import episode_frames as replayed_frames
-from reports.video import Frame
+from reports import replay
+from reports.seen import SHAPE
+from reports.video import FRAME_SHAPE, Frame
 from tasks.experiment import open_store
 
 
@@ -15,8 +16,10 @@ class WatchError(RuntimeError):
     """The episode cannot be shown; the message says why."""
 
 
-def episode_frames(episode_id: int, settings: Settings) -> Iterator[Frame]:
-    """The frames of a stored episode, uint8 RGB of shape (240, 256, 3), one per emulator frame.
+def episode_frames(episode_id: int, settings: Settings, *, observation: bool = False) -> Iterator[Frame]:
+    """The frames of a stored episode, one per emulator frame: uint8 RGB of shape (240, 256, 3).
+
+    With `observation` each is enlarged, and has beside it what the agent saw: `reports.seen.SHAPE`.
 
     Raises:
         StoreError: there is no such episode.
@@ -29,11 +32,14 @@ def episode_frames(episode_id: int, settings: Settings) -> Iterator[Frame]:
     if episode.actions is None or episode.start is None:
         raise WatchError(f"episode {episode_id} was stored without its actions (episodes.store_actions was off)")
     config = from_dict(episode.experiment.record.config, f"experiment {episode.experiment.record.name}")
-    return replayed_frames(config.environment, EpisodeStart.from_json(episode.start), episode.actions, episode.delays)
+    start = EpisodeStart.from_json(episode.start)
+    return _replayed(config.environment, start, episode.actions, episode.delays, observation)
 
 
-def model_frames(reference: str, settings: Settings, trust: Trust, *, stochastic: bool, seed: int) -> Iterator[Frame]:
-    """The frames of one episode that the model `reference` plays, uint8 RGB of shape (240, 256, 3), one per emulator frame.
+def model_frames(
+    reference: str, settings: Settings, trust: Trust, *, stochastic: bool, seed: int, observation: bool = False
+) -> Iterator[Frame]:
+    """The frames of one episode that the model `reference` plays; otherwise as :func:`episode_frames`.
 
     Raises:
         ModelNotFoundError, CheckpointError, UntrustedModelError: as :func:`flows.models.load`.
@@ -50,11 +56,22 @@ def model_frames(reference: str, settings: Settings, trust: Trust, *, stochastic
         seed=seed,
         on_episode=lambda episode: played.append(episode.summary),
     )
-    return replayed_frames(agent.config.environment, played[0].start, played[0].actions, played[0].delays)
+    summary = played[0]
+    return _replayed(agent.config.environment, summary.start, summary.actions, summary.delays, observation)
 
 
-def show(frames: Iterator[Frame], video: Path | None) -> Path | None:
+def _replayed(
+    config: EnvironmentConfig, start: EpisodeStart, actions: bytes, delays: bytes, observation: bool
+) -> Iterator[Frame]:
+    frames = replay.frames_with_observations if observation else replay.episode_frames
+    return frames(config, start, actions, delays)
+
+
+def show(frames: Iterator[Frame], video: Path | None, *, observation: bool = False) -> Path | None:
     """Write `frames` to the MP4 file `video`, or show them in a window at the speed of the game.
+
+    Args:
+        observation: whether the frames have beside them what the agent saw.
 
     Returns:
         The file; None for the window.
@@ -62,11 +79,12 @@ def show(frames: Iterator[Frame], video: Path | None) -> Path | None:
     Raises:
         WindowError: there is no display.
     """
+    scale, shape = (1, SHAPE) if observation else (3, FRAME_SHAPE)
     if video is not None:
         from reports.video import render_video
 
-        return render_video(frames, video)
+        return render_video(frames, video, scale=scale, shape=shape)
     from reports.window import show_in_window
 
-    show_in_window(frames)
+    show_in_window(frames, scale=scale, shape=shape)
     return None

@@ -25,6 +25,7 @@ class PlaybackFrame:
         info: the facts of this frame. On the last frame of a decision, the info that the environment's step returned.
         action: the index of the action of this decision.
         summary: on the last frame the episode's summary, else None.
+        observation: what the agent saw when it chose the action.
     """
 
     screen: Screen
@@ -32,6 +33,7 @@ class PlaybackFrame:
     info: dict[str, Any]
     action: int
     summary: EpisodeSummary | None
+    observation: Any
 
 
 class _FrameTap(gymnasium.Wrapper[Screen, Any, Screen, Any]):
@@ -88,21 +90,22 @@ def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, de
 def _play(
     env: gymnasium.Env[Screen, Any], tap: _FrameTap, start: EpisodeStart, actions: bytes, delays: bytes
 ) -> Iterator[PlaybackFrame]:
-    _, info = env.reset(options={"noop_frames": start.noop_frames})
+    observation, info = env.reset(options={"noop_frames": start.noop_frames})
     if info["noop_frames"] != start.noop_frames:
         raise PlaybackError(f"idling for {start.noop_frames} frames loses a life: it was played under another configuration")
     total, delay_next = 0.0, env.get_wrapper_attr("delay_next")
     for index, action in enumerate(actions):
         delay_next(delays[index] if delays else 0)
         try:
-            _, reward, terminated, truncated, info = env.step(action)
+            following, reward, terminated, truncated, info = env.step(action)
         except ValueError as error:
             raise PlaybackError(f"decision {index + 1} of {len(actions)}: {error}") from error
         *before, (screen, _) = tap.take()
         for earlier, facts in before:
-            yield PlaybackFrame(earlier, total, facts, action, None)
+            yield PlaybackFrame(earlier, total, facts, action, None, observation)
         total += float(reward)
-        yield PlaybackFrame(screen, total, info, action, info.get("episode_summary"))
+        yield PlaybackFrame(screen, total, info, action, info.get("episode_summary"), observation)
+        observation = following
         if terminated or truncated:
             if index + 1 < len(actions):
                 raise PlaybackError(

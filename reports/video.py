@@ -35,6 +35,7 @@ def render_video(
     fps: float | Fraction = NES_FRAME_RATE,
     scale: int = 3,
     *,
+    shape: tuple[int, int, int] = FRAME_SHAPE,
     television_shape: bool = False,
     quality: int = QUALITY,
 ) -> Path:
@@ -44,10 +45,11 @@ def render_video(
     start before it is fully loaded.
 
     Args:
-        frames: the frames, uint8 RGB of shape (240, 256, 3).
+        frames: the frames, uint8 RGB of shape `shape`.
         path: the MP4 file.
         fps: frames per second.
         scale: factor by which frames are enlarged (nearest neighbour).
+        shape: of each frame: height, width and 3.
         television_shape: widen pixels to 8:7.
         quality: x264's constant rate factor; lower is better and larger.
 
@@ -56,15 +58,15 @@ def render_video(
     """
     if scale < 1:
         raise VideoError(f"scale is {scale}: give a whole number of at least 1")
-    first, rest = _first(frames)
-    width, height = _even(256 * scale * (PIXEL_ASPECT if television_shape else 1)), _even(240 * scale)
+    first, rest = _first(frames, shape)
+    width, height = _even(shape[1] * scale * (PIXEL_ASPECT if television_shape else 1)), _even(shape[0] * scale)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise VideoError(f"cannot create the folder {path.parent} for the video: {error.strerror}") from error
     partial = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.part.mp4")
-    command = _encoder_command(partial, width, height, fps, quality)
+    command = _encoder_command(partial, shape, width, height, fps, quality)
     try:
         _encode(command, first, rest, path)
         partial.replace(path)
@@ -73,12 +75,14 @@ def render_video(
     return path
 
 
-def _encoder_command(output: Path, width: int, height: int, fps: float | Fraction, quality: int) -> list[str]:
+def _encoder_command(
+    output: Path, shape: tuple[int, int, int], width: int, height: int, fps: float | Fraction, quality: int
+) -> list[str]:
     """The command that encodes raw frames from standard input."""
     rate = str(Fraction(fps).limit_denominator(1_000_000))
     return [
         *(encoder(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y"),
-        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "256x240", "-r", rate, "-i", "-"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{shape[1]}x{shape[0]}", "-r", rate, "-i", "-"),
         *("-an", "-vf", f"scale={width}:{height}:flags=neighbor:out_color_matrix=bt709:out_range=tv"),
         *("-c:v", "libx264", "-preset", "fast", "-tune", "animation", "-crf", str(quality), "-pix_fmt", "yuv420p"),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
@@ -133,9 +137,9 @@ def _encode(command: list[str], first: Frame, rest: Iterator[Frame], path: Path)
 def _feed(stdin: IO[bytes], first: Frame, rest: Iterator[Frame]) -> bool:
     """Write all frames. Returns True if the encoder ended before it had all of them."""
     try:
-        stdin.write(_checked(first, 0).tobytes())
+        stdin.write(first.tobytes())
         for number, frame in enumerate(rest, start=1):
-            stdin.write(_checked(frame, number).tobytes())
+            stdin.write(_checked(frame, number, first.shape).tobytes())
         stdin.close()
     except BrokenPipeError:
         return True
@@ -149,16 +153,16 @@ def _close(stdin: IO[bytes]) -> None:
         return
 
 
-def _first(frames: Iterable[Frame]) -> tuple[Frame, Iterator[Frame]]:
+def _first(frames: Iterable[Frame], shape: tuple[int, ...]) -> tuple[Frame, Iterator[Frame]]:
     rest = iter(frames)
     for first in rest:
-        return _checked(first, 0), rest
+        return _checked(first, 0, shape), rest
     raise VideoError("there is no frame for a video: the episode is empty")
 
 
-def _checked(frame: Frame, number: int) -> Frame:
-    if frame.shape != FRAME_SHAPE or frame.dtype != np.uint8:
-        raise VideoError(f"frame {number} is {frame.dtype} of shape {frame.shape}; expected uint8 RGB of shape {FRAME_SHAPE}")
+def _checked(frame: Frame, number: int, shape: tuple[int, ...]) -> Frame:
+    if frame.shape != shape or frame.dtype != np.uint8:
+        raise VideoError(f"frame {number} is {frame.dtype} of shape {frame.shape}; expected uint8 RGB of shape {shape}")
     return np.ascontiguousarray(frame)
 
 

@@ -20,7 +20,12 @@ class WindowError(RuntimeError):
 
 
 def show_in_window(
-    frames: Iterable[Frame], fps: float | Fraction = NES_FRAME_RATE, scale: int = 3, *, title: str = "train-mario"
+    frames: Iterable[Frame],
+    fps: float | Fraction = NES_FRAME_RATE,
+    scale: int = 3,
+    *,
+    shape: tuple[int, int, int] = FRAME_SHAPE,
+    title: str = "train-mario",
 ) -> int:
     """Show `frames` in a window, and return how many were shown.
 
@@ -28,9 +33,10 @@ def show_in_window(
     is skipped.
 
     Args:
-        frames: the frames, uint8 RGB of shape (240, 256, 3).
+        frames: the frames, uint8 RGB of shape `shape`.
         fps: frames per second.
         scale: factor by which frames are enlarged.
+        shape: of each frame: height, width and 3.
         title: title of the window.
 
     Raises:
@@ -39,7 +45,8 @@ def show_in_window(
     if scale < 1:
         raise WindowError(f"scale is {scale}: give a whole number of at least 1")
     pygame = _pygame()
-    size = (256 * scale, 240 * scale)
+    height, width, _ = shape
+    size = (width * scale, height * scale)
     try:
         try:
             # pygame.init() would also open the sound device, which servers and containers do not have.
@@ -55,9 +62,9 @@ def show_in_window(
         for frame in frames:
             if _closed(pygame):
                 break
-            if frame.shape != FRAME_SHAPE or frame.dtype != np.uint8:
-                raise WindowError(f"frame {shown} is {frame.dtype} of shape {frame.shape}; expected uint8 RGB of {FRAME_SHAPE}")
-            picture = pygame.image.frombuffer(np.ascontiguousarray(frame).tobytes(), (256, 240), "RGB")
+            if frame.shape != shape or frame.dtype != np.uint8:
+                raise WindowError(f"frame {shown} is {frame.dtype} of shape {frame.shape}; expected uint8 RGB of {shape}")
+            picture = pygame.image.frombuffer(np.ascontiguousarray(frame).tobytes(), (width, height), "RGB")
             screen.blit(pygame.transform.scale(picture, size), (0, 0))
             pygame.display.flip()
             shown += 1

@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from torch import nn
 
-from agents.algorithms.tile_networks import TileNetwork
+from agents.extractors import TileNetwork
 from configs import Config, ConfigError
 
 

@@ -16,10 +16,7 @@ from configs.schema import EnvironmentConfig
 from mario_env.console import Console
 from mario_env.observations.definition import Environment, Observation
 
-__all__ = [
-    "BLOCKS", "COLUMNS", "HAMMER", "KINDS", "KIND_ROW", "MARIO", "POWER_UPS", "SPEED_ROW", "STATE_ROW", "STATUS_ROW", "THEN_ROW",
-    "X_ROW", "Y_ROW", "Tiles", "block_classes", "read_tiles",
-]  # fmt: skip
+__all__ = ["BLOCKS", "Tiles", "TilesObservation", "block_classes", "read_tiles"]
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -183,10 +180,11 @@ class Tiles(Observation):
 
     - Rows 0 to 12: the blocks on the screen, each as its class, a position in `BLOCKS`. The columns are those that have their
       middles on the screen. What a question block contains and where hidden blocks are is not told.
-    - Rows 13 to 21: the objects, one a column: Mario, five slots of enemies, platforms and fire bars, the power-up, nine slots of
-      hammers. The rows are the kind, x and y (pixels, from the left edge of column 0 and the upper edge of the screen, limited to
-      0 to 255), the game's state of the object, x and y speed (plus 128; of a fire bar its angle, of platforms what moves them),
-      and kind, x and y of the observation before. An empty slot, or an object that is not on the screen, is all 0.
+    - Rows 13 to 21: the objects, one a column: Mario, five slots of enemies, platforms and fire bars, the power-up, nine slots
+      of hammers. The rows are the kind, x and y (pixels from the left edge of column 0 and from the upper edge of the screen,
+      limited to 0 to 255), the game's state of the object, x and y speed (plus 128), and kind, x and y of the observation
+      before. A fire bar has its angle in place of the speed, a platform what moves it. An empty slot, or an object that is not
+      on the screen, is all 0.
     - Row 22: what the game knows of Mario besides: see `STATUS`.
     """
 

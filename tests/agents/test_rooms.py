@@ -13,7 +13,16 @@ from configs import PROJECT
 AGENTS = PROJECT / "agents"
 
 # From the ground up: a room imports only those before it.
-FLOORS = (("errors", "progress", "announce"), "device", "replay", "algorithms", "checkpoints", "policies", "training")
+FLOORS = (
+    ("errors", "progress", "announce"),
+    "device",
+    "replay",
+    "extractors",
+    "algorithms",
+    "checkpoints",
+    "policies",
+    "training",
+)
 MOST_STOREYS = 3
 
 

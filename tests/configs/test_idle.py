@@ -19,6 +19,7 @@ IDLE = [
     ("pqn", ["agent.average_decay=0.9999", "train.total_steps=1_000_000"], "10000 updates behind in a training of 15625"),
     ("ppo", ["agent.average_decay=0.999", "train.total_steps=100_000"], "1000 updates behind in a training of 1172"),
     ("dqn", ["agent.average_decay=0.9999", "train.total_steps=600_000"], "10000 updates behind in a training of 36875"),
+    ("ppo-tiles", ["environment.crop_status_bar=true"], "environment.observation tiles has none: set it to false"),
     ("ppo", ["agent.clip_range={start: 0, end: 0}"], "agent.clip_range: it is 0 throughout"),
     ("ppo", ["agent.learning_rate={start: 0, end: 0}"], "agent.learning_rate: it is 0 throughout"),
     ("ppo", ["train.milestones=[1_000, 1_000_001, 3_000_000]"], "1000001, 3000000 will not be reached"),

@@ -17,7 +17,8 @@ def write(folder: Path, name: str, text: str) -> str:
 
 
 def test_the_documented_presets_exist() -> None:
-    assert {"baseline", "dqn", "qrdqn", "ppo", "ppo-sticky", "pqn", "demo", "quick"} <= set(preset_names())
+    expected = {"baseline", "dqn", "qrdqn", "ppo", "ppo-sticky", "ppo-tiles", "pqn", "demo", "quick"}
+    assert expected <= set(preset_names())
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -25,6 +26,12 @@ def test_every_preset_loads_under_its_name_and_survives_storage(name: str) -> No
     config = load(name)
     assert config.name == name
     assert from_dict(to_dict(config), "stored") == config
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
+def test_a_replay_buffer_of_tiles_is_refused(algorithm: str) -> None:
+    with pytest.raises(ConfigError, match=rf"agent.algorithm {algorithm} keeps stacks of frames in its replay buffer"):
+        load(algorithm, ["environment.observation=tiles", "environment.crop_status_bar=false"])
 
 
 def test_a_stored_configuration_may_contain_retired_keys() -> None:

@@ -94,9 +94,12 @@ def test_a_shipped_policy_has_the_figures_it_was_shipped_with(mario: Any, shippe
     assert found["confirmation"]["told"]["stochastic"]["episodes"] == found["protocols"]["stochastic"]["episodes"] == 2
 
 
-def test_a_shipped_policy_is_watched_without_any_server(mario: Any, shipped: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--observation",)])
+def test_a_shipped_policy_is_watched_without_any_server(
+    options: tuple[str, ...], mario: Any, shipped: Path, tmp_path: Path
+) -> None:
     video, home = tmp_path / "mario.mp4", tmp_path / "home"
-    done = mario("watch", str(shipped), "--trust", "--video", str(video), MARIO_HOME=str(home))
+    done = mario("watch", str(shipped), "--trust", *options, "--video", str(video), MARIO_HOME=str(home))
 
     assert done.returncode == 0, done.stderr
     assert video.read_bytes()[4:8] == b"ftyp"

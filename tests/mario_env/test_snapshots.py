@@ -18,6 +18,7 @@ CONFIGS = {
     "sticky actions, random starts": EnvironmentConfig(stall_after=10, max_steps=25, noop_frames=20, sticky_actions=0.25),
     "sticky decisions": EnvironmentConfig(stall_after=10, max_steps=25, sticky_decisions=0.25),
     "full game, every frame": EnvironmentConfig(game="full", frame_skip=1, max_steps=40, noop_frames=5),
+    "tiles": EnvironmentConfig(observation="tiles", stall_after=10, max_steps=25, noop_frames=20, sticky_actions=0.25),
     "two frames, no status bar": EnvironmentConfig(frame_skip=2, max_steps=30, crop_status_bar=True),
 }
 WITHOUT_CLOCK = ("duration_seconds", "episode")

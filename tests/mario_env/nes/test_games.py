@@ -58,8 +58,9 @@ def test_an_impossible_action_is_refused() -> None:
         games.step([-1, 0])
 
 
-def test_slots_show_their_screen_and_their_ram() -> None:
-    games = FastVecEnv(EnvironmentConfig(), 1, seed=0)
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_slots_show_their_screen_and_their_ram(name: str) -> None:
+    games = FastVecEnv(EnvironmentConfig.model_validate({"observation": name}), 1, seed=0)
     games.reset()
     games.step(np.array([1]))
     reference = make(EnvironmentConfig(emulator="nes-py"), seed=0)

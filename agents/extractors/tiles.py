@@ -24,10 +24,10 @@ _BLOCK_NUMBERS: Final = {
     "wanted": ("coin", "pole", "axe", "vine"),
 }
 _KIND_NUMBERS: Final = 8
-_OBJECT_NUMBERS: Final = 8 + 2 + 2 + 2  # bits of its state; place from Mario, movement from Mario, speed
+_OBJECT_NUMBERS: Final = 2 + 2 + 8 + 2  # place from Mario, movement from Mario, bits of its state, speed
 _OBJECT_FEATURES: Final = 32
 _STATES: Final = 4  # of Mario: on the ground, jumps, falls, climbs
-_MARIO_NUMBERS: Final = 2 + 2 + 2 + 2 + _STATES + tiles.COLUMNS
+_MARIO_NUMBERS: Final = 2 + 2 + 2 + 1 + _STATES + tiles.COLUMNS
 # What brings the numbers of the row STATUS_ROW to about 1.
 _STATUS_SCALE: Final = (2.0, 2.0, 2.0, 192.0, 1.0, 1.0, 35.0, 8.0, 128.0, 256.0, 256.0, 4.0, 1.0, 1.0, 1.0, 1.0)
 _FASTEST: Final = 40.0  # of the x speed's units, which are sixteenths of a pixel a frame
@@ -39,6 +39,11 @@ class TileNetwork(BaseFeaturesExtractor):
     Takes float32 or uint8 (n, rows, columns) in [0, 255] (:class:`mario_env.observations.Tiles`; they are scaled here), returns
     float32 (n, features_dim).
     """
+
+    block_numbers: torch.Tensor
+    window: torch.Tensor
+    status_scale: torch.Tensor
+    bits: torch.Tensor
 
     def __init__(self, observation_space: gym.spaces.Box, features_dim: int = 96, layer_norm: bool = False) -> None:
         super().__init__(observation_space, features_dim)
@@ -80,15 +85,15 @@ class TileNetwork(BaseFeaturesExtractor):
         speed = (rows[:, 4:6] - 128).float()
         numbers = torch.cat((place / 64.0, moved / 16.0, bits, speed / 32.0), dim=1).transpose(1, 2)
         features = self.objects(torch.cat((self.kinds(kind), numbers), dim=2))
-        return (features * (kind != 0).unsqueeze(2)).sum(dim=1)
+        total: torch.Tensor = (features * (kind != 0).unsqueeze(2)).sum(dim=1)
+        return total
 
     def _mario(self, table: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Mario's place on the screen and in his cell, his speed, and his state."""
+        """Mario's place on the screen and in his cell, his speed, how far he has fallen since, and his state."""
         place = torch.cat((x, y), dim=1)
         inside = torch.cat(((x + 8) % 16, y % 16), dim=1)
         speed = table[:, tiles.SPEED_ROW : tiles.SPEED_ROW + 2, 0] - 128
-        then = table[:, tiles.THEN_ROW + 2, :1]
-        moved = torch.cat((y - then, x * 0), dim=1)
+        moved = y - table[:, tiles.THEN_ROW + 2, :1]
         state = nn.functional.one_hot(table[:, tiles.STATE_ROW, 0] % _STATES, _STATES)
         status = table[:, tiles.STATUS_ROW] / self.status_scale
         scaled = torch.tensor([_FASTEST, 4.0], device=speed.device)
