@@ -151,7 +151,7 @@ def flops_of_a_sample(model: BaseAlgorithm) -> float:
     """The multiplications and additions of an update per sample.
 
     The forward pass, the gradients of the weights and those of the inputs (except for the first layer) take the same number
-    each. The DQN family has a second forward pass through the target network.
+    each. The DQN family has a second forward pass through the target network, and double Q-learning a third.
     """
     layers: list[float] = []
 
@@ -161,13 +161,11 @@ def flops_of_a_sample(model: BaseAlgorithm) -> float:
 
     counted = [module for module in model.policy.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     handles = [module.register_forward_hook(count) for module in counted]
-    if isinstance(model, PPO):
-        model.policy.evaluate_actions(torch.zeros(1, *Frames.shape), torch.zeros(1))
-    else:
-        model.policy(torch.zeros(1, *Frames.shape))
+    with torch.no_grad():
+        model.policy(torch.zeros(1, *(model.observation_space.shape or ())))
     for handle in handles:
         handle.remove()
-    forwards = 1.0 if isinstance(model, PPO) else 2.0
+    forwards = 1.0 + hasattr(model, "replay_buffer") + getattr(model, "double", False)
     return (forwards + 2.0) * sum(layers) - layers[0]
 
 
