@@ -4,13 +4,16 @@
                                  [--network nature] [--rounds 3]
 
 Updates are whole updates of the project's algorithms: sampling, networks, gradients, optimiser. The layouts of samples are
-`default` (n, channels, height, width) and `channels_last`, which trainings use on a CPU. `plain` is the default layout without
-fused Adam steps. `memory_kept` is `channels_last` with freed memory kept, as in a training on Linux.
+`default` (n, channels, height, width) and `channels_last`, both with the operations of stable-baselines3's networks. `plain` is
+the default layout without fused Adam steps. `memory_kept` is `channels_last` with freed memory kept. `parts` is what a training
+on Linux does: pictures stay bytes up to the network, which computes large batches in parts (`agents.extractors`). In
+PPO's first two layouts the rollout is stable-baselines3's.
 
 All variants take turns, and the best round of each counts, because other programs on the machine can only slow it down. With
 one thread, processor time is measured; with several, wall-clock time, which is less reliable on a busy machine. GFLOP/s count
 multiplications and additions of convolutions and linear layers, forwards and backwards. `share_of_peak` is relative to the
-product of two large float32 matrices in the same run. The first table compares sampling with stable-baselines3's replay buffer.
+faster of two large float32 products in the same run: of matrices, and a convolution. The first table compares sampling with
+stable-baselines3's replay buffer.
 """
 
 import argparse
@@ -32,9 +35,11 @@ from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
+from torch.nn import functional
 
 from agents import build
 from agents.device import keep_freed_memory, torch_threads
+from agents.extractors import PictureNetwork
 from agents.replay import FrameReplayBuffer, PrioritisedReplayBuffer
 from configs import from_dict
 from mario_env.observations import Frames
@@ -42,7 +47,7 @@ from mario_env.observations import Frames
 SPACE: Final = Frames().space
 ACTIONS: Final = gym.spaces.Discrete(7)
 STORED: Final = 4_096
-LAYOUTS: Final = ("plain", "default", "channels_last", "memory_kept")
+LAYOUTS: Final = ("plain", "default", "channels_last", "memory_kept", "parts")
 MATRIX: Final = 1_024
 
 
@@ -79,7 +84,7 @@ class Candidate:
     def turn(self, clock: Callable[[], float]) -> None:
         """Call `work` once, and keep the shortest time per update."""
         with ExitStack() as stack:
-            if self.layout == "memory_kept":
+            if self.layout in ("memory_kept", "parts"):
                 stack.enter_context(keep_freed_memory())
                 self.work()  # the allocator must allocate the memory first
             started = clock()
@@ -89,7 +94,8 @@ class Candidate:
 
 def candidate(algorithm: str, layout: str, batch: int, network: str) -> Candidate:
     """Build an algorithm with filled buffers, and perform its first updates."""
-    agent: dict[str, Any] = {"algorithm": algorithm, "batch_size": batch, "network": {"features": network}}
+    sizes = {"features": network, "features_dim": 256 if network == "small" else 512}
+    agent: dict[str, Any] = {"algorithm": algorithm, "batch_size": batch, "network": sizes}
     if algorithm == "ppo":
         agent.update(n_steps=2 * batch, n_epochs=1)
     else:
@@ -97,6 +103,9 @@ def candidate(algorithm: str, layout: str, batch: int, network: str) -> Candidat
     config = from_dict({"name": "learner", "agent": agent, "train": {"n_envs": 1}}, "benchmark")
     model = build(config, DummyVecEnv([Noise]), device="cpu")
     model.set_logger(Logger(folder=None, output_formats=[]))
+    for module in model.policy.modules():
+        if isinstance(module, PictureNetwork) and layout != "parts":
+            module.takes_bytes, module.large_batch = False, sys.maxsize
     if layout == "plain":
         model.policy.optimizer.param_groups[0]["fused"] = None
     flops = batch * flops_of_a_sample(model)
@@ -110,7 +119,7 @@ def candidate(algorithm: str, layout: str, batch: int, network: str) -> Candidat
 
 def replay_work(model: Any, layout: str, batch: int) -> Callable[[], None]:
     """A few updates of DQN or QR-DQN."""
-    model.replay_buffer.channels_last = layout in ("channels_last", "memory_kept")
+    model.replay_buffer.channels_last = layout not in ("plain", "default")
     fill(model.replay_buffer, STORED)
     return lambda: model.train(gradient_steps=max(128 // batch, 1), batch_size=batch)
 
@@ -118,7 +127,9 @@ def replay_work(model: Any, layout: str, batch: int) -> Callable[[], None]:
 def ppo_work(model: PPO, layout: str) -> Callable[[], None]:
     """One epoch of PPO, of two batches."""
     if layout in ("plain", "default"):
-        model.rollout_buffer.__class__ = RolloutBuffer
+        model.rollout_buffer = RolloutBuffer(
+            model.n_steps, SPACE, ACTIONS, "cpu", gae_lambda=model.gae_lambda, gamma=model.gamma
+        )
     _, callback = model._setup_learn(model.n_steps)
     assert model.env is not None
     model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
@@ -140,7 +151,7 @@ def flops_of_a_sample(model: BaseAlgorithm) -> float:
     """The multiplications and additions of an update per sample.
 
     The forward pass, the gradients of the weights and those of the inputs (except for the first layer) take the same number
-    each. The DQN family has a second forward pass through the target network.
+    each. The DQN family has a second forward pass through the target network, and double Q-learning a third.
     """
     layers: list[float] = []
 
@@ -150,23 +161,33 @@ def flops_of_a_sample(model: BaseAlgorithm) -> float:
 
     counted = [module for module in model.policy.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     handles = [module.register_forward_hook(count) for module in counted]
-    if isinstance(model, PPO):
-        model.policy.evaluate_actions(torch.zeros(1, *Frames.shape), torch.zeros(1))
-    else:
-        model.policy(torch.zeros(1, *Frames.shape))
+    with torch.no_grad():
+        model.policy(torch.zeros(1, *(model.observation_space.shape or ())))
     for handle in handles:
         handle.remove()
-    forwards = 1.0 if isinstance(model, PPO) else 2.0
+    forwards = 1.0 + hasattr(model, "replay_buffer") + getattr(model, "double", False)
     return (forwards + 2.0) * sum(layers) - layers[0]
 
 
 def peak(clock: Callable[[], float]) -> float:
-    """The current GFLOP/s of a matrix product."""
-    left, right = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
-    started = clock()
-    for _ in range(8):
-        left @ right
-    return 8 * 2.0 * MATRIX**3 / (clock() - started) / 1e9
+    """The current GFLOP/s of a large product: of matrices or as a convolution, whichever is faster.
+
+    torch computes the one with MKL, the other with oneDNN. MKL leaves AVX-512 unused on processors of other makers than Intel.
+    """
+    matrix, pictures, weights = torch.rand(MATRIX, MATRIX), torch.rand(64, 64, 16, 16), torch.rand(256, 64, 4, 4)
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    weights = weights.contiguous(memory_format=torch.channels_last)
+    products: list[tuple[Callable[[], torch.Tensor], float]] = [
+        (lambda: matrix @ matrix, 2.0 * MATRIX**3),
+        (lambda: functional.conv2d(pictures, weights), 2.0 * 64 * 13**2 * weights.numel()),
+    ]
+    found = []
+    for product, operations in products:
+        started = clock()
+        for _ in range(8):
+            product()
+        found.append(8 * operations / (clock() - started) / 1e9)
+    return max(found)
 
 
 def measure(algorithms: list[str], batches: list[int], threads: int, network: str, rounds: int) -> list[dict[str, Any]]:

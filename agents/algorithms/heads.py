@@ -1,4 +1,4 @@
-"""The layers behind the feature extractor of a value network: plain, dueling or noisy.
+"""What is before and behind the feature extractor: pictures as bytes; the layers of a value network, plain, dueling or noisy.
 
 Dueling: Wang et al. 2016, "Dueling Network Architectures for Deep Reinforcement Learning".
 
@@ -18,11 +18,29 @@ from typing import Any, Final
 import sb3_contrib.qrdqn.policies as qrdqn
 import stable_baselines3.dqn.policies as dqn
 import torch
-from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.policies import BaseModel, BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 from torch.nn import functional
 
 SIGMA: Final = 0.5  # the paper's sigma_0 for factorised noise (section 3.2)
+
+
+class UnscaledPictures(BaseModel):
+    """A base class for policies and their networks: an extractor with the attribute `takes_bytes` gets pictures as bytes.
+
+    stable-baselines3 makes a whole batch float32 and then divides it by 255: two passes over memory, as slow as a convolution.
+    A `PictureNetwork` converts a part of the batch at a time, just before its first layer, to the same values.
+
+    List it after the class of stable-baselines3: ``class Policy(CnnPolicy, UnscaledPictures)``.
+    """
+
+    def extract_features(self, obs: Any, features_extractor: BaseFeaturesExtractor) -> torch.Tensor:
+        """The features of a batch of observations; those of other extractors are preprocessed as in stable-baselines3."""
+        if getattr(features_extractor, "takes_bytes", False):
+            features: torch.Tensor = features_extractor(obs)
+            return features
+        return super().extract_features(obs, features_extractor)
 
 
 class DuelingHead(nn.Module):
@@ -114,8 +132,16 @@ def _make_noisy(network: nn.Module) -> None:
             _make_noisy(module)
 
 
+class _QNetwork(dqn.QNetwork, UnscaledPictures):
+    """stable-baselines3's network of Q-values; pictures stay bytes up to the extractor."""
+
+
+class _QuantileNetwork(qrdqn.QuantileNetwork, UnscaledPictures):
+    """sb3-contrib's network of quantiles; pictures stay bytes up to the extractor."""
+
+
 class DQNPolicy(dqn.CnnPolicy):
-    """stable-baselines3's policy of DQN with another head. ``net_arch`` must be empty.
+    """stable-baselines3's policy of DQN, with a faster way to the extractor and another head. ``net_arch`` must be empty.
 
     Args:
         dueling: put a `DuelingHead` behind the extractor.
@@ -129,7 +155,7 @@ class DQNPolicy(dqn.CnnPolicy):
 
     def make_q_net(self) -> dqn.QNetwork:
         """The network of the base class with another head."""
-        network = super().make_q_net()
+        network = _QNetwork(**self._update_features_extractor(self.net_args, features_extractor=None))
         if self.dueling:
             network.q_net = nn.Sequential(DuelingHead(network.features_dim, int(network.action_space.n)))
         if self.noisy:
@@ -138,7 +164,7 @@ class DQNPolicy(dqn.CnnPolicy):
 
 
 class QRDQNPolicy(qrdqn.CnnPolicy):
-    """sb3-contrib's policy of QR-DQN with another head; arguments as those of `DQNPolicy`."""
+    """sb3-contrib's policy of QR-DQN with the changes of `DQNPolicy`, and its arguments."""
 
     def __init__(self, *arguments: Any, dueling: bool = False, noisy: bool = False, **named: Any) -> None:
         self.dueling, self.noisy = dueling, noisy
@@ -146,7 +172,7 @@ class QRDQNPolicy(qrdqn.CnnPolicy):
 
     def make_quantile_net(self) -> qrdqn.QuantileNetwork:
         """The network of the base class with another head."""
-        network = super().make_quantile_net()
+        network = _QuantileNetwork(**self._update_features_extractor(self.net_args, features_extractor=None))
         if self.dueling:
             head = DuelingHead(network.features_dim, int(network.action_space.n), network.n_quantiles)
             network.quantile_net = nn.Sequential(head)
@@ -156,7 +182,5 @@ class QRDQNPolicy(qrdqn.CnnPolicy):
 
 
 def value_policy(algorithm: str, *, dueling: bool, noisy: bool) -> tuple[type[BasePolicy], dict[str, Any]]:
-    """The policy class of "dqn" or "qrdqn" with its ``policy_kwargs``; without a switch it is the class of the library."""
-    if dueling or noisy:
-        return (QRDQNPolicy if algorithm == "qrdqn" else DQNPolicy), {"dueling": dueling, "noisy": noisy}
-    return (qrdqn.CnnPolicy if algorithm == "qrdqn" else dqn.CnnPolicy), {}
+    """The policy class of "dqn" or "qrdqn" with its ``policy_kwargs``."""
+    return (QRDQNPolicy if algorithm == "qrdqn" else DQNPolicy), {"dueling": dueling, "noisy": noisy}

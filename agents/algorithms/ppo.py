@@ -12,11 +12,16 @@ from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.algorithms.base import MemoryNeeds
+from agents.algorithms.heads import UnscaledPictures
 from agents.algorithms.networks import network_arguments
-from agents.algorithms.rollouts import OnPolicy, rollout_buffer_class, rollout_bytes, rollout_steps_per_update
+from agents.algorithms.rollouts import FrameRolloutBuffer, OnPolicy, rollout_bytes, rollout_steps_per_update
 from agents.algorithms.schedules import schedule
 from configs import Config
 from configs.schema import PPOConfig
+
+
+class PPOPolicy(ActorCriticCnnPolicy, UnscaledPictures):  # type: ignore[misc]
+    """stable-baselines3's policy; pictures stay bytes up to the extractor."""
 
 
 class PPO(OnPolicy, stable_baselines3.PPO):
@@ -63,7 +68,7 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PPO:
         learning_rate=schedule(agent.learning_rate),
         clip_range=schedule(agent.clip_range),
         clip_range_vf=None if agent.clip_range_vf is None else schedule(agent.clip_range_vf),
-        rollout_buffer_class=rollout_buffer_class(device),
+        rollout_buffer_class=FrameRolloutBuffer,
         policy_kwargs=policy_arguments,
         device=device,
         seed=seed,
@@ -73,7 +78,7 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PPO:
 
 def policy_of(config: Config) -> tuple[type[BasePolicy], dict[str, Any]]:
     """The policy's class and its ``policy_kwargs``; Adam's epsilon is that of stable-baselines3's ActorCriticPolicy."""
-    return ActorCriticCnnPolicy, network_arguments(config, 1e-5)
+    return PPOPolicy, network_arguments(config, 1e-5)
 
 
 def steps_per_update(config: Config) -> float:

@@ -26,9 +26,9 @@ from torch.nn import functional
 
 from agents.algorithms.base import MemoryNeeds
 from agents.algorithms.exploration import Exploration, Explorer, spread
-from agents.algorithms.heads import DuelingHead
+from agents.algorithms.heads import DuelingHead, UnscaledPictures
 from agents.algorithms.networks import network_arguments
-from agents.algorithms.rollouts import OnPolicy, rollout_buffer_class, rollout_bytes, rollout_steps_per_update
+from agents.algorithms.rollouts import FrameRolloutBuffer, OnPolicy, rollout_bytes, rollout_steps_per_update
 from agents.algorithms.schedules import schedule
 from configs import Config
 from configs.schema import PQNConfig
@@ -36,7 +36,7 @@ from configs.schema import PQNConfig
 Explore = Callable[[torch.Tensor], torch.Tensor]
 
 
-class PQNPolicy(BasePolicy):
+class PQNPolicy(BasePolicy, UnscaledPictures):
     """A network of Q-values, with the interface of stable-baselines3's policies.
 
     Args:
@@ -220,7 +220,7 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PQN:
         final_epsilon=agent.exploration_final_eps,
         exploration=Exploration(agent.exploration_highest_eps, agent.exploration_zeta),
         learning_rate=schedule(agent.learning_rate),
-        rollout_buffer_class=rollout_buffer_class(device),
+        rollout_buffer_class=FrameRolloutBuffer,
         policy_kwargs=policy_arguments,
         device=device,
         seed=seed,

@@ -1,5 +1,6 @@
 """Feature extractors of this project, for the policies of all algorithms."""
 
+from agents.extractors.pictures import NatureCNN, PictureNetwork, SmallCNN
 from agents.extractors.tiles import TileNetwork
 
-__all__ = ["TileNetwork"]
+__all__ = ["NatureCNN", "PictureNetwork", "SmallCNN", "TileNetwork"]

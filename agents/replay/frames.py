@@ -220,18 +220,11 @@ class FrameReplayBuffer(NStepReplayBuffer):
         else:
             differing = np.ones(self.n_envs, bool)
         for env in np.flatnonzero(differing):
-            frame_ids[env, 0] = self._store_stack(obs[env])
+            frame_ids[env, 0] = self.pool.store_stack(obs[env])
         frame_ids[:, 1, :-1] = frame_ids[:, 0, 1:]
         frame_ids[:, 1, -1] = self.pool.store(next_obs[:, -1])
         for env in np.flatnonzero(_rows_differ(obs[:, 1:], next_obs[:, :-1])):
-            frame_ids[env, 1, :-1] = self._store_stack(next_obs[env, :-1])
-        return frame_ids
-
-    def _store_stack(self, frames: Bytes) -> FrameIds:
-        """Store `frames`, uint8 (n, height, width). Equal frames in a row, as after a reset, are stored once."""
-        new = np.ones(len(frames), bool)
-        new[1:] = (frames[1:] != frames[:-1]).any(axis=(1, 2))
-        frame_ids: FrameIds = self.pool.store(frames[new])[new.cumsum() - 1]
+            frame_ids[env, 1, :-1] = self.pool.store_stack(next_obs[env, :-1])
         return frame_ids
 
 

@@ -75,6 +75,13 @@ class FramePool:
         self.frames[frame_ids] = frames.reshape(count, -1)
         return frame_ids
 
+    def store_stack(self, frames: Bytes) -> FrameIds:
+        """As `store`, but equal frames in a row, as after a reset, are stored once."""
+        new = np.ones(len(frames), bool)
+        new[1:] = (frames[1:] != frames[:-1]).any(axis=(1, 2))
+        frame_ids: FrameIds = self.store(frames[new])[new.cumsum() - 1]
+        return frame_ids
+
     def retain(self, frame_ids: FrameIds) -> None:
         """Add one reference for each of `frame_ids`, of any shape; an id may occur several times."""
         np.add.at(self.references, frame_ids.ravel(), 1)
@@ -128,7 +135,7 @@ class FramePool:
         before = len(self.frames)
         capacity = max(before + before // _GROWTH, needed)
         _log.info(
-            "the replay buffer grows from %d to %d frames: episodes are short, or observations share few frames",
+            "the memory for frames grows from %d to %d frames: episodes are short, or observations share few frames",
             before,
             capacity,
         )

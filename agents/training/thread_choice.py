@@ -14,8 +14,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import torch
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel, BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.algorithms import build_policy, steps_per_update
@@ -121,12 +120,12 @@ def _loss(policy: BasePolicy, batch: torch.Tensor, actions: torch.Tensor) -> tor
         values, chances, _ = policy.evaluate_actions(batch, actions)
         return values.mean() - chances.mean()
     # The network and, if there is one, the target network; most of the work is in their extractors.
-    extractors = [module for module in policy.modules() if isinstance(module, BaseFeaturesExtractor)]
-    targets = torch.ones(())
-    if len(extractors) > 1:
-        with torch.no_grad():
-            targets = extractors[-1](batch.float()) + 1.0
-    loss: torch.Tensor = (extractors[0](batch.float()) - targets).square().mean()
+    features = [
+        module.extract_features(batch, module.features_extractor)
+        for module in policy.modules()
+        if isinstance(module, BaseModel) and module.features_extractor is not None
+    ]
+    loss: torch.Tensor = (features[0] - features[-1].detach() - 1.0).square().mean()
     return loss
 
 

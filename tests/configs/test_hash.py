@@ -68,7 +68,16 @@ def test_every_key_is_hashed_unless_it_is_runtime_only() -> None:
     left_out = _paths(to_dict(load("ppo"))) - _paths(hashed_values(load("ppo")))
     sections = {path.split(".")[0] for path in left_out}
     # In `environment` and `agent` there are fields that were added, and have their defaults.
-    assert sections - {"environment", "agent"} == {"name", "description", "train", "evaluate", "episodes", "tracking", "report", "retry"}
+    assert sections - {"environment", "agent"} == {
+        "name",
+        "description",
+        "train",
+        "evaluate",
+        "episodes",
+        "tracking",
+        "report",
+        "retry",
+    }
     assert {path for path in left_out if path.startswith("evaluate.")} == {"evaluate.n_envs"}
     sections_of_agent, added = {"network", "learning_rate", "ent_coef"}, {"average_decay"}
     agent = {f"agent.{name}" for name in to_dict(load("ppo"))["agent"] if name not in sections_of_agent | added}

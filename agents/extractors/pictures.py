@@ -1,0 +1,93 @@
+"""Feature extractors for pictures: stacks of frames."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import torch
+from stable_baselines3.common import torch_layers
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+from torch.nn import functional
+
+
+class PictureNetwork(BaseFeaturesExtractor):
+    """Convolutions and a layer behind them, computed in the way that is fastest for the size of the batch.
+
+    Takes pictures (n, channels, height, width), uint8 or, as stable-baselines3's policies pass them, float32 in [0, 1]. Returns
+    float32 (n, features_dim).
+
+    Subclasses set `linear`; its first layer is the one behind the convolutions. The weights have the layout of torch's layers.
+
+    Attributes:
+        takes_bytes: for `agents.algorithms.heads.UnscaledPictures`.
+        large_batch: from this many pictures on, a batch is convolved in parts on a CPU, and values differ from those of
+            stable-baselines3's network by rounding. Smaller batches, as in playing, give the same bits.
+        part: pictures in a part. A part and its maps fit into the processor's caches.
+    """
+
+    takes_bytes = True
+    large_batch = 64
+    part = 64
+    linear: nn.Sequential
+
+    def layers(self) -> nn.Sequential:
+        """The convolutions with what is between them; the last layer is `Flatten`."""
+        raise NotImplementedError
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        if observations.device.type != "cpu" or len(observations) < self.large_batch:
+            maps = self._maps(observations)
+        else:
+            maps = torch.cat([self._maps(part) for part in torch.split(observations, self.part)])
+        first, *rest = self.linear
+        if maps.device.type == "cpu" and len(maps) >= self.large_batch and type(first) is nn.Linear:
+            # As a convolution over whole maps this product takes two thirds of the time: torch computes it with oneDNN, which
+            # has kernels for AVX-512 on every processor, and the maps need not be flattened.
+            weight = first.weight.view(-1, *maps.shape[1:]).contiguous(memory_format=torch.channels_last)
+            features = functional.conv2d(maps, weight, first.bias).flatten(1)
+        else:
+            features = first(maps.flatten(1))
+        for layer in rest:
+            features = layer(features)
+        return features
+
+    def _maps(self, pictures: torch.Tensor) -> torch.Tensor:
+        """The output of the last convolution, float32 (n, channels, height, width)."""
+        maps = pictures if pictures.is_floating_point() else pictures.float().div_(255.0)
+        for layer in list(self.layers())[:-1]:
+            maps = layer(maps)
+        return maps
+
+
+class SmallCNN(PictureNetwork):
+    """The network of Mnih et al. 2013 (16 and 32 filters): about half the arithmetic of NatureCNN."""
+
+    def __init__(self, observation_space: gym.spaces.Box, features_dim: int = 256, layer_norm: bool = False) -> None:
+        super().__init__(observation_space, features_dim)
+        channels = observation_space.shape[0]
+        # One group: the mean and the deviation of all channels and positions, with weights for each channel.
+        norms = [nn.GroupNorm(1, 16), nn.GroupNorm(1, 32), nn.LayerNorm(features_dim)] if layer_norm else []
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(channels, 16, kernel_size=8, stride=4),
+            *norms[:1],
+            nn.ReLU(),
+            nn.Conv2d(16, 32, kernel_size=4, stride=2),
+            *norms[1:2],
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        with torch.no_grad():
+            flat = self.convolutions(torch.zeros(1, *observation_space.shape)).shape[1]
+        self.linear = nn.Sequential(nn.Linear(flat, features_dim), *norms[2:], nn.ReLU())
+
+    def layers(self) -> nn.Sequential:
+        """As in the base class."""
+        return self.convolutions
+
+
+class NatureCNN(PictureNetwork, torch_layers.NatureCNN):
+    """The network of Mnih et al. 2015, with the weights of stable-baselines3's class."""
+
+    def layers(self) -> nn.Sequential:
+        """As in the base class."""
+        return self.cnn
