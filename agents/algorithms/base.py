@@ -1,4 +1,4 @@
-"""The base class of the algorithms: separate seeds, planned schedules, an exact end, averaged weights and extra state."""
+"""The base classes of the algorithms: separate seeds, planned schedules, an exact end, averaged weights and extra state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecEnv
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from configs.seeds import Stream, seed_of, sequence
@@ -108,3 +112,26 @@ class AlgorithmBase(BaseAlgorithm):
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         super()._update_current_progress_remaining(num_timesteps, self.planned_steps or total_timesteps)
+
+
+class OnPolicy(AlgorithmBase, OnPolicyAlgorithm):
+    """Base class of the algorithms that learn from each rollout once it is complete."""
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """As in stable-baselines3, but the last rollout is shortened to the steps that are left, with a smaller buffer."""
+        left = self.steps_left()
+        if left < n_rollout_steps:
+            n_rollout_steps = left
+            self.rollout_buffer = rollout_buffer = type(rollout_buffer)(
+                left,
+                self.observation_space,
+                self.action_space,
+                device=self.device,
+                gamma=self.gamma,
+                gae_lambda=self.gae_lambda,
+                n_envs=self.n_envs,
+                **self.rollout_buffer_kwargs,
+            )
+        return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)

@@ -11,10 +11,10 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.algorithms.base import MemoryNeeds
+from agents.algorithms.base import MemoryNeeds, OnPolicy
 from agents.algorithms.heads import UnscaledPictures
 from agents.algorithms.networks import network_arguments
-from agents.algorithms.rollouts import FrameRolloutBuffer, OnPolicy, rollout_bytes, rollout_steps_per_update
+from agents.algorithms.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
 from agents.algorithms.schedules import schedule
 from configs import Config
 from configs.schema import PPOConfig

@@ -24,11 +24,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 from torch.nn import functional
 
-from agents.algorithms.base import MemoryNeeds
+from agents.algorithms.base import MemoryNeeds, OnPolicy
 from agents.algorithms.exploration import Exploration, Explorer, spread
 from agents.algorithms.heads import DuelingHead, UnscaledPictures
 from agents.algorithms.networks import network_arguments
-from agents.algorithms.rollouts import FrameRolloutBuffer, OnPolicy, rollout_bytes, rollout_steps_per_update
+from agents.algorithms.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
 from agents.algorithms.schedules import schedule
 from configs import Config
 from configs.schema import PQNConfig

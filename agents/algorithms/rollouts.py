@@ -1,4 +1,4 @@
-"""Rollouts of on-policy algorithms: their length, their layout and their size in memory."""
+"""Rollouts of on-policy algorithms: their layout and their size in memory."""
 
 from __future__ import annotations
 
@@ -9,39 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecNormalize
 
-from agents.algorithms.base import AlgorithmBase
 from agents.replay import FramePool
 
 # Bytes per decision in a rollout besides the observation: an action (8 bytes) and six numbers (4 bytes each).
 _ROLLOUT_BYTES = 32
-
-
-class OnPolicy(AlgorithmBase, OnPolicyAlgorithm):
-    """Base class of the algorithms that learn from each rollout once it is complete."""
-
-    def collect_rollouts(
-        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
-    ) -> bool:
-        """As in stable-baselines3, but the last rollout is shortened to the steps that are left, with a smaller buffer."""
-        left = self.steps_left()
-        if left < n_rollout_steps:
-            n_rollout_steps = left
-            self.rollout_buffer = rollout_buffer = type(rollout_buffer)(
-                left,
-                self.observation_space,
-                self.action_space,
-                device=self.device,
-                gamma=self.gamma,
-                gae_lambda=self.gae_lambda,
-                n_envs=self.n_envs,
-                **self.rollout_buffer_kwargs,
-            )
-        return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
 
 
 class FrameRolloutBuffer(RolloutBuffer):
