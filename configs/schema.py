@@ -211,6 +211,16 @@ class PPOConfig(AgentBaseConfig):
     target_kl: float | None = Field(None, gt=0)
 
 
+class MunchausenConfig(Section):
+    """Munchausen reinforcement learning (Vieillard et al. 2020, with the settings of its section 4)."""
+
+    alpha: float = Field(
+        0.9, ge=0, le=1, description="share of the action's scaled log-probability that is added to the reward"
+    )
+    temperature: float = Field(0.03, gt=0, description="of the softmax of the values, in units of the reward")
+    floor: float = Field(-1.0, lt=0, description="lowest value of the scaled log-probability")
+
+
 class PQNConfig(EpsilonGreedyConfig):
     """PQN (Gallici et al. 2024): Q(lambda) on short rollouts of many games, without replay buffer and target network."""
 
@@ -220,6 +230,7 @@ class PQNConfig(EpsilonGreedyConfig):
     batch_size: int = Field(128, ge=2)
     n_epochs: int = Field(2, ge=1)
     q_lambda: float = Field(0.65, ge=0, le=1, description="lambda of the returns; 0: one step, 1: the whole rollout")
+    munchausen: MunchausenConfig | None = Field(None, description="Munchausen rewards and soft values; null: neither")
 
 
 _Agent = DQNConfig | QRDQNConfig | PPOConfig | PQNConfig
@@ -245,7 +256,7 @@ class TrainConfig(Section):
         ge=1,
         description="original total_steps, where schedules end; set by `mario run --extend`",
     )
-    n_envs: int = Field(2, ge=1, le=256, description="environments; with emulator: nes-py each has its own process")
+    n_envs: int = Field(2, ge=1, le=4096, description="environments; with emulator: nes-py each has its own process")
     device: Literal["auto", "cpu", "cuda"] = runtime_only("auto")
     game_threads: int | None = runtime_only(
         None,

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.utils import LinearSchedule, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 from torch.nn import functional
@@ -31,7 +31,7 @@ from agents.algorithms.networks import network_arguments
 from agents.algorithms.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
 from agents.algorithms.schedules import schedule
 from configs import Config
-from configs.schema import PQNConfig
+from configs.schema import MunchausenConfig, PQNConfig
 
 Explore = Callable[[torch.Tensor], torch.Tensor]
 
@@ -49,9 +49,11 @@ class PQNPolicy(BasePolicy, UnscaledPictures):
 
     Attributes:
         explore: replaces the best actions, int64 (n,), where a game explores; None, as it is when playing: none.
+        temperature: of a soft policy, whose values are returned; None: the policy is greedy, and so are its values.
     """
 
     explore: Explore | None = None
+    temperature: float | None = None
 
     def __init__(
         self,
@@ -77,16 +79,27 @@ class PQNPolicy(BasePolicy, UnscaledPictures):
         return values
 
     def forward(self, observations: Any, deterministic: bool = False) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Actions to take, int64 (n,), the highest values, float32 (n, 1), and zeros instead of log-probabilities, (n,)."""
-        highest, best = self.q_values(observations).max(dim=1, keepdim=True)
-        actions = best.squeeze(1)
+        """Actions to take, int64 (n,), values of the observations, float32 (n, 1), and the actions' log-probabilities, (n,).
+
+        The log-probabilities are those of the soft policy; they are 0 without a temperature.
+        """
+        q_values = self.q_values(observations)
+        actions = q_values.argmax(dim=1)
         if self.explore is not None and not deterministic:
             actions = self.explore(actions)
-        return actions, highest, torch.zeros_like(highest.squeeze(1))
+        values = self._values(q_values)
+        if self.temperature is None:
+            return actions, values, torch.zeros_like(values.squeeze(1))
+        return actions, values, (q_values.gather(1, actions.unsqueeze(1)) - values).squeeze(1) / self.temperature
 
     def predict_values(self, observations: Any) -> torch.Tensor:
-        """The highest value of each observation, float32 (n, 1)."""
-        return self.q_values(observations).amax(dim=1, keepdim=True)
+        """The value of each observation, float32 (n, 1): the highest of its actions, or the soft maximum."""
+        return self._values(self.q_values(observations))
+
+    def _values(self, q_values: torch.Tensor) -> torch.Tensor:
+        if self.temperature is None:
+            return q_values.amax(dim=1, keepdim=True)
+        return self.temperature * (q_values / self.temperature).logsumexp(dim=1, keepdim=True)
 
     def _predict(self, observation: Any, deterministic: bool = False) -> torch.Tensor:
         return self.q_values(observation).argmax(dim=1)
@@ -105,6 +118,7 @@ class PQN(OnPolicy):
         n_epochs: how often each rollout is used.
         q_lambda: lambda of the returns.
         exploration: extensions of epsilon-greedy exploration.
+        munchausen: Munchausen rewards; None: none.
         epsilon: the probability of exploring by ``progress_remaining``.
         final_epsilon: the last of it.
         arguments: as for stable-baselines3's OnPolicyAlgorithm.
@@ -123,8 +137,10 @@ class PQN(OnPolicy):
         epsilon: Schedule,
         final_epsilon: float,
         exploration: Exploration | None = None,
+        munchausen: MunchausenConfig | None = None,
         **arguments: Any,
     ) -> None:
+        self.munchausen = munchausen
         self.batch_size, self.n_epochs = batch_size, n_epochs
         self.epsilon, self.final_epsilon, self.exploration = epsilon, final_epsilon, exploration or Exploration()
         unused = {"ent_coef": 0.0, "vf_coef": 0.0, "use_sde": False, "sde_sample_freq": -1}
@@ -133,6 +149,7 @@ class PQN(OnPolicy):
     def _setup_model(self) -> None:
         super()._setup_model()
         n_actions = int(self.action_space.n)  # type: ignore[attr-defined]
+        self.policy.temperature = None if self.munchausen is None else self.munchausen.temperature
         self.explorer = Explorer(self.n_envs, n_actions, self.seed, self.exploration.duration_exponent)
 
     def _excluded_save_params(self) -> list[str]:
@@ -166,9 +183,22 @@ class PQN(OnPolicy):
         """Explores while it collects; see the base class."""
         self.policy.explore = self._explore
         try:
-            return super().collect_rollouts(*arguments, **named)
+            complete = super().collect_rollouts(*arguments, **named)
         finally:
             self.policy.explore = None
+        if complete and self.munchausen is not None:
+            self._add_munchausen_rewards(self.munchausen)
+        return complete
+
+    def _add_munchausen_rewards(self, munchausen: MunchausenConfig) -> None:
+        """Add the actions' scaled log-probabilities to the rewards, and compute the returns again."""
+        buffer = self.rollout_buffer
+        scaled = np.clip(munchausen.temperature * buffer.log_probs, munchausen.floor, 0.0)
+        buffer.rewards += munchausen.alpha * scaled
+        assert self._last_episode_starts is not None
+        with torch.no_grad():
+            values = self.policy.predict_values(obs_as_tensor(self._last_obs, self.device))  # type: ignore[arg-type]
+        buffer.compute_returns_and_advantage(last_values=values, dones=self._last_episode_starts)
 
     def exploration_rates(self) -> list[float]:
         """For each game the probability that it begins to explore now."""
@@ -219,6 +249,7 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PQN:
         epsilon=LinearSchedule(agent.exploration_initial_eps, agent.exploration_final_eps, agent.exploration_fraction),
         final_epsilon=agent.exploration_final_eps,
         exploration=Exploration(agent.exploration_highest_eps, agent.exploration_zeta),
+        munchausen=agent.munchausen,
         learning_rate=schedule(agent.learning_rate),
         rollout_buffer_class=FrameRolloutBuffer,
         policy_kwargs=policy_arguments,

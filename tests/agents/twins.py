@@ -45,6 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "pqn, every switch": {
         "gamma": 0.9,
         "dueling": True,
+        "munchausen": {},
         "average_decay": 0.9,
         "exploration_fraction": 0.9,
         "exploration_final_eps": 0.2,

@@ -97,6 +97,28 @@ def test_a_truncated_episode_goes_on_from_the_value_of_its_last_observation() ->
         assert model.rollout_buffer.returns[4, game] == pytest.approx(rewards[game] + GAMMA * highest, rel=1e-5)
 
 
+def test_munchausen_rewards_and_soft_values_enter_the_returns() -> None:
+    """R_t = r_t + alpha max(tau log pi(a_t), l_0) + gamma ((1 - lambda) V(s_t+1) + lambda R_t+1); V is the soft maximum of Q."""
+    alpha, tau, floor = 0.7, 0.5, -0.55
+    model = model_of(munchausen={"alpha": alpha, "temperature": tau, "floor": floor})
+    rows = collect(model)
+    expected, clipped = np.zeros((12, 2)), 0
+    for game in range(2):
+        following = 0.0
+        for step in reversed(range(12)):
+            before, actions, observations, rewards, dones = rows[step]
+            soft = tau * float((values_of(model, observations[game : game + 1]) / tau).exp().sum().log())
+            chances = (values_of(model, before[game : game + 1])[0] / tau).softmax(0)
+            scaled = tau * float(chances[actions[game]].log())
+            clipped += scaled < floor
+            after = soft if step == 11 else (1 - LAMBDA) * soft + LAMBDA * following
+            following = rewards[game] + alpha * max(scaled, floor) + (0.0 if dones[game] else GAMMA * after)
+            expected[step, game] = following
+
+    np.testing.assert_allclose(model.rollout_buffer.returns, expected, rtol=1e-4)
+    assert 0 < clipped < 24
+
+
 def test_an_update_is_that_of_a_plain_loop() -> None:
     """Half the mean squared error of the taken actions' values, RAdam, the norm of the gradient clipped."""
     model, twin = model_of(n_epochs=1, max_grad_norm=0.05), model_of(n_epochs=1, max_grad_norm=0.05)
@@ -145,7 +167,13 @@ def test_actions_are_random_with_the_probability_of_the_schedule() -> None:
 
 
 @pytest.mark.parametrize(
-    "switches", [{"dueling": True}, {"exploration_highest_eps": 0.3, "exploration_zeta": 2.0}, {"average_decay": 0.9}]
+    "switches",
+    [
+        {"dueling": True},
+        {"munchausen": {}},
+        {"exploration_highest_eps": 0.3, "exploration_zeta": 2.0},
+        {"average_decay": 0.9},
+    ],
 )
 def test_a_toy_game_is_learned_with_each_switch(switches: dict[str, Any], tmp_path: Path) -> None:
     # Games that explore lose: their episodes are not what is tested here.
