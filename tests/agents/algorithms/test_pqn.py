@@ -98,7 +98,7 @@ def test_a_truncated_episode_goes_on_from_the_value_of_its_last_observation() ->
 
 
 def test_munchausen_rewards_and_soft_values_enter_the_returns() -> None:
-    """R_t = r_t + alpha max(tau log pi(a_t), l_0) + gamma ((1 - lambda) V(s_t+1) + lambda R_t+1); V is the soft maximum of Q."""
+    """R_t = r_t + alpha max(tau log pi(a_t), l_0) + gamma ((1 - lambda) V(s_t+1) + lambda R_t+1), V the soft maximum of Q."""
     alpha, tau, floor = 0.7, 0.5, -0.55
     model = model_of(munchausen={"alpha": alpha, "temperature": tau, "floor": floor})
     rows = collect(model)
