@@ -15,7 +15,9 @@ from mario_env.observations import tiles
 # What the network sees of the blocks is a window around Mario: what matters is where they are from him.
 _ABOVE, _BELOW, _LEFT, _RIGHT = 6, 7, 4, 9
 _WINDOW: Final = (_ABOVE + 1 + _BELOW) * (_LEFT + 1 + _RIGHT)
-_PADDING: Final = 16
+# Mario's cell is in rows -1 to 15 and columns 0 to 16, so the window reaches so many cells beyond the screen.
+_PADDING: Final = (_LEFT, _RIGHT + 1, _ABOVE + 1, _BELOW + 3)  # left, right, above, below
+_WIDTH: Final = tiles.COLUMNS + _PADDING[0] + _PADDING[1]
 # Numbers of a block. What lies outside the screen is empty.
 _BLOCK_NUMBERS: Final = {
     "solid": ("solid", "brick", "question", "pipe", "spring", "cannon"),
@@ -68,12 +70,11 @@ class TileNetwork(BaseFeaturesExtractor):
 
     def _blocks(self, table: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The numbers of the blocks around the middle of small Mario: float32 (n, window x numbers)."""
-        padded = nn.functional.pad(table[:, : tiles.BLOCK_ROWS], (_PADDING,) * 4)
-        width = padded.shape[2]
+        padded = nn.functional.pad(table[:, : tiles.BLOCK_ROWS].to(torch.uint8), _PADDING)  # a byte a cell: it is copied
         # A cell has 16 pixels; the first row of blocks begins 32 pixels down. Small Mario is the lower half of his 32 pixels.
-        row, column = (y - 8) // 16 + _PADDING, (x + 8) // 16 + _PADDING
-        found = padded.flatten(1).gather(1, row * width + column + self.window)
-        return self.block_numbers[found].flatten(1)
+        row, column = (y - 8) // 16 + _PADDING[2], (x + 8) // 16 + _PADDING[0]
+        found = padded.flatten(1).gather(1, row * _WIDTH + column + self.window)
+        return nn.functional.embedding(found.int(), self.block_numbers).flatten(1)
 
     def _objects(self, table: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The sum of the features of all objects but Mario: float32 (n, features)."""
@@ -105,5 +106,4 @@ class TileNetwork(BaseFeaturesExtractor):
 def _window() -> torch.Tensor:
     """Distances in a padded, flattened grid from Mario's cell to the cells of the window: int64 (1, window)."""
     rows, columns = np.arange(-_ABOVE, _BELOW + 1), np.arange(-_LEFT, _RIGHT + 1)
-    width = tiles.COLUMNS + 2 * _PADDING
-    return torch.from_numpy((rows[:, None] * width + columns).reshape(1, -1))
+    return torch.from_numpy((rows[:, None] * _WIDTH + columns).reshape(1, -1))
