@@ -170,6 +170,8 @@ def ratios(rates: dict[str, float]) -> dict[str, float]:
     }
     if REFERENCE_PPO in rates:
         found["ppo_over_reference_envs"] = rates["ppo"] / rates[REFERENCE_PPO]
+    if {"ppo", "ppo-tiles"} <= rates.keys():
+        found["ppo_tiles_over_ppo"] = rates["ppo-tiles"] / rates["ppo"]
     return found
 
 
