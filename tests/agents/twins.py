@@ -41,16 +41,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "ppo": {"n_steps": 16, "batch_size": 24, "n_epochs": 2, "learning_rate": {"start": 1e-3, "end": 1e-4}, "ent_coef": 0.01},
 }
+VARIANTS["ppo, tiles"] = VARIANTS["ppo"]
 
 
 def twin_config(variant: str, **training: Any) -> Config:
     algorithm = variant.split(",")[0]
     agent = AGENTS[algorithm] | (_VALUES if "buffer_size" in AGENTS[algorithm] else {}) | VARIANTS[variant]
+    seen, features = ("tiles", "tiles") if "tiles" in variant else ("frames", "small")
     values: dict[str, Any] = {
         "name": "twin",
         "seed": 5,
-        "environment": {"stall_after": 9, "max_steps": 20, "noop_frames": 12, "sticky_actions": 0.25},
-        "agent": {**agent, "network": {"features": "small", "features_dim": 16}},
+        "environment": {"observation": seen, "stall_after": 9, "max_steps": 20, "noop_frames": 12, "sticky_actions": 0.25},
+        "agent": {**agent, "network": {"features": features, "features_dim": 16}},
         "train": {
             "n_envs": 3,
             "progress_bar": False,
