@@ -50,7 +50,8 @@ class TileNetwork(BaseFeaturesExtractor):
     def __init__(self, observation_space: gym.spaces.Box, features_dim: int = 96) -> None:
         super().__init__(observation_space, features_dim)
         numbers = [[float(name in classes) for classes in _BLOCK_NUMBERS.values()] for name in tiles.BLOCKS]
-        self.register_buffer("block_numbers", torch.tensor(numbers), persistent=False)
+        # For any byte, since the time of an update is measured with random observations.
+        self.register_buffer("block_numbers", nn.functional.pad(torch.tensor(numbers), (0, 0, 0, 256 - len(numbers))), False)
         self.register_buffer("window", _window(), persistent=False)
         self.register_buffer("status_scale", torch.tensor(_STATUS_SCALE), persistent=False)
         self.register_buffer("bits", 2 ** torch.arange(8), persistent=False)
@@ -87,7 +88,7 @@ class TileNetwork(BaseFeaturesExtractor):
         bits = (rows[:, 3].unsqueeze(1) & self.bits.view(1, -1, 1)).bool().float()
         speed = (rows[:, 4:6] - 128).float()
         numbers = torch.cat((place / 64.0, moved / 16.0, bits, speed / 32.0), dim=1).transpose(1, 2)
-        features = self.objects(torch.cat((self.kinds(kind), numbers), dim=2))
+        features = self.objects(torch.cat((self.kinds(kind.clamp(max=tiles.KINDS - 1)), numbers), dim=2))
         total: torch.Tensor = (features * (kind != 0).unsqueeze(2)).sum(dim=1)
         return total
 
