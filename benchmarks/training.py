@@ -221,6 +221,8 @@ def ratios(trainings: dict[str, Pipeline]) -> dict[str, float]:
     if REFERENCE_PPO in rates:
         found["ppo_over_reference_envs"] = rates["ppo"] / rates[REFERENCE_PPO]
     found |= {f"{name}_quiet_over_busy": one.best * one.busy[1] / one.busy[0] for name, one in trainings.items() if one.busy[0]}
+    if {"ppo", "ppo-tiles"} <= rates.keys():
+        found["ppo_tiles_over_ppo"] = rates["ppo-tiles"] / rates["ppo"]
     return found
 
 

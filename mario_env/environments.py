@@ -32,9 +32,10 @@ _STATISTICS: Final = "episode"
 class SuperMarioBrosEnv(gymnasium.Env[npt.NDArray[np.uint8], Any]):
     """One game of Super Mario Bros.
 
-    Observations are uint8 of shape (4, 84, 84) in [0, 255]: the last four pictures, the newest last. Actions are `Discrete(n)`,
-    one for each combination of buttons. The reward is a float, see :class:`configs.schema.RewardConfig`. An episode terminates
-    with the game, or with the level, and is truncated after `max_steps` steps, or `stall_after` steps without progress.
+    Observations are uint8 of shape (4, 84, 84) in [0, 255]: the last four pictures, the newest last. With `observation="tiles"`
+    they are a table of blocks and objects, see :class:`~mario_env.observations.Tiles`. Actions are `Discrete(n)`, one for each
+    combination of buttons. The reward is a float, see :class:`configs.schema.RewardConfig`. An episode terminates with the
+    game, or with the level, and is truncated after `max_steps` steps, or `stall_after` steps without progress.
 
     The info of each step has facts of the game (`x_pos`, `score`, `coins`, `time`, `life`, `world`, `stage` and others), the
     `reward_components` and the `frames` that the step lasted. That of the last step has `end_reason` and `episode_summary`, a
@@ -96,8 +97,9 @@ class SuperMarioBrosEnv(gymnasium.Env[npt.NDArray[np.uint8], Any]):
 class SuperMarioBrosVectorEnv(VectorEnv[npt.NDArray[np.uint8], Any, npt.NDArray[Any]]):
     """Several games on the fast emulator, played by threads of this process.
 
-    Observations are uint8 of shape (num_envs, 4, 84, 84), rewards float64, terminations and truncations bool of shape
-    (num_envs,). All three autoreset modes play what `gymnasium.vector.SyncVectorEnv` plays in that mode.
+    Observations are uint8 of shape (num_envs, 4, 84, 84), or of another shape if `observation` names another kind. Rewards are
+    float64, terminations and truncations bool, of shape (num_envs,). All three autoreset modes play what
+    `gymnasium.vector.SyncVectorEnv` plays in that mode.
 
     Args:
         num_envs: how many games.

@@ -117,8 +117,10 @@ class ExperimentData:
 
     @property
     def algorithm(self) -> str:
-        """The name of the algorithm in capitals; "AGENT" if unknown."""
-        return str(self.config.get("agent", {}).get("algorithm", "agent")).upper()
+        """The name of the algorithm in capitals; "AGENT" if unknown. If the agent sees no frames, what it sees: "PPO-tiles"."""
+        observation = self.config.get("environment", {}).get("observation", "frames")
+        name = str(self.config.get("agent", {}).get("algorithm", "agent")).upper()
+        return name if observation == "frames" else f"{name}-{observation}"
 
     @property
     def first_level(self) -> tuple[int, int]:

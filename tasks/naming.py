@@ -24,6 +24,13 @@ def labels(config: Config) -> dict[str, str]:
     }
 
 
+def model_name(config: Config) -> str:
+    """The name in the model registry: the configured one, or game, level, algorithm, and what the agent sees if not frames."""
+    observation = config.environment.observation
+    seen = "" if observation == "frames" else f"-{observation}"
+    return config.tracking.registered_model or f"mario-{level_name(config.environment)}-{config.agent.algorithm}{seen}"
+
+
 def run_name(config: Config, stamp: str) -> str:
     """The name of a run: preset, level, seed and a stamp, such as `ppo-1-1-seed0-1125-1403-9f2c`."""
     return f"{config.name[:_MAX_PRESET]}-{level_name(config.environment)}-seed{config.seed}-{stamp}"

@@ -16,7 +16,7 @@ from mario_env import observation_space
 from tasks import phases
 from tasks.artifacts import show_markdown
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded_totals
-from tasks.naming import labels, level_name
+from tasks.naming import labels, model_name
 from tasks.phases import PhaseRecord
 from tasks.progress import progress_artifact
 from tasks.rows import EpisodeSink, evaluation_protocol
@@ -173,11 +173,12 @@ def sync_records(writer: EpisodeWriter, run: TrackedRun) -> None:
 def register(experiment: Experiment, run: TrackedRun, model: Path, steps: int) -> ModelVersion:
     """Register the model in the folder `model` as a model version of the run. Repeated calls register it once."""
     config = experiment.config
-    name = config.tracking.registered_model or f"mario-{level_name(config.environment)}-{config.agent.algorithm}"
     tags = labels(config) | {"experiment": experiment.name}
     space = observation_space(config.environment)
     example = np.zeros((1, *space.shape), space.dtype)
-    return run.register_model(name, model, python_model=_SERVED_MODEL, input_example=example, tags=tags, step=steps)
+    return run.register_model(
+        model_name(config), model, python_model=_SERVED_MODEL, input_example=example, tags=tags, step=steps
+    )
 
 
 @task(name="model alias", cache_policy=NO_CACHE, persist_result=False)

@@ -15,7 +15,9 @@ from mario_env.observations import tiles
 # What the network sees of the blocks is a window around Mario: what matters is where they are from him.
 _ABOVE, _BELOW, _LEFT, _RIGHT = 6, 7, 4, 9
 _WINDOW: Final = (_ABOVE + 1 + _BELOW) * (_LEFT + 1 + _RIGHT)
-_PADDING: Final = 16
+# Mario's cell is in rows -1 to 15 and columns 0 to 16, so the window reaches so many cells beyond the screen.
+_PADDING: Final = (_LEFT, _RIGHT + 1, _ABOVE + 1, _BELOW + 3)  # left, right, above, below
+_WIDTH: Final = tiles.COLUMNS + _PADDING[0] + _PADDING[1]
 # Numbers of a block. What lies outside the screen is empty.
 _BLOCK_NUMBERS: Final = {
     "solid": ("solid", "brick", "question", "pipe", "spring", "cannon"),
@@ -48,7 +50,8 @@ class TileNetwork(BaseFeaturesExtractor):
     def __init__(self, observation_space: gym.spaces.Box, features_dim: int = 96, layer_norm: bool = False) -> None:
         super().__init__(observation_space, features_dim)
         numbers = [[float(name in classes) for classes in _BLOCK_NUMBERS.values()] for name in tiles.BLOCKS]
-        self.register_buffer("block_numbers", torch.tensor(numbers), persistent=False)
+        # For any byte, since the time of an update is measured with random observations.
+        self.register_buffer("block_numbers", nn.functional.pad(torch.tensor(numbers), (0, 0, 0, 256 - len(numbers))), False)
         self.register_buffer("window", _window(), persistent=False)
         self.register_buffer("status_scale", torch.tensor(_STATUS_SCALE), persistent=False)
         self.register_buffer("bits", 2 ** torch.arange(8), persistent=False)
@@ -66,12 +69,11 @@ class TileNetwork(BaseFeaturesExtractor):
 
     def _blocks(self, table: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The numbers of the blocks around the middle of small Mario: float32 (n, window x numbers)."""
-        padded = nn.functional.pad(table[:, : tiles.BLOCK_ROWS], (_PADDING,) * 4)
-        width = padded.shape[2]
+        padded = nn.functional.pad(table[:, : tiles.BLOCK_ROWS].to(torch.uint8), _PADDING)  # a byte a cell: it is copied
         # A cell has 16 pixels; the first row of blocks begins 32 pixels down. Small Mario is the lower half of his 32 pixels.
-        row, column = (y - 8) // 16 + _PADDING, (x + 8) // 16 + _PADDING
-        found = padded.flatten(1).gather(1, row * width + column + self.window)
-        return self.block_numbers[found].flatten(1)
+        row, column = (y - 8) // 16 + _PADDING[2], (x + 8) // 16 + _PADDING[0]
+        found = padded.flatten(1).gather(1, row * _WIDTH + column + self.window)
+        return nn.functional.embedding(found.int(), self.block_numbers).flatten(1)
 
     def _objects(self, table: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The sum of the features of all objects but Mario: float32 (n, features)."""
@@ -84,7 +86,7 @@ class TileNetwork(BaseFeaturesExtractor):
         bits = (rows[:, 3].unsqueeze(1) & self.bits.view(1, -1, 1)).bool().float()
         speed = (rows[:, 4:6] - 128).float()
         numbers = torch.cat((place / 64.0, moved / 16.0, bits, speed / 32.0), dim=1).transpose(1, 2)
-        features = self.objects(torch.cat((self.kinds(kind), numbers), dim=2))
+        features = self.objects(torch.cat((self.kinds(kind.clamp(max=tiles.KINDS - 1)), numbers), dim=2))
         total: torch.Tensor = (features * (kind != 0).unsqueeze(2)).sum(dim=1)
         return total
 
@@ -107,5 +109,4 @@ def _layer(inputs: int, outputs: int, layer_norm: bool) -> nn.Sequential:
 def _window() -> torch.Tensor:
     """Distances in a padded, flattened grid from Mario's cell to the cells of the window: int64 (1, window)."""
     rows, columns = np.arange(-_ABOVE, _BELOW + 1), np.arange(-_LEFT, _RIGHT + 1)
-    width = tiles.COLUMNS + 2 * _PADDING
-    return torch.from_numpy((rows[:, None] * width + columns).reshape(1, -1))
+    return torch.from_numpy((rows[:, None] * _WIDTH + columns).reshape(1, -1))

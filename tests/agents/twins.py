@@ -53,16 +53,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "exploration_zeta": 2.0,
     },
 }
+VARIANTS["ppo, tiles"] = VARIANTS["ppo"]
 
 
 def twin_config(variant: str, **training: Any) -> Config:
     algorithm = variant.split(",")[0]
     agent = AGENTS[algorithm] | (_VALUES if "buffer_size" in AGENTS[algorithm] else {}) | VARIANTS[variant]
+    seen, features = ("tiles", "tiles") if "tiles" in variant else ("frames", "small")
     values: dict[str, Any] = {
         "name": "twin",
         "seed": 5,
-        "environment": {"stall_after": 9, "max_steps": 20, "noop_frames": 12, "sticky_actions": 0.25},
-        "agent": {**agent, "network": {"features": "small", "features_dim": 16, "layer_norm": algorithm == "pqn"}},
+        "environment": {"observation": seen, "stall_after": 9, "max_steps": 20, "noop_frames": 12, "sticky_actions": 0.25},
+        "agent": {**agent, "network": {"features": features, "features_dim": 16, "layer_norm": algorithm == "pqn"}},
         "train": {
             "n_envs": 3,
             "progress_bar": False,

@@ -55,6 +55,12 @@ def test_without_an_evaluation_training_episodes_are_reported_as_such(experiment
     assert said(experiment(evaluation=none, train=none)).startswith("No episode has been played yet.")
 
 
+def test_what_the_agent_saw_is_told_if_it_saw_no_frames(experiment: Make) -> None:
+    seen = {"game": "full", "observation": "tiles"}
+    text = said(experiment(config={"environment": seen, "agent": {"algorithm": "ppo"}}))
+    assert text.startswith("PPO-tiles-Mario completes at least one level in 4 of 20")
+
+
 def test_the_full_game_has_no_share_of_a_level(experiment: Make) -> None:
     text = said(experiment(config={"environment": {"game": "full"}, "agent": {"algorithm": "ppo"}}))
     assert text.startswith("PPO-Mario completes at least one level in 4 of 20")

@@ -11,7 +11,7 @@ from prefect.context import FlowRunContext
 from configs import PROJECT, load
 from flows.train_mario import make_flow_run_name
 from tasks.experiment import checked_name
-from tasks.naming import labels, run_name, stamp
+from tasks.naming import labels, model_name, run_name, stamp
 
 CREATED = datetime(2026, 11, 25, 14, 3, 59, tzinfo=UTC)
 
@@ -23,6 +23,12 @@ def test_a_name_contains_preset_level_seed_and_stamp() -> None:
     assert labels(config) == {"preset": "ppo", "algorithm": "ppo", "level": "1-2", "seed": "7"}
     assert labels(load("baseline"))["level"] == "full-game"
     assert stamp() != stamp(), "two runs of the same minute differ"
+
+
+def test_a_model_is_named_after_what_it_plays_and_sees() -> None:
+    assert model_name(load("ppo")) == "mario-1-1-ppo"
+    assert model_name(load("ppo-tiles", ["environment.stage=2"])) == "mario-1-2-ppo-tiles"
+    assert model_name(load("ppo", ["tracking.registered_model=mine"])) == "mine"
 
 
 def test_the_longest_name_is_valid() -> None:

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from agents.algorithms import build_policy
 from agents.extractors import TileNetwork
+from agents.training.thread_choice import measure_update
 from configs import Config, EnvironmentConfig, load
 from mario_env import observation_space
 from mario_env.games import Games
@@ -111,6 +112,11 @@ def test_objects_count_by_their_place_from_mario_whatever_their_slot() -> None:
     assert not torch.allclose(features(100, 150, 1), features(100, 154, 1))
     assert features(100, 150, 1).abs().sum() > 0
     assert inputs_of(network, table(100, 176))[:, 14 * 14 * 4 : 14 * 14 * 4 + 32].abs().sum() == 0, "nobody is there"
+
+
+def test_the_time_of_an_update_can_be_measured_with_any_bytes(config: Config) -> None:
+    seconds = measure_update(config, SPACE, 7, [1, 2], budget=0.0)
+    assert all(value > 0 for value in seconds.values())
 
 
 def test_every_layer_learns(played: torch.Tensor) -> None:
