@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, cast
 
 import gymnasium as gym
 import torch
 from stable_baselines3.common import torch_layers
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
-from torch.nn import functional
+from torch.autograd.function import once_differentiable
 
 from configs import Config, ConfigError
 
+ONEDNN_LINEAR: Final = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.cpu.get_cpu_capability() == "AVX512"
+"""Whether torch has the function that `OneDNNLinear` uses, and the processor the instructions that make it faster."""
+
+
+class OneDNNLinear(torch.autograd.Function):
+    """A linear layer computed by oneDNN, for float32 on a CPU: the product and its gradients, except for rounding.
+
+    torch computes linear layers with MKL, which leaves AVX-512 unused on processors of other makers than Intel. oneDNN uses it
+    on all, which takes half of the time. torch's own compiler replaces linear layers with the same function, without gradients.
+    """
+
+    @staticmethod
+    def forward(context: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """`torch.nn.functional.linear` of float32 (n, inputs), (outputs, inputs) and (outputs,): float32 (n, outputs)."""
+        context.save_for_backward(inputs, weight)
+        return _product(inputs, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The gradients of the three arguments."""
+        (gradient,), (inputs, weight) = gradients, context.saved_tensors
+        return _product(gradient, weight.t()), _product(gradient.t(), inputs.t()), gradient.sum(0)
+
+
+def _product(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+    return product
+
 
 class PictureNetwork(BaseFeaturesExtractor):
-    """Convolutions and a layer behind them, computed in the way that is fastest for the size of the batch.
+    """Convolutions and a layer behind them, computed in the way that is fastest on a CPU.
 
     Takes pictures (n, channels, height, width), uint8 or, as stable-baselines3's policies pass them, float32 in [0, 1]. Returns
     float32 (n, features_dim).
+
+    In evaluation mode features have the same bits as with stable-baselines3's operations, so a policy plays as it always has.
+    In training mode they differ by rounding.
 
     Subclasses set `linear`; its first layer is the one behind the convolutions. The weights have the layout of torch's layers.
 
     Attributes:
         takes_bytes: for `agents.algorithms.heads.UnscaledPictures`.
-        large_batch: from this many pictures on, a batch is convolved in parts on a CPU, and values differ from those of
-            stable-baselines3's network by rounding. Smaller batches, as in playing, give the same bits.
+        large_batch: from this many pictures on, a batch is convolved in parts on a CPU.
         part: pictures in a part. A part and its maps fit into the processor's caches.
     """
 
@@ -44,16 +75,14 @@ class PictureNetwork(BaseFeaturesExtractor):
         else:
             maps = torch.cat([self._maps(part) for part in torch.split(observations, self.part)])
         first, *rest = self.linear
-        if maps.device.type == "cpu" and len(maps) >= self.large_batch and type(first) is nn.Linear:
-            # As a convolution over whole maps this product takes two thirds of the time: torch computes it with oneDNN, which
-            # has kernels for AVX-512 on every processor, and the maps need not be flattened.
-            weight = first.weight.view(-1, *maps.shape[1:]).contiguous(memory_format=torch.channels_last)
-            features = functional.conv2d(maps, weight, first.bias).flatten(1)
+        features = maps.flatten(1)
+        if self.training and ONEDNN_LINEAR and features.device.type == "cpu" and type(first) is nn.Linear:
+            features = OneDNNLinear.apply(features, first.weight, first.bias)  # type: ignore[no-untyped-call]
         else:
-            features = first(maps.flatten(1))
+            features = first(features)
         for layer in rest:
             features = layer(features)
-        return features
+        return cast(torch.Tensor, features)
 
     def _maps(self, pictures: torch.Tensor) -> torch.Tensor:
         """The output of the last convolution, float32 (n, channels, height, width)."""
