@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import gymnasium as gym
 import torch
 from stable_baselines3.common import torch_layers
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
-from torch.nn import functional
+
+from agents.extractors.linear import ONEDNN_LINEAR, OneDNNLinear
 
 
 class PictureNetwork(BaseFeaturesExtractor):
-    """Convolutions and a layer behind them, computed in the way that is fastest for the size of the batch.
+    """Convolutions and a layer behind them, computed in the way that is fastest on a CPU.
 
     Takes pictures (n, channels, height, width), uint8 or, as stable-baselines3's policies pass them, float32 in [0, 1]. Returns
     float32 (n, features_dim).
+
+    In evaluation mode features have the same bits as with stable-baselines3's operations, so a policy plays as it always has.
+    In training mode they differ by rounding.
 
     Subclasses set `linear`; its first layer is the one behind the convolutions. The weights have the layout of torch's layers.
 
     Attributes:
         takes_bytes: for `agents.algorithms.heads.UnscaledPictures`.
-        large_batch: from this many pictures on, a batch is convolved in parts on a CPU, and values differ from those of
-            stable-baselines3's network by rounding. Smaller batches, as in playing, give the same bits.
+        large_batch: from this many pictures on, a batch is convolved in parts on a CPU.
         part: pictures in a part. A part and its maps fit into the processor's caches.
     """
 
@@ -40,16 +45,14 @@ class PictureNetwork(BaseFeaturesExtractor):
         else:
             maps = torch.cat([self._maps(part) for part in torch.split(observations, self.part)])
         first, *rest = self.linear
-        if maps.device.type == "cpu" and len(maps) >= self.large_batch and type(first) is nn.Linear:
-            # As a convolution over whole maps this product takes two thirds of the time: torch computes it with oneDNN, which
-            # has kernels for AVX-512 on every processor, and the maps need not be flattened.
-            weight = first.weight.view(-1, *maps.shape[1:]).contiguous(memory_format=torch.channels_last)
-            features = functional.conv2d(maps, weight, first.bias).flatten(1)
+        features = maps.flatten(1)
+        if self.training and ONEDNN_LINEAR and features.device.type == "cpu" and type(first) is nn.Linear:
+            features = OneDNNLinear.apply(features, first.weight, first.bias)  # type: ignore[no-untyped-call]
         else:
-            features = first(maps.flatten(1))
+            features = first(features)
         for layer in rest:
             features = layer(features)
-        return features
+        return cast(torch.Tensor, features)
 
     def _maps(self, pictures: torch.Tensor) -> torch.Tensor:
         """The output of the last convolution, float32 (n, channels, height, width)."""

@@ -16,6 +16,7 @@ import gymnasium as gym
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel, BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
 
 from agents.algorithms import build_policy, steps_per_update
 from agents.announce import announce
@@ -94,16 +95,18 @@ def update_and_act(config: Config, space: gym.spaces.Box, n_actions: int) -> Cal
     """A function that updates once and acts once, and returns the seconds of the update and its share of acting."""
     policy = build_policy(config, space, n_actions)
     agent, n_envs = config.agent, config.train.n_envs
-    batch, few = _observations(agent.batch_size, space), _observations(n_envs, space)
+    # Buffers sample in this layout on a CPU; games return the default one.
+    batch, few = _channels_last(_observations(agent.batch_size, space)), _observations(n_envs, space)
     actions = torch.zeros(agent.batch_size, dtype=torch.long)
     acting = steps_per_update(config)
 
     def work() -> float:
         started = time.perf_counter()
         policy.set_training_mode(True)
-        loss = _loss(policy, batch, actions)
+        loss = _loss(policy, batch, actions, double=getattr(agent, "double", False))
         policy.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         policy.optimizer.step()
         updated = time.perf_counter()
         policy.set_training_mode(False)
@@ -114,24 +117,32 @@ def update_and_act(config: Config, space: gym.spaces.Box, n_actions: int) -> Cal
     return work
 
 
-def _loss(policy: BasePolicy, batch: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+def _loss(policy: BasePolicy, batch: torch.Tensor, actions: torch.Tensor, *, double: bool) -> torch.Tensor:
     """A loss whose gradient needs the passes of a real update."""
     if isinstance(policy, ActorCriticPolicy):
         values, chances, _ = policy.evaluate_actions(batch, actions)
         return values.mean() - chances.mean()
-    # The network and, if there is one, the target network; most of the work is in their extractors.
-    features = [
-        module.extract_features(batch, module.features_extractor)
-        for module in policy.modules()
-        if isinstance(module, BaseModel) and module.features_extractor is not None
-    ]
-    loss: torch.Tensor = (features[0] - features[-1].detach() - 1.0).square().mean()
-    return loss
+    # Most of the work is in the extractors: of the network, of the target network, and of the network again if it chooses the
+    # next actions.
+    network, *others = [module for module in policy.modules() if isinstance(module, BaseModel) and module.features_extractor]
+    target = torch.ones(())
+    with torch.no_grad():
+        for each in (*others, network) if double else others:
+            target = target + _features(each, batch)
+    return (_features(network, batch) - target).square().mean()
+
+
+def _features(network: BaseModel, batch: torch.Tensor) -> torch.Tensor:
+    assert network.features_extractor is not None
+    return network.extract_features(batch, network.features_extractor)
 
 
 def _observations(count: int, space: gym.spaces.Box) -> torch.Tensor:
     numbers = torch.arange(count * int(torch.tensor(space.shape).prod())) % 256
-    batch = numbers.to(torch.as_tensor(space.low).dtype).reshape(count, *space.shape)
+    return numbers.to(torch.as_tensor(space.low).dtype).reshape(count, *space.shape)
+
+
+def _channels_last(batch: torch.Tensor) -> torch.Tensor:
     return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 

@@ -14,6 +14,7 @@ from toy_game import toy_config, toy_vec
 from agents import build
 from agents.algorithms.heads import NoisyLinear
 from agents.extractors import NatureCNN, PictureNetwork, SmallCNN
+from agents.extractors import pictures as pictures_module
 
 SPACE = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
 NETWORKS = [NatureCNN, SmallCNN]
@@ -32,17 +33,21 @@ def plain(network: PictureNetwork, observations: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("count", [1, 16, 63])
-def test_small_batches_give_the_same_bits(kind: type[PictureNetwork], count: int) -> None:
+def test_playing_gives_the_same_bits(kind: type[PictureNetwork], count: int) -> None:
     """So a model that was trained earlier plays as before."""
-    network = kind(SPACE, 32)
+    network = kind(SPACE, 32).eval()
 
     assert torch.equal(network(pictures(count)), plain(network, pictures(count)))
     assert torch.equal(network(pictures(count).float() / 255.0), plain(network, pictures(count)))
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize("count", [64, 150])
-def test_large_batches_give_the_same_values_and_gradients_except_for_rounding(kind: type[PictureNetwork], count: int) -> None:
+@pytest.mark.parametrize("count", [1, 32, 64, 150])
+@pytest.mark.parametrize("onednn", [True, False])
+def test_learning_has_the_same_values_and_gradients_except_for_rounding(
+    kind: type[PictureNetwork], count: int, onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures_module, "ONEDNN_LINEAR", onednn and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
     torch.manual_seed(0)
     network = kind(SPACE, 32)
     directions = torch.randn(count, 32) / count
@@ -69,7 +74,7 @@ def test_weights_are_those_of_the_library() -> None:
     ours = NatureCNN(SPACE, 32)
     ours.load_state_dict(theirs.state_dict(), strict=True)
 
-    assert torch.equal(ours(pictures(8)), theirs(pictures(8).float() / 255.0))
+    assert torch.equal(ours.eval()(pictures(8)), theirs(pictures(8).float() / 255.0))
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "ppo"])
