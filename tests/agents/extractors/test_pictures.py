@@ -8,8 +8,7 @@ import pytest
 import torch
 from stable_baselines3.common import torch_layers
 from stable_baselines3.common.policies import BaseModel
-from torch import nn
-from toy_game import toy_config, toy_vec
+from toy_game import SHAPE, toy_config, toy_vec
 
 from agents import build
 from agents.algorithms.heads import NoisyLinear
@@ -103,9 +102,8 @@ def test_other_extractors_are_given_what_the_library_gives_them() -> None:
             given.append(observations)
             return observations
 
-    other, few = Other(model.observation_space, 1), torch.full((2, *toy_vec().observation_space.shape), 51, dtype=torch.uint8)  # type: ignore[misc]
+    few = torch.full((2, *SHAPE), 51, dtype=torch.uint8)
     assert isinstance(model.policy, BaseModel)
-    model.policy.extract_features(few, other)
+    model.policy.extract_features(few, Other(model.observation_space, 1))
 
     assert torch.equal(given[0], few.float() / 255.0)
-    assert isinstance(model.policy.features_extractor, nn.Module)
