@@ -47,7 +47,7 @@ $(READY): pyproject.toml constraints/find-python.sh $(wildcard constraints/*.txt
 	touch $@; \
 	echo "Done: $(VENV)"
 
-demo: $(READY) ## train an agent that finishes level 1-1, evaluate it, report (a quarter of an hour)
+demo: $(READY) ## train an agent that finishes level 1-1, evaluate it, report (minutes)
 	@$(MARIO) run demo
 
 test: lint types pytest ## the three below
