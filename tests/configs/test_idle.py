@@ -17,12 +17,12 @@ IDLE = [
     ("dqn", ["agent.exploration_highest_eps=0.4", "train.n_envs=1"], "train.n_envs is 1"),
     ("pqn", ["agent.exploration_highest_eps=0.4", "agent.batch_size=64", "train.n_envs=1"], "train.n_envs is 1"),
     ("pqn", ["agent.average_decay=0.9999", "train.total_steps=1_000_000"], "10000 updates behind in a training of 15625"),
-    ("ppo", ["agent.average_decay=0.999", "train.total_steps=100_000"], "1000 updates behind in a training of 1172"),
+    ("ppo", ["agent.average_decay=0.999", "train.total_steps=100_000"], "1000 updates behind in a training of 1562"),
     ("dqn", ["agent.average_decay=0.9999", "train.total_steps=600_000"], "10000 updates behind in a training of 36875"),
     ("ppo-tiles", ["environment.crop_status_bar=true"], "environment.observation tiles has none: set it to false"),
     ("ppo", ["agent.clip_range={start: 0, end: 0}"], "agent.clip_range: it is 0 throughout"),
     ("ppo", ["agent.learning_rate={start: 0, end: 0}"], "agent.learning_rate: it is 0 throughout"),
-    ("ppo", ["train.milestones=[1_000, 1_000_001, 3_000_000]"], "1000001, 3000000 will not be reached"),
+    ("ppo", ["train.milestones=[1_000, 2_000_001, 3_000_000]"], "2000001, 3000000 will not be reached"),
     ("ppo", [f"environment.reward.{name}=0.0" for name in RewardConfig().weights], "every weight is 0"),
 ]
 
@@ -49,7 +49,7 @@ def test_a_range_that_clips_everything_is_refused(key: str, value: str) -> None:
         ("dqn", ["agent.exploration_highest_eps=0.4"]),
         ("dqn", ["agent.noisy=true", "agent.exploration_initial_eps=0.0", "agent.exploration_final_eps=0.0"]),
         ("ppo", ["train.total_steps=4_096"]),
-        ("ppo", ["train.milestones=[1_000_000]"]),
+        ("ppo", ["train.milestones=[2_000_000]"]),
         ("ppo", ["environment.reward.progress=0.0", "environment.reward.death=0.0"]),
         *((preset, []) for preset in preset_names()),
     ],
