@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from configs.schema import Config, EpsilonGreedyConfig, PPOConfig, ReplayAgentConfig
+    from configs.agent import EpsilonGreedyConfig, PPOConfig, ReplayAgentConfig
+    from configs.schema import Config
 
 # The longest time constant of the target network and of averaged weights, as a fraction of the training. A slower one is
 # practically frozen.
@@ -13,7 +14,7 @@ _MAX_LAG = 0.1
 
 def idle_settings(config: "Config") -> list[str]:
     """Messages on settings of `config` that would silently have no effect, each with the reason and the remedy."""
-    from configs.schema import EpsilonGreedyConfig, PPOConfig, ReplayAgentConfig
+    from configs.agent import EpsilonGreedyConfig, PPOConfig, ReplayAgentConfig
 
     agent = config.agent
     found = [*_check_training(config), *_check_observation(config), *_check_average(config)]
@@ -91,7 +92,7 @@ def _check_average(config: "Config") -> Iterator[str]:
 
 def _updates(config: "Config") -> float:
     """The number of updates in the whole training, without those that a shortened last rollout loses or adds."""
-    from configs.schema import PPOConfig, PQNConfig
+    from configs.agent import PPOConfig, PQNConfig
 
     agent, total, games = config.agent, config.train.total_steps, config.train.n_envs
     if isinstance(agent, PPOConfig | PQNConfig):

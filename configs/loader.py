@@ -15,10 +15,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from configs.agent import ALGORITHMS
 from configs.errors import ConfigError
 from configs.hashing import hashed_values
 from configs.nearest import nearest, valid_keys
-from configs.schema import ALGORITHMS, STORED, Config, EnvironmentConfig
+from configs.schema import STORED, Config, EnvironmentConfig
 from configs.source import MAX_DEPTH, Document, parse_value, read_document
 
 PRESETS = Path(__file__).parent / "presets"

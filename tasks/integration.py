@@ -13,7 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from configs import Config
-from configs.schema import ReplayAgentConfig
+from configs.agent import ReplayAgentConfig
 from configs.seeds import Stream, seed_of
 from tasks import phases
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded_totals

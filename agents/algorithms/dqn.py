@@ -37,7 +37,7 @@ from agents.algorithms.networks import network_arguments
 from agents.algorithms.schedules import schedule
 from agents.replay import FrameReplayBuffer, PrioritisedReplayBuffer, ReplayBatch
 from configs import Config
-from configs.schema import DQNConfig, QRDQNConfig
+from configs.agent import DQNConfig, QRDQNConfig
 
 
 class Value(Protocol):

@@ -17,7 +17,7 @@ from agents.algorithms.networks import network_arguments
 from agents.algorithms.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
 from agents.algorithms.schedules import schedule
 from configs import Config
-from configs.schema import PPOConfig
+from configs.agent import PPOConfig
 
 
 class PPOPolicy(ActorCriticCnnPolicy, UnscaledPictures):  # type: ignore[misc]

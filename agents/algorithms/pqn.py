@@ -31,7 +31,7 @@ from agents.algorithms.networks import network_arguments
 from agents.algorithms.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
 from agents.algorithms.schedules import schedule
 from configs import Config
-from configs.schema import MunchausenConfig, PQNConfig
+from configs.agent import MunchausenConfig, PQNConfig
 
 Explore = Callable[[torch.Tensor], torch.Tensor]
 

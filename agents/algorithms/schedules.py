@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from configs.schema import LinearSchedule, Rate
+from configs.agent import LinearSchedule, Rate
 
 
 @dataclass(frozen=True)

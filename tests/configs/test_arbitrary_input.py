@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configs import Config, ConfigError, from_dict, load, to_dict
-from configs.schema import PPOConfig
+from configs.agent import PPOConfig
 from configs.source import parse_document
 
 MAX_SECONDS = 5.0  # of processor time, for the worst file of an accepted size

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from configs import ConfigError, config_hash, from_dict, load, preset_names, to_dict
-from configs.schema import ALGORITHMS
+from configs.agent import ALGORITHMS
 from configs.source import parse_value
 
 

@@ -23,7 +23,7 @@ from agents.extractors import SmallCNN
 from agents.replay import FrameReplayBuffer
 from agents.training.thread_choice import measure_update
 from configs import ConfigError
-from configs.schema import LinearSchedule
+from configs.agent import LinearSchedule
 from mario_env.observations import OBSERVATIONS
 
 REPLAY_VALUES = {

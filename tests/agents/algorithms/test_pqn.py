@@ -14,7 +14,7 @@ from agents.algorithms.heads import DuelingHead
 from agents.algorithms.pqn import PQN
 from agents.policies.models import playing_policy, save_model
 from configs import ConfigError
-from configs.schema import PQNConfig
+from configs.agent import PQNConfig
 
 GAMMA, LAMBDA = 0.8, 0.6
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from agents.algorithms.rollouts import FrameRolloutBuffer
+from mario_env.observations import Frames
 
 ACTIONS = gym.spaces.Discrete(3)
-GAME = (4, 84, 84)
+GAME = Frames.shape
 
 
 def buffers(steps: int, n_envs: int, space: gym.spaces.Box) -> tuple[FrameRolloutBuffer, RolloutBuffer]:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -14,8 +13,9 @@ from agents import build
 from agents.algorithms.heads import NoisyLinear
 from agents.extractors import NatureCNN, PictureNetwork, SmallCNN
 from agents.extractors import pictures as pictures_module
+from mario_env.observations import Frames
 
-SPACE = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+SPACE = Frames().space
 NETWORKS = [NatureCNN, SmallCNN]
 
 
