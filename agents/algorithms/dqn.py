@@ -134,7 +134,7 @@ class ValueLearning(AlgorithmBase, stable_baselines3.DQN):
         n_actions = int(self.action_space.n)  # type: ignore[attr-defined]
         self.explorer = Explorer(self.n_envs, n_actions, self.seed, self.exploration.duration_exponent)
         set_noise(self.policy, True)
-        # It has no layer that this changes; only rounding differs, in the faster way (`agents.algorithms.networks`).
+        # It has no layer that this changes; only rounding differs, in the faster way (`agents.extractors`).
         self.q_net_target.train()
 
     def _create_aliases(self) -> None:

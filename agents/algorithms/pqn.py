@@ -29,7 +29,7 @@ from agents.algorithms.exploration import Exploration, Explorer, spread
 from agents.algorithms.heads import DuelingHead, UnscaledPictures
 from agents.algorithms.networks import network_arguments
 from agents.algorithms.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
-from agents.algorithms.schedules import schedule
+from agents.algorithms.schedules import no_learning, schedule
 from configs import Config
 from configs.agent import MunchausenConfig, PQNConfig
 
@@ -105,7 +105,7 @@ class PQNPolicy(BasePolicy, UnscaledPictures):
         return self.q_values(observation).argmax(dim=1)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {**super()._get_constructor_parameters(), "lr_schedule": _none, "dueling": self.dueling}
+        return {**super()._get_constructor_parameters(), "lr_schedule": no_learning, "dueling": self.dueling}
 
 
 class PQN(OnPolicy):
@@ -226,10 +226,6 @@ class PQN(OnPolicy):
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Restore the state of the exploration."""
         self.explorer.set_state(state["exploration"])
-
-
-def _none(_: float) -> float:
-    return 0.0
 
 
 # From the configuration

@@ -99,7 +99,7 @@ class Validator:
 
         number = len(self._counters.validation.history)
         seed = seed_of(self._config.seed, Stream.VALIDATION, number)
-        with without_noise(self._model.policy):
+        with without_noise(agent.model):
             play_episodes(
                 agent,
                 self._config.environment,
