@@ -1,4 +1,4 @@
-"""What is before and behind the feature extractor: pictures as bytes; the layers of a value network, plain, dueling or noisy.
+"""The layers behind the feature extractor of a value network: plain, dueling or noisy.
 
 Dueling: Wang et al. 2016, "Dueling Network Architectures for Deep Reinforcement Learning".
 
@@ -18,29 +18,13 @@ from typing import Any, Final
 import sb3_contrib.qrdqn.policies as qrdqn
 import stable_baselines3.dqn.policies as dqn
 import torch
-from stable_baselines3.common.policies import BaseModel, BasePolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 from torch.nn import functional
 
+from agents.extractors import UnscaledPictures
+
 SIGMA: Final = 0.5  # the paper's sigma_0 for factorised noise (section 3.2)
-
-
-class UnscaledPictures(BaseModel):
-    """A base class for policies and their networks: an extractor with the attribute `takes_bytes` gets pictures as bytes.
-
-    stable-baselines3 makes a whole batch float32 and then divides it by 255: two passes over memory, as slow as a convolution.
-    A `PictureNetwork` converts a part of the batch at a time, just before its first layer, to the same values.
-
-    List it after the class of stable-baselines3: ``class Policy(CnnPolicy, UnscaledPictures)``.
-    """
-
-    def extract_features(self, obs: Any, features_extractor: BaseFeaturesExtractor) -> torch.Tensor:
-        """The features of a batch of observations; those of other extractors are preprocessed as in stable-baselines3."""
-        if getattr(features_extractor, "takes_bytes", False):
-            features: torch.Tensor = features_extractor(obs)
-            return features
-        return super().extract_features(obs, features_extractor)
 
 
 class DuelingHead(nn.Module):

@@ -26,10 +26,11 @@ from torch.nn import functional
 
 from agents.algorithms.base import MemoryNeeds, OnPolicy
 from agents.algorithms.exploration import Exploration, Explorer, spread
-from agents.algorithms.heads import DuelingHead, UnscaledPictures
+from agents.algorithms.heads import DuelingHead
 from agents.algorithms.networks import network_arguments
 from agents.algorithms.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
 from agents.algorithms.schedules import no_learning, schedule
+from agents.extractors import UnscaledPictures
 from configs import Config
 from configs.agent import MunchausenConfig, PQNConfig
 

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import gymnasium as gym
 import torch
 from stable_baselines3.common import torch_layers
+from stable_baselines3.common.policies import BaseModel
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 from agents.extractors.linear import ONEDNN_LINEAR, OneDNNLinear
+
+
+class UnscaledPictures(BaseModel):
+    """A base class for policies and their networks: an extractor with the attribute `takes_bytes` gets pictures as bytes.
+
+    stable-baselines3 makes a whole batch float32 and then divides it by 255: two passes over memory, as slow as a convolution.
+    A `PictureNetwork` converts a part of the batch at a time, just before its first layer, to the same values.
+
+    List it after the class of stable-baselines3: ``class Policy(CnnPolicy, UnscaledPictures)``.
+    """
+
+    def extract_features(self, obs: Any, features_extractor: BaseFeaturesExtractor) -> torch.Tensor:
+        """The features of a batch of observations; those of other extractors are preprocessed as in stable-baselines3."""
+        if getattr(features_extractor, "takes_bytes", False):
+            features: torch.Tensor = features_extractor(obs)
+            return features
+        return super().extract_features(obs, features_extractor)
 
 
 class PictureNetwork(BaseFeaturesExtractor):
@@ -25,7 +43,7 @@ class PictureNetwork(BaseFeaturesExtractor):
     Subclasses set `linear`; its first layer is the one behind the convolutions. The weights have the layout of torch's layers.
 
     Attributes:
-        takes_bytes: for `agents.algorithms.heads.UnscaledPictures`.
+        takes_bytes: for `UnscaledPictures`.
         large_batch: from this many pictures on, a batch is convolved in parts on a CPU.
         part: pictures in a part. A part and its maps fit into the processor's caches.
     """
