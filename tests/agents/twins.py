@@ -40,6 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "gradient_steps": 2,
     },
     "ppo": {"n_steps": 16, "batch_size": 24, "n_epochs": 2, "learning_rate": {"start": 1e-3, "end": 1e-4}, "ent_coef": 0.01},
+    "ppo, two threads": {"n_steps": 16, "batch_size": 48},  # large enough for two shares of a batch
     "ppo, averaged": {"n_steps": 16, "batch_size": 24, "average_decay": 0.9},
     "pqn": {"gamma": 0.9, "exploration_fraction": 0.9, "exploration_final_eps": 0.2},
     "pqn, every switch": {
@@ -70,7 +71,7 @@ def twin_config(variant: str, **training: Any) -> Config:
             "progress_bar": False,
             "keep_awake": False,
             "device": "cpu",
-            "torch_threads": 1,
+            "torch_threads": 2 if "two threads" in variant else 1,
             "checkpoint_every": EVERY,
             **training,
         },
