@@ -13,9 +13,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.algorithms.base import MemoryNeeds, OnPolicy
 from agents.algorithms.networks import network_arguments
-from agents.algorithms.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
 from agents.algorithms.schedules import schedule
 from agents.extractors import UnscaledPictures
+from agents.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
 from configs import Config
 from configs.agent import PPOConfig
 

@@ -1,4 +1,4 @@
-"""Rollouts of on-policy algorithms: their layout and their size in memory."""
+"""Rollouts in memory: their layout and their size."""
 
 from __future__ import annotations
 
@@ -42,6 +42,17 @@ class FrameRolloutBuffer(RolloutBuffer):
             self._pool = FramePool(_frames(self.buffer_size * self.n_envs), (height, width))
             self._frame_ids = np.zeros((self.buffer_size, self.n_envs, channels), np.int32)
         self._pool.clear()
+
+    def observe(self, observations: NDArray[Any], first: int = 0) -> torch.Tensor:
+        """The observations of some games as a tensor on the device, to act on.
+
+        The loop that collects a rollout calls it once for each game and step, and once more after the last step.
+
+        Args:
+            observations: (n, ...), the present ones of n games.
+            first: the index of the first of these games.
+        """
+        return torch.as_tensor(observations, device=self.device)
 
     def add(self, obs: NDArray[Any], *values: Any) -> None:
         """Add one decision of each environment; the arguments are those of stable-baselines3."""

@@ -1,0 +1,6 @@
+"""Rollouts of the on-policy algorithms: the loop that collects them, and the buffers that keep them."""
+
+from agents.rollouts.collecting import Collecting
+from agents.rollouts.frames import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
+
+__all__ = ["Collecting", "FrameRolloutBuffer", "rollout_bytes", "rollout_steps_per_update"]
