@@ -15,7 +15,7 @@ from agents.algorithms.base import MemoryNeeds, OnPolicy
 from agents.algorithms.networks import network_arguments
 from agents.algorithms.schedules import schedule
 from agents.extractors import UnscaledPictures
-from agents.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
+from agents.rollouts import buffer_class, rollout_bytes, rollout_steps_per_update
 from configs import Config
 from configs.agent import PPOConfig
 
@@ -68,7 +68,7 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PPO:
         learning_rate=schedule(agent.learning_rate),
         clip_range=schedule(agent.clip_range),
         clip_range_vf=None if agent.clip_range_vf is None else schedule(agent.clip_range_vf),
-        rollout_buffer_class=FrameRolloutBuffer,
+        rollout_buffer_class=buffer_class(device),
         policy_kwargs=policy_arguments,
         device=device,
         seed=seed,

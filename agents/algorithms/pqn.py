@@ -31,7 +31,7 @@ from agents.algorithms.heads import DuelingHead
 from agents.algorithms.networks import network_arguments
 from agents.algorithms.schedules import no_learning, schedule
 from agents.extractors import UnscaledPictures
-from agents.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
+from agents.rollouts import buffer_class, rollout_bytes, rollout_steps_per_update
 from configs import Config
 from configs.agent import MunchausenConfig, PQNConfig
 
@@ -254,7 +254,7 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PQN:
         exploration=Exploration(agent.exploration_highest_eps, agent.exploration_zeta),
         munchausen=agent.munchausen,
         learning_rate=schedule(agent.learning_rate),
-        rollout_buffer_class=FrameRolloutBuffer,
+        rollout_buffer_class=buffer_class(device),
         policy_kwargs=policy_arguments,
         device=device,
         seed=seed,

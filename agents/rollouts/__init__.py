@@ -2,5 +2,13 @@
 
 from agents.rollouts.collecting import Collecting
 from agents.rollouts.frames import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
+from agents.rollouts.on_device import DeviceRolloutBuffer, buffer_class
 
-__all__ = ["Collecting", "FrameRolloutBuffer", "rollout_bytes", "rollout_steps_per_update"]
+__all__ = [
+    "Collecting",
+    "DeviceRolloutBuffer",
+    "FrameRolloutBuffer",
+    "buffer_class",
+    "rollout_bytes",
+    "rollout_steps_per_update",
+]
