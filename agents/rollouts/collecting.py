@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,10 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.rollouts.frames import FrameRolloutBuffer
+from mario_env.stable_baselines import FastVecEnv
+
+SMALLEST_IN_HALVES: Final = 64
+"""Fewer games than that keep neither a GPU nor the processors busy in halves."""
 
 Outcome = tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_], list[dict[str, Any]]]
 """What `VecEnv.step` returns: observations, rewards, dones and infos."""
@@ -34,11 +38,23 @@ class Decisions(NamedTuple):
     log_probs: torch.Tensor
 
 
+Steps = Generator[tuple[Decisions, Outcome], None, None]
+
+
 class Collecting(OnPolicyAlgorithm):
     """Collects rollouts as stable-baselines3 does, with the same results, for discrete actions.
 
     The buffer brings the observations to the device (`FrameRolloutBuffer.observe`).
+
+    On a GPU the games of the fast emulator are played in halves by turns: while one half plays, actions are chosen for the
+    other. Each game plays as it would otherwise. The random numbers of the policy are drawn in another order.
+
+    Attributes:
+        in_halves: whether games are played in halves; None: on a GPU, with an even number of games and `SMALLEST_IN_HALVES` at
+            least.
     """
+
+    in_halves: bool | None = None
 
     def decide(
         self, observations: torch.Tensor, games: slice, episode_starts: NDArray[np.bool_]
@@ -62,7 +78,8 @@ class Collecting(OnPolicyAlgorithm):
         n_steps = 0
         rollout_buffer.reset()
         callback.on_rollout_start()
-        with closing(self._steps(env, rollout_buffer, n_rollout_steps)) as steps:
+        parts = self._parts(env)
+        with closing(self._steps(env, rollout_buffer, parts, n_rollout_steps)) as steps:
             for (actions, values, log_probs), (new_obs, rewards, dones, infos) in steps:
                 self.num_timesteps += env.num_envs
                 callback.update_locals(locals())
@@ -81,17 +98,63 @@ class Collecting(OnPolicyAlgorithm):
                 )
                 self._last_obs, self._last_episode_starts = new_obs, dones
         with torch.no_grad():
-            values = self.policy.predict_values(self._observe(rollout_buffer, new_obs))
+            # In the same parts as before: the buffer knows how their stacks go on.
+            observed = [self._observe(rollout_buffer, new_obs[games], games.start) for games in parts]
+            values = self.policy.predict_values(observed[0] if len(parts) == 1 else torch.cat(observed))
         rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
 
-    def _steps(self, env: VecEnv, buffer: RolloutBuffer, count: int) -> Generator[tuple[Decisions, Outcome], None, None]:
-        """Play `count` steps of all games. Before the next step `_last_obs` and `_last_episode_starts` must be set."""
+    def _parts(self, env: VecEnv) -> list[slice]:
+        """The games that are played together: all, or two halves."""
+        in_halves = self.in_halves
+        if in_halves is None:
+            in_halves = self.device.type != "cpu" and env.num_envs % 2 == 0 and env.num_envs >= SMALLEST_IN_HALVES
+        if not in_halves or not isinstance(env, FastVecEnv) or env.num_envs < 2:
+            return [slice(0, env.num_envs)]
+        middle = env.num_envs // 2
+        return [slice(0, middle), slice(middle, env.num_envs)]
+
+    def _steps(self, env: VecEnv, buffer: RolloutBuffer, parts: list[slice], count: int) -> Steps:
+        """Play `count` steps of all games.
+
+        The caller sets `_last_obs` and `_last_episode_starts` to the results of a step before it asks for the next one.
+        """
+        if len(parts) == 2:
+            assert isinstance(env, FastVecEnv)
+            yield from self._steps_by_turns(env, buffer, parts, count)
+            return
         for _ in range(count):
-            decisions = self._decisions(buffer, slice(0, env.num_envs), self._last_obs, self._last_episode_starts)
+            decisions = self._decisions(buffer, parts[0], self._last_obs, self._last_episode_starts)
             yield decisions, env.step(decisions.actions)  # type: ignore[misc]
+
+    def _steps_by_turns(self, env: FastVecEnv, buffer: RolloutBuffer, halves: list[slice], count: int) -> Steps:
+        """As `_steps`. When the caller gets a step, the first half is playing the next one."""
+        first, second = halves
+        assert isinstance(self._last_obs, np.ndarray)
+        assert self._last_episode_starts is not None
+
+        def send(half: slice, observations: NDArray[Any], episode_starts: NDArray[np.bool_]) -> Decisions:
+            decisions = self._decisions(buffer, half, observations, episode_starts)
+            env.send(half.start, decisions.actions)
+            return decisions
+
+        try:
+            decided = send(first, self._last_obs[first], self._last_episode_starts[first])
+            for step in range(count):
+                others = send(second, self._last_obs[second], self._last_episode_starts[second])
+                new_obs = np.empty_like(self._last_obs)
+                new_obs[first], rewards, dones, infos = env.recv()
+                decisions = Decisions(*(_joined(*each) for each in zip(decided, others, strict=True)))
+                if step + 1 < count:
+                    decided = send(first, new_obs[first], dones)
+                new_obs[second], *more, other_infos = env.recv()
+                rewards, dones = (np.concatenate(each) for each in zip((rewards, dones), more, strict=True))
+                yield decisions, (new_obs, rewards, dones, infos + other_infos)
+        finally:
+            while env.playing:  # after an interruption
+                env.recv()
 
     def _decisions(self, buffer: RolloutBuffer, games: slice, observations: Any, episode_starts: Any) -> Decisions:
         """Decide for some games, which have these observations."""
@@ -118,3 +181,7 @@ class Collecting(OnPolicyAlgorithm):
             with torch.no_grad():
                 value = self.policy.predict_values(observation)[0]
             rewards[index] += self.gamma * value
+
+
+def _joined(first: Any, second: Any) -> Any:
+    return torch.cat((first, second)) if isinstance(first, torch.Tensor) else np.concatenate((first, second))
