@@ -97,10 +97,7 @@ class Collecting(OnPolicyAlgorithm):
                     log_probs,
                 )
                 self._last_obs, self._last_episode_starts = new_obs, dones
-        with torch.no_grad():
-            # In the same parts as before: the buffer knows how their stacks go on.
-            observed = [self._observe(rollout_buffer, new_obs[games], games.start) for games in parts]
-            values = self.policy.predict_values(observed[0] if len(parts) == 1 else torch.cat(observed))
+        values = self._last_values(rollout_buffer, new_obs, parts)
         rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
         callback.update_locals(locals())
         callback.on_rollout_end()
@@ -163,6 +160,13 @@ class Collecting(OnPolicyAlgorithm):
         actions, values, log_probs = decided
         return Decisions(actions.cpu().numpy(), values, log_probs)
 
+    @torch.no_grad()
+    def _last_values(self, buffer: RolloutBuffer, observations: NDArray[Any], parts: list[slice]) -> torch.Tensor:
+        """The values of the observations after the last step, float32 (n_envs, 1)."""
+        # In the same parts as before: the buffer knows how their stacks go on.
+        observed = [self._observe(buffer, observations[games], games.start) for games in parts]
+        return self.policy.predict_values(observed[0] if len(observed) == 1 else torch.cat(observed))
+
     @staticmethod
     def _observe(buffer: RolloutBuffer, observations: Any, first: int = 0) -> torch.Tensor:
         if isinstance(buffer, FrameRolloutBuffer):
@@ -179,7 +183,7 @@ class Collecting(OnPolicyAlgorithm):
                 continue
             observation = self.policy.obs_to_tensor(info["terminal_observation"])[0]
             with torch.no_grad():
-                value = self.policy.predict_values(observation)[0]
+                value = self.policy.predict_values(observation)[0].cpu()  # NumPy cannot add what is on a GPU
             rewards[index] += self.gamma * value
 
 
