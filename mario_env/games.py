@@ -6,8 +6,9 @@ random numbers (from the same generators in the same order as the wrappers), res
 
 import hashlib
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, Self
 
 import gymnasium
 import numpy as np
@@ -37,7 +38,8 @@ __all__ = ["EnvSlot", "Games"]
 _STATUS, _FLAG, _FRAMES, _REASON = (OUTCOME_FIELDS.index(name) for name in ("status", "flag_get", "frames", "end_reason"))
 _TERMINATED, _TRUNCATED = OUTCOME_FIELDS.index("terminated"), OUTCOME_FIELDS.index("truncated")
 
-Observations = npt.NDArray[Any]
+Outcome = tuple[npt.NDArray[Any], list[float], list[bool], list[bool], list[dict[str, Any]]]
+"""Observations, rewards, terminated, truncated and infos of some games."""
 
 
 class EnvSlot(gymnasium.Env[Any, Any]):
@@ -81,6 +83,15 @@ class EnvSlot(gymnasium.Env[Any, Any]):
         """The current screen, RGB, uint8 of shape (240, 256, 3)."""
         frames = int(self._games.fleet.outcomes["frames"][self._index])
         return self._games.fleet.screen(self._index, max(0, frames - 1) & 1)
+
+
+class _Sent(NamedTuple):
+    """A decision that is being played in the games from `first` up to `last`."""
+
+    first: int
+    last: int
+    actions: list[int]
+    played: list[Future[int]]
 
 
 class _EpisodeRecord:
@@ -145,9 +156,10 @@ class Games:
         self._records: list[_EpisodeRecord | None] = [None] * count  # None: not reset yet
         self._last: list[int | None] = [None] * count  # with sticky decisions: the last action executed
         self._parts = max(1, min(count, threads or usable_processors()))
-        # The calling thread plays one part.
-        self._threads = ThreadPoolExecutor(self._parts - 1, "mario") if self._parts > 1 else None
+        # A thread is started when there is work for it. In `step` the calling thread plays one part.
+        self._threads = ThreadPoolExecutor(self._parts, "mario") if self._parts > 1 else None
         self._delays: list[int] = [0] * count
+        self._sent: deque[_Sent] = deque()
 
     def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """Start a new episode of one game; the observation is in `fleet.observations`."""
@@ -155,6 +167,7 @@ class Games:
 
     def start(self, index: int, generator: np.random.Generator, options: dict[str, Any]) -> dict[str, Any]:
         """Restore the start of the game and idle, as :class:`~mario_env.wrappers.actions.NoopStart` does."""
+        self._require_idle(index, index + 1)
         count = options.get("noop_frames")
         if count is None:
             count = int(generator.integers(1, self._most_noops + 1)) if self._most_noops else 0
@@ -175,7 +188,7 @@ class Games:
                 return self._idle(index, frame // 2)
         return count
 
-    def step(self, actions: npt.ArrayLike) -> tuple[Observations, list[float], list[bool], list[bool], list[dict[str, Any]]]:
+    def step(self, actions: npt.ArrayLike) -> Outcome:
         """Play one decision in every game.
 
         Returns:
@@ -184,37 +197,90 @@ class Games:
         Raises:
             ValueError: an action is not between 0 and the number of actions.
             ResetNeeded: a game has not been reset yet.
+            RuntimeError: some games are being played; see :meth:`send`.
         """
-        if None in self._records:
+        taken, pressed = self._draw(0, len(self.slots), actions)
+        self.fleet.decide(pressed, self._threads, self._parts, delays=self._delays)
+        return self._outcome(0, taken)
+
+    def send(self, first: int, actions: npt.ArrayLike) -> None:
+        """Begin to play one decision in the games from `first` on, as many as there are actions; :meth:`recv` ends it.
+
+        Threads play them. Meanwhile decisions can be sent to other games. What is played is the same as with :meth:`step`.
+
+        Raises:
+            ValueError: an action is not between 0 and the number of actions.
+            ResetNeeded: one of these games has not been reset yet.
+            RuntimeError: one of these games is being played.
+        """
+        last = first + np.size(actions)
+        taken, pressed = self._draw(first, last, actions)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(1, "mario")
+        played = self.fleet.send(first, pressed, self._threads, self._parts, delays=self._delays[first:last])
+        self._sent.append(_Sent(first, last, taken, played))
+
+    def recv(self) -> tuple[int, Outcome]:
+        """Wait for the decision that was sent first.
+
+        Returns:
+            The first of its games, and what :meth:`step` returns, of its games. The next decision that is sent to them
+            overwrites the observations.
+
+        Raises:
+            RuntimeError: no games are being played.
+        """
+        if not self._sent:
+            raise RuntimeError("no games are being played: call send() first")
+        sent = self._sent.popleft()
+        for part in sent.played:
+            part.result()
+        return sent.first, self._outcome(sent.first, sent.actions)
+
+    @property
+    def playing(self) -> bool:
+        """Whether a decision was sent that was not received."""
+        return bool(self._sent)
+
+    def _require_idle(self, first: int, last: int) -> None:
+        if any(sent.first < last and first < sent.last for sent in self._sent):
+            raise RuntimeError("these games are being played: call recv() first")
+
+    def _draw(self, first: int, last: int, actions: npt.ArrayLike) -> tuple[list[int], list[int]]:
+        """Draw the random numbers of a decision; returns the actions that are executed, and their buttons."""
+        self._require_idle(first, last)
+        if None in self._records[first:last]:
             raise ResetNeeded("the games have not been reset: call reset() before the first step")
-        taken = self._after_stickiness(np.asarray(actions).tolist())
+        taken = self._after_stickiness(first, np.asarray(actions).tolist())
         try:
             pressed = [self._pressed[action] for action in taken]
         except KeyError as error:
             raise ValueError(f"there is no action {error}: the actions are 0 to {self.actions - 1}") from None
         if self._config.sticky_actions:
             probability, frames = self._config.sticky_actions, self._config.frame_skip
-            self._delays = [draw_delay(slot.np_random, probability, frames) for slot in self.slots]
-        self.fleet.decide(pressed, self._threads, self._parts, delays=self._delays)
-        return self._outcome(taken)
+            self._delays[first:last] = [draw_delay(slot.np_random, probability, frames) for slot in self.slots[first:last]]
+        return taken, pressed
 
-    def _after_stickiness(self, asked: list[int]) -> list[int]:
+    def _after_stickiness(self, first: int, asked: list[int]) -> list[int]:
         """The actions that are executed, as Gymnasium's StickyAction decides with `sticky_decisions`."""
         probability = self._config.sticky_decisions
         if not probability:
             return asked
+        games = slice(first, first + len(asked))
         taken = [
             last if last is not None and slot.np_random.uniform() < probability else action
-            for action, last, slot in zip(asked, self._last, self.slots, strict=True)
+            for action, last, slot in zip(asked, self._last[games], self.slots[games], strict=True)
         ]
-        self._last = list(taken)
+        self._last[games] = taken
         return taken
 
-    def _outcome(self, taken: list[int]) -> tuple[Observations, list[float], list[bool], list[bool], list[dict[str, Any]]]:
-        """What `step` returns, after the decision with the actions `taken` was played."""
-        all_facts, all_components = self.fleet.facts.tolist(), self.fleet.components.tolist()
+    def _outcome(self, first: int, taken: list[int]) -> Outcome:
+        """What `step` returns, after the games from `first` on have played a decision with the actions `taken`."""
+        games = slice(first, first + len(taken))
+        all_facts, all_components = self.fleet.facts[games].tolist(), self.fleet.components[games].tolist()
+        delays = self._delays[games]
         infos = [_facts(facts) for facts in all_facts]
-        for info, facts, components, delay in zip(infos, all_facts, all_components, self._delays, strict=True):
+        for info, facts, components, delay in zip(infos, all_facts, all_components, delays, strict=True):
             info["reward_components"] = dict(zip(REWARD_COMPONENTS, components, strict=True))
             info["frames"] = facts[_FRAMES]
             info["action_delay"] = delay
@@ -223,23 +289,28 @@ class Games:
         rewards = [sum(components) for components in all_components]
         terminated = [facts[_TERMINATED] != 0 for facts in all_facts]
         truncated = [facts[_TRUNCATED] != 0 for facts in all_facts]
-        for index, record in enumerate(self._records):
+        for at, record in enumerate(self._records[games]):
             assert record is not None
-            record.actions.append(taken[index])
-            record.delays.append(self._delays[index])
-            if terminated[index] or truncated[index]:
+            record.actions.append(taken[at])
+            record.delays.append(delays[at])
+            if terminated[at] or truncated[at]:
                 summarise(
-                    infos[index],
-                    dict(zip(REWARD_COMPONENTS, self.fleet.paid(index), strict=True)),
+                    infos[at],
+                    dict(zip(REWARD_COMPONENTS, self.fleet.paid(first + at), strict=True)),
                     started=record.started,
                     start=record.start,
                     actions=record.actions,
                     delays=record.delays,
                 )
-        return self.fleet.observations, rewards, terminated, truncated, infos
+        return self.fleet.observations[games], rewards, terminated, truncated, infos
 
     def snapshot(self) -> GamesSnapshot:
-        """The present state of the games; see :class:`~mario_env.snapshots.Snapshots`."""
+        """The present state of the games; see :class:`~mario_env.snapshots.Snapshots`.
+
+        Raises:
+            RuntimeError: some games are being played.
+        """
+        self._require_idle(0, len(self.slots))
         records = [record or _EpisodeRecord(0) for record in self._records]
         actions = np.frombuffer(b"".join(bytes(record.actions) for record in records), np.uint8)
         delays = np.frombuffer(b"".join(bytes(record.delays) for record in records), np.uint8)
@@ -253,7 +324,9 @@ class Games:
         Raises:
             SnapshotError: the snapshot is of another emulator or ROM, of other settings, or of another number of games. Nothing
                 was changed.
+            RuntimeError: some games are being played.
         """
+        self._require_idle(0, len(self.slots))
         require_same(snapshot.values["of"], self._identity())
         self.fleet.set_state(snapshot.arrays)
         actions, delays, first = snapshot.arrays["actions"].tobytes(), snapshot.arrays["delays"].tobytes(), 0

@@ -15,7 +15,7 @@ from configs.schema import EnvironmentConfig, RetryConfig
 from configs.seeds import game_seeds
 from mario_env.console import check_rom
 from mario_env.factory import make
-from mario_env.games import Games
+from mario_env.games import Games, Outcome
 from mario_env.processes import ProcessVecEnv
 from mario_env.snapshots import GamesSnapshot
 
@@ -153,15 +153,49 @@ class FastVecEnv(_SeedsApart):
 
     def step_wait(self) -> Any:
         """The end of one decision; a game that ended is reset, its last observation is in info's `terminal_observation`."""
-        observations, rewards, terminated, truncated, infos = self.games.step(self._actions)
+        observations, rewards, dones, infos = self._after_resets(0, self.games.step(self._actions))
+        return observations.copy(), rewards, dones, infos
+
+    def send(self, first: int, actions: npt.NDArray[np.int64]) -> None:
+        """Begin to play one decision in the games from `first` on, as many as there are actions; `recv` ends it.
+
+        Threads play them, and the caller can do something else meanwhile. Each game plays as with `step`.
+
+        Raises:
+            ValueError: an action is not between 0 and the number of actions.
+            RuntimeError: one of these games is being played.
+        """
+        self.games.send(first, actions)
+
+    def recv(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], npt.NDArray[np.bool_], list[dict[str, Any]]]:
+        """Wait for the decision that was sent first; returns what `step` returns, of its games.
+
+        The next decision that is sent to these games overwrites the observations.
+
+        Raises:
+            RuntimeError: no games are being played.
+        """
+        first, outcome = self.games.recv()
+        return self._after_resets(first, outcome)
+
+    @property
+    def playing(self) -> bool:
+        """Whether a decision was sent that was not received."""
+        return self.games.playing
+
+    def _after_resets(
+        self, first: int, outcome: Outcome
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], npt.NDArray[np.bool_], list[dict[str, Any]]]:
+        """Reset the games that ended; `first` is the first of the games that have this outcome."""
+        observations, rewards, terminated, truncated, infos = outcome
         dones = [ended or cut for ended, cut in zip(terminated, truncated, strict=True)]
-        for index, info in enumerate(infos):
-            info["TimeLimit.truncated"] = truncated[index] and not terminated[index]
-            self.reset_infos[index] = {}
-            if dones[index]:
-                info["terminal_observation"] = observations[index].copy()
-                self.reset_infos[index] = self.games.reset(index)
-        return observations.copy(), np.array(rewards), np.array(dones), infos
+        for at, info in enumerate(infos):
+            info["TimeLimit.truncated"] = truncated[at] and not terminated[at]
+            self.reset_infos[first + at] = {}
+            if dones[at]:
+                info["terminal_observation"] = observations[at].copy()
+                self.reset_infos[first + at] = self.games.reset(first + at)
+        return observations, np.array(rewards), np.array(dones), infos
 
     def snapshot(self) -> GamesSnapshot:
         """The present state of the games; see :class:`~mario_env.snapshots.Snapshots`."""

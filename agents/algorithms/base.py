@@ -10,11 +10,11 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from agents.rollouts import Collecting
 from configs.seeds import Stream, seed_of, sequence
 
 
@@ -114,13 +114,13 @@ class AlgorithmBase(BaseAlgorithm):
         super()._update_current_progress_remaining(num_timesteps, self.planned_steps or total_timesteps)
 
 
-class OnPolicy(AlgorithmBase, OnPolicyAlgorithm):
+class OnPolicy(AlgorithmBase, Collecting):
     """Base class of the algorithms that learn from each rollout once it is complete."""
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        """As in stable-baselines3, but the last rollout is shortened to the steps that are left, with a smaller buffer."""
+        """As in the base class. The last rollout is shortened to the steps that are left, with a smaller buffer."""
         left = self.steps_left()
         if left < n_rollout_steps:
             n_rollout_steps = left

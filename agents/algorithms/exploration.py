@@ -75,26 +75,28 @@ class Explorer:
         self._left = np.zeros(n_envs, dtype=np.int64)  # remaining decisions of the current random action
         self._held = np.zeros(n_envs, dtype=np.int64)
 
-    def step(self, epsilons: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Make the random choices for one decision of all games.
+    def step(self, epsilons: NDArray[np.float64], games: slice = slice(None)) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Make the random choices for one decision of some games.
 
         Args:
-            epsilons: the probability that a game begins to explore, (n_envs,).
+            epsilons: the probability that a game begins to explore, (n,).
+            games: which n games; by default all.
 
         Returns:
-            The random action of each game, int64 (n_envs,), and whether the game takes it, bool (n_envs,).
+            The random action of each game, int64 (n,), and whether the game takes it, bool (n,).
         """
-        begins = (self._left == 0) & (self._coins.random(len(epsilons)) < epsilons)
+        left, held = self._left[games], self._held[games]  # views
+        begins = (left == 0) & (self._coins.random(len(epsilons)) < epsilons)
         if count := int(begins.sum()):
-            self._left[begins] = 1 + self._coins.choice(len(self._chances), size=count, p=self._chances)
-            self._held[begins] = self._coins.integers(self._n_actions, size=count)
-        explores = self._left > 0
-        self._left[explores] -= 1
-        return self._held.copy(), explores
+            left[begins] = 1 + self._coins.choice(len(self._chances), size=count, p=self._chances)
+            held[begins] = self._coins.integers(self._n_actions, size=count)
+        explores = left > 0
+        left[explores] -= 1
+        return held.copy(), explores
 
-    def end_episodes(self, dones: NDArray[np.bool_]) -> None:
-        """Stop repeating an action where an episode has ended; `dones` has shape (n_envs,)."""
-        self._left[dones] = 0
+    def end_episodes(self, dones: NDArray[np.bool_], games: slice = slice(None)) -> None:
+        """Stop repeating an action where an episode has ended; `dones` has shape (n,), for n games."""
+        self._left[games][dones] = 0
 
     def get_state(self) -> dict[str, Any]:
         """The generator and the actions that are being repeated, as JSON types."""

@@ -1,27 +1,49 @@
-"""PPO (Schulman et al. 2017) of stable-baselines3, with a schedule for the entropy bonus and an exact end."""
+"""PPO (Schulman et al. 2017) of stable-baselines3, with a schedule for the entropy bonus and an exact end.
+
+stable-baselines3 reads five numbers for each batch, and a GPU is waited for each time. Here they are read once a rollout.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numpy as np
 import stable_baselines3
+import torch
+from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.utils import FloatSchedule
+from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
+from stable_baselines3.common.utils import FloatSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
+from torch.distributions import Distribution
+from torch.nn import functional
 
 from agents.algorithms.base import MemoryNeeds, OnPolicy
 from agents.algorithms.networks import network_arguments
-from agents.algorithms.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
 from agents.algorithms.schedules import schedule
 from agents.extractors import UnscaledPictures
+from agents.rollouts import buffer_class, rollout_bytes, rollout_steps_per_update
 from configs import Config
 from configs.agent import PPOConfig
 
 
 class PPOPolicy(ActorCriticCnnPolicy, UnscaledPictures):  # type: ignore[misc]
     """stable-baselines3's policy; pictures stay bytes up to the extractor."""
+
+
+class Figures(NamedTuple):
+    """What an update reports, float32 scalars on the device; in the order in which they are recorded."""
+
+    policy_gradient_loss: torch.Tensor
+    value_loss: torch.Tensor
+    entropy_loss: torch.Tensor
+    clip_fraction: torch.Tensor
+    approx_kl: torch.Tensor
+    loss: torch.Tensor
 
 
 class PPO(OnPolicy, stable_baselines3.PPO):
@@ -34,10 +56,88 @@ class PPO(OnPolicy, stable_baselines3.PPO):
         super().__init__(policy, env, ent_coef=self.ent_coef_schedule(1.0), **arguments)
 
     def train(self) -> None:
-        """As in stable-baselines3, with the current weight of the entropy."""
-        self.ent_coef = self.ent_coef_schedule(self._current_progress_remaining)
+        """As in stable-baselines3, bit for bit on a CPU, with the current weight of the entropy."""
+        progress = self._current_progress_remaining
+        self.ent_coef = self.ent_coef_schedule(progress)
+        clip_range = _at(self.clip_range, progress)
+        clip_range_vf = None if self.clip_range_vf is None else _at(self.clip_range_vf, progress)
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        with _unchecked_distributions() if self.device.type != "cpu" else nullcontext():
+            epoch, measured = self._learn_from_rollout(clip_range, clip_range_vf)
+        for name, values in zip(Figures._fields, measured.T, strict=True):
+            self.logger.record(f"train/{name}", np.mean(values.astype(np.float64)))
+        # Of the last epoch and the last batch.
+        self.logger.record("train/approx_kl", np.mean(measured[epoch:, Figures._fields.index("approx_kl")]))
+        self.logger.record("train/loss", float(measured[-1, -1]))
+        buffer = self.rollout_buffer
+        explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
+        self.logger.record("train/explained_variance", explained)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/ent_coef", self.ent_coef)
-        super().train()
+        self.logger.record("train/clip_range", clip_range)
+        if clip_range_vf is not None:
+            self.logger.record("train/clip_range_vf", clip_range_vf)
+
+    def _learn_from_rollout(self, clip_range: float, clip_range_vf: float | None) -> tuple[int, NDArray[np.float32]]:
+        """Update with the rollout, `n_epochs` times or until `target_kl` is exceeded.
+
+        Returns:
+            The batch with which the last epoch began, and the `Figures` of all batches, float32 (batches, figures).
+        """
+        figures: list[torch.Tensor] = []
+        for _ in range(self.n_epochs):
+            epoch, within = len(figures), True
+            for batch in self.rollout_buffer.get(self.batch_size):
+                found = self._losses(batch, clip_range, clip_range_vf)
+                figures.append(torch.stack(found).detach())
+                within = self.target_kl is None or float(found.approx_kl) <= 1.5 * self.target_kl
+                if not within:
+                    break
+                self.policy.optimizer.zero_grad()
+                found.loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+            self._n_updates += 1
+            if not within:
+                break
+        return epoch, torch.stack(figures).cpu().numpy()
+
+    def _losses(self, batch: RolloutBufferSamples, clip_range: float, clip_range_vf: float | None) -> Figures:
+        values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, batch.actions.long().flatten())
+        assert entropy is not None  # of discrete actions
+        values, advantages = values.flatten(), batch.advantages
+        if self.normalize_advantage and len(advantages) > 1:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        ratio = torch.exp(log_prob - batch.old_log_prob)
+        clipped = advantages * torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
+        policy_loss = -torch.min(advantages * ratio, clipped).mean()
+        if clip_range_vf is not None:
+            values = batch.old_values + torch.clamp(values - batch.old_values, -clip_range_vf, clip_range_vf)
+        value_loss = functional.mse_loss(batch.returns, values)
+        entropy_loss = -torch.mean(entropy)
+        with torch.no_grad():
+            clip_fraction = torch.mean((torch.abs(ratio - 1) > clip_range).float())
+            log_ratio = log_prob - batch.old_log_prob
+            approx_kl = torch.mean((torch.exp(log_ratio) - 1) - log_ratio)
+        loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
+        return Figures(policy_loss, value_loss, entropy_loss, clip_fraction, approx_kl, loss)
+
+
+@contextmanager
+def _unchecked_distributions() -> Iterator[None]:
+    """Distributions do not check their arguments within the block: a GPU would be waited for, twice a batch."""
+    checked = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(checked)
+
+
+def _at(schedule: Any, progress: float) -> float:
+    """The value of a schedule; stable-baselines3's types allow a number, too."""
+    return float(schedule(progress))
 
 
 # From the configuration
@@ -68,7 +168,7 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PPO:
         learning_rate=schedule(agent.learning_rate),
         clip_range=schedule(agent.clip_range),
         clip_range_vf=None if agent.clip_range_vf is None else schedule(agent.clip_range_vf),
-        rollout_buffer_class=FrameRolloutBuffer,
+        rollout_buffer_class=buffer_class(device),
         policy_kwargs=policy_arguments,
         device=device,
         seed=seed,

@@ -11,6 +11,7 @@ returns: a return is its advantage plus that value. So the rollouts are those of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -28,9 +29,9 @@ from agents.algorithms.base import MemoryNeeds, OnPolicy
 from agents.algorithms.exploration import Exploration, Explorer, spread
 from agents.algorithms.heads import DuelingHead
 from agents.algorithms.networks import network_arguments
-from agents.algorithms.rollouts import FrameRolloutBuffer, rollout_bytes, rollout_steps_per_update
 from agents.algorithms.schedules import no_learning, schedule
 from agents.extractors import UnscaledPictures
+from agents.rollouts import buffer_class, rollout_bytes, rollout_steps_per_update
 from configs import Config
 from configs.agent import MunchausenConfig, PQNConfig
 
@@ -181,15 +182,21 @@ class PQN(OnPolicy):
     # Acting
 
     def collect_rollouts(self, *arguments: Any, **named: Any) -> bool:
-        """Explores while it collects; see the base class."""
-        self.policy.explore = self._explore
-        try:
-            complete = super().collect_rollouts(*arguments, **named)
-        finally:
-            self.policy.explore = None
+        """As in the base class, with Munchausen rewards."""
+        complete = super().collect_rollouts(*arguments, **named)
         if complete and self.munchausen is not None:
             self._add_munchausen_rewards(self.munchausen)
         return complete
+
+    def decide(
+        self, observations: torch.Tensor, games: slice, episode_starts: NDArray[np.bool_]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As in the base class; the games explore."""
+        self.policy.explore = partial(self._explore, games, episode_starts)
+        try:
+            return super().decide(observations, games, episode_starts)
+        finally:
+            self.policy.explore = None
 
     def _add_munchausen_rewards(self, munchausen: MunchausenConfig) -> None:
         """Add the actions' scaled log-probabilities to the rewards, and compute the returns again."""
@@ -210,10 +217,9 @@ class PQN(OnPolicy):
         epsilon = self.epsilon(self._current_progress_remaining)
         return spread(epsilon, self.final_epsilon, self.exploration.highest, self.n_envs)
 
-    def _explore(self, best: torch.Tensor) -> torch.Tensor:
-        assert self._last_episode_starts is not None
-        self.explorer.end_episodes(self._last_episode_starts)
-        random, explores = self.explorer.step(self.epsilons())
+    def _explore(self, games: slice, episode_starts: NDArray[np.bool_], best: torch.Tensor) -> torch.Tensor:
+        self.explorer.end_episodes(episode_starts, games)
+        random, explores = self.explorer.step(self.epsilons()[games], games)
         if not explores.any():
             return best
         return torch.where(torch.as_tensor(explores, device=best.device), torch.as_tensor(random, device=best.device), best)
@@ -248,7 +254,7 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PQN:
         exploration=Exploration(agent.exploration_highest_eps, agent.exploration_zeta),
         munchausen=agent.munchausen,
         learning_rate=schedule(agent.learning_rate),
-        rollout_buffer_class=FrameRolloutBuffer,
+        rollout_buffer_class=buffer_class(device),
         policy_kwargs=policy_arguments,
         device=device,
         seed=seed,

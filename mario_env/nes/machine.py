@@ -207,6 +207,33 @@ class Fleet:
         for other in others:
             other.result()
 
+    def send(
+        self, first: int, buttons: Sequence[int], threads: ThreadPoolExecutor, parts: int, *, delays: Sequence[int]
+    ) -> list[Future[int]]:
+        """Begin to play one decision on some machines; others may be playing.
+
+        Args:
+            first: the index of the first of these machines.
+            buttons: of each of them, a byte of pressed buttons.
+            threads: that play them.
+            parts: into how many parts they are divided.
+            delays: see :meth:`decide`.
+
+        Returns:
+            Futures. When all are done, the machines have played, and `observations` has what they show now.
+        """
+        count = len(buttons)
+        machines = slice(first, first + count)
+        self._undrawn[machines] = not self._observation.draws
+        self._buttons[machines] = np.asarray(buttons) + np.multiply(delays, 256)
+        bounds = [first + count * part // parts for part in range(parts + 1)]
+        return [threads.submit(self._play, start, end) for start, end in pairwise(bounds) if start < end]
+
+    def _play(self, first: int, last: int) -> int:
+        """As in `decide`, but the two arrays of observations are not exchanged: other machines are writing to them."""
+        self._before[first:last] = self.observations[first:last]
+        return self._call(DECIDE, first, last, self._before)
+
     def snapshot(self, index: int) -> Snapshot:
         """A copy of a machine and of its screen, as :meth:`step` or :meth:`start` left it."""
         return self._bytes[index].copy(), self._words[index, 0].copy()

@@ -17,6 +17,7 @@ FLOORS = (
     ("errors", "progress", "announce"),
     "device",
     "replay",
+    "rollouts",
     "extractors",
     "algorithms",
     "checkpoints",

@@ -12,7 +12,7 @@ from toy_game import late_wins, toy_config, toy_vec
 
 from agents import PlayedEpisode, build, train
 from agents.algorithms.dqn import ValueLearning
-from agents.algorithms.exploration import LONGEST, durations, spread
+from agents.algorithms.exploration import LONGEST, Explorer, durations, spread
 from configs import ConfigError
 
 GAMES = 8
@@ -124,3 +124,17 @@ def test_a_toy_game_is_learned(algorithm: str, tmp_path: Path) -> None:
 def test_a_highest_epsilon_below_the_final_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="exploration_highest_eps is below exploration_final_eps"):
         toy_config("dqn", agent={"exploration_highest_eps": 0.01, "exploration_final_eps": 0.05})
+
+
+def test_some_games_explore_apart_from_the_others() -> None:
+    """Decisions and the ends of episodes of some games do not touch the others."""
+    explorer = Explorer(6, 5, 0, 1.5)
+    explorer.step(np.ones(3), slice(0, 3))
+    assert explorer.get_state()["left"][3:] == [0, 0, 0]
+    explorer._left[:] = [3, 1, 2, 3, 1, 2]
+    before = explorer.get_state()
+    held, explores = explorer.step(np.zeros(3), slice(3, 6))
+    assert explores.tolist() == [True] * 3
+    assert held.tolist() == before["held"][3:]
+    explorer.end_episodes(np.array([True, False, False]), slice(3, 6))
+    assert explorer.get_state()["left"] == [3, 1, 2, 0, 0, 1]

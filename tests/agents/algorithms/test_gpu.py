@@ -8,8 +8,11 @@ import pytest
 import torch
 from stable_baselines3.common.logger import Logger
 from toy_game import AGENTS, late_wins, toy_config, toy_vec
+from twins import twin_config
 
 from agents import build, load_agent
+from agents.rollouts import DeviceRolloutBuffer
+from mario_env import make_training_vec
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -38,6 +41,58 @@ def test_samples_equal_those_on_a_cpu(agent: dict[str, Any]) -> None:
         if one is not None:
             assert other.device.type == "cuda", name
             assert torch.equal(one, other.cpu()), name
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "pqn"])
+def test_samples_of_a_rollout_equal_those_of_its_observations(algorithm: str) -> None:
+    """The policy draws otherwise than on a CPU, so the observations are those that the games gave."""
+    model: Any = build(toy_config(algorithm), toy_vec(), device="cuda")
+    assert type(model.rollout_buffer) is DeviceRolloutBuffer
+    _, callback = model._setup_learn(1_000)
+    add, given = model.rollout_buffer.add, []
+
+    def remembering(observations: Any, *arguments: Any) -> None:
+        given.append(observations.copy())
+        add(observations, *arguments)
+
+    model.rollout_buffer.add = remembering
+    for _ in range(2):
+        given.clear()
+        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+        np.random.seed(1)
+        (sample,) = model.rollout_buffer.get(None)
+        np.random.seed(1)
+        order = np.random.permutation(model.n_steps * model.n_envs)
+
+        assert sample.observations.device.type == "cuda"
+        expected = np.array(given).swapaxes(0, 1).reshape(-1, *given[0].shape[1:])[order]
+        assert torch.equal(sample.observations.cpu(), torch.as_tensor(expected))
+
+
+@pytest.mark.parametrize("variant", ["ppo", "pqn, every switch", "ppo, tiles"])
+def test_a_training_in_halves_ends_at_its_total(variant: str) -> None:
+    """The observations that halves act on are those that the games gave."""
+    config = twin_config(variant, n_envs=64)
+    env = make_training_vec(config)
+    model: Any = build(config, env, device="cuda")
+    assert len(model._parts(env)) == 2
+    decide, checked = model.decide, []
+
+    def checking(observations: torch.Tensor, games: slice, episode_starts: Any) -> Any:
+        # Nothing is sent to these games before they are decided for.
+        given = env.games.fleet.observations[games]  # type: ignore[attr-defined]
+        checked.append(torch.equal(observations.cpu(), torch.as_tensor(given)))
+        return decide(observations, games, episode_starts)
+
+    model.decide = checking
+    total = 64 * (2 * model.n_steps + 3)
+    model.learn(total)
+    env.close()
+
+    assert model.num_timesteps == total
+    assert model._n_updates > 3
+    assert checked == [True] * (2 * total // 64)
+    assert all(bool(weights.isfinite().all()) for weights in model.policy.state_dict().values())
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])

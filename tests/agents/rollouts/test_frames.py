@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from agents.algorithms.rollouts import FrameRolloutBuffer
+from agents.rollouts import FrameRolloutBuffer
 from mario_env.observations import Frames
 
 ACTIONS = gym.spaces.Discrete(3)

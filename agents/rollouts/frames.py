@@ -1,4 +1,4 @@
-"""Rollouts of on-policy algorithms: their layout and their size in memory."""
+"""Rollouts in memory: their layout and their size."""
 
 from __future__ import annotations
 
@@ -37,11 +37,26 @@ class FrameRolloutBuffer(RolloutBuffer):
         self.obs_shape = shape
         if not self._stacked:
             return
-        channels, height, width = self.obs_shape
         if not hasattr(self, "_pool"):
-            self._pool = FramePool(_frames(self.buffer_size * self.n_envs), (height, width))
-            self._frame_ids = np.zeros((self.buffer_size, self.n_envs, channels), np.int32)
+            self._make_room()
         self._pool.clear()
+
+    def _make_room(self) -> None:
+        """Make the pool and the array of ids, for observations that are stacks."""
+        channels, height, width = self.obs_shape
+        self._pool = FramePool(_frames(self.buffer_size * self.n_envs), (height, width))
+        self._frame_ids = np.zeros((self.buffer_size, self.n_envs, channels), np.int32)
+
+    def observe(self, observations: NDArray[Any], first: int = 0) -> torch.Tensor:
+        """The observations of some games as a tensor on the device, to act on.
+
+        The loop that collects a rollout calls it once for each game and step, and once more after the last step.
+
+        Args:
+            observations: (n, ...), the present ones of n games.
+            first: the index of the first of these games.
+        """
+        return torch.as_tensor(observations, device=self.device)
 
     def add(self, obs: NDArray[Any], *values: Any) -> None:
         """Add one decision of each environment; the arguments are those of stable-baselines3."""
@@ -71,8 +86,12 @@ class FrameRolloutBuffer(RolloutBuffer):
             return samples
         # The base class has put the decisions of each environment behind one another.
         frame_ids = self._frame_ids[batch_inds % self.buffer_size, batch_inds // self.buffer_size]
+        return samples._replace(observations=self._gather(frame_ids))
+
+    def _gather(self, frame_ids: NDArray[np.int32]) -> torch.Tensor:
+        """The stacks of `frame_ids`, int32 (n, channels), as uint8 (n, channels, height, width) on the device."""
         observations = self._pool.gather(frame_ids, channels_last=self.device.type == "cpu")
-        return samples._replace(observations=torch.as_tensor(observations, device=self.device))
+        return torch.as_tensor(observations, device=self.device)
 
 
 def rollout_bytes(decisions: int, observation_space: gym.spaces.Box) -> int:
