@@ -12,7 +12,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 from agents.extractors.linear import ONEDNN_LINEAR, OneDNNLinear
-from agents.extractors.shares import in_shares, needing_gradients
+from agents.extractors.shares import in_shares
 
 
 class UnscaledPictures(BaseModel):
@@ -60,8 +60,8 @@ class PictureNetwork(BaseFeaturesExtractor):
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         # Noisy layers draw random numbers, which only one thread does in the same order each time.
-        if observations.device.type == "cpu" and type(self.linear[0]) is nn.Linear:
-            return in_shares(self._features, observations, needing_gradients(self))
+        if type(self.linear[0]) is nn.Linear:
+            return in_shares(self._features, observations, self)
         return self._features(observations)
 
     def _features(self, observations: torch.Tensor) -> torch.Tensor:

@@ -26,30 +26,26 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-def in_shares(features: Pass, observations: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
-    """``features(observations)``, computed by as many threads as torch uses.
+def in_shares(features: Pass, observations: torch.Tensor, network: nn.Module) -> torch.Tensor:
+    """``features(observations)``, computed on a CPU by as many threads as torch uses.
 
     Sums over the batch are rounded differently than in one pass. They depend on the number of threads, and on nothing else:
     each share is computed by one thread, and gradients are added up in the order of the shares.
 
     Args:
-        features: a pass on a CPU that treats samples separately: (n, ...) to (n, features). Several threads call it at once.
+        features: a pass that treats samples separately: (n, ...) to (n, features). Several threads call it at once.
         observations: (n, ...); no gradient is computed for them.
-        parameters: those that `features` uses and that need gradients; none: no gradients are computed.
+        network: has all weights that `features` uses. In a copy for playing or for targets none of them need gradients.
     """
     threads = torch.get_num_threads()
-    if threads == 1:
+    if threads == 1 or observations.device.type != "cpu":
         return features(observations)
+    parameters = tuple(weights for weights in network.parameters() if weights.requires_grad)
     shares = observations.chunk(max(1, min(threads, len(observations) // SMALLEST_SHARE)))
     if not torch.is_grad_enabled() or not parameters:
         return torch.cat(_at_once(torch.no_grad()(features), shares))
-    found: torch.Tensor = _Shares.apply(features, shares, tuple(parameters), *parameters)  # type: ignore[no-untyped-call]
+    found: torch.Tensor = _Shares.apply(features, shares, parameters, *parameters)  # type: ignore[no-untyped-call]
     return found
-
-
-def needing_gradients(network: nn.Module) -> tuple[nn.Parameter, ...]:
-    """The weights of a network that are learned; none are in a copy for playing or for targets."""
-    return tuple(weights for weights in network.parameters() if weights.requires_grad)
 
 
 class _Shares(torch.autograd.Function):

@@ -10,7 +10,7 @@ import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from agents.extractors.shares import in_shares, needing_gradients
+from agents.extractors.shares import in_shares
 from mario_env.observations import tiles
 
 # What the network sees of the blocks is a window around Mario: what matters is where they are from him.
@@ -62,9 +62,7 @@ class TileNetwork(BaseFeaturesExtractor):
         self.hidden = nn.Sequential(*_layer(inputs, features_dim, layer_norm), *_layer(features_dim, features_dim, layer_norm))
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        if observations.device.type == "cpu":
-            return in_shares(self._features, observations, needing_gradients(self))
-        return self._features(observations)
+        return in_shares(self._features, observations, self)
 
     def _features(self, observations: torch.Tensor) -> torch.Tensor:
         table = observations.long()
