@@ -12,13 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
-from configs.agent import ALGORITHMS
 from configs.errors import ConfigError
+from configs.explaining import explain
 from configs.hashing import hashed_values
-from configs.nearest import nearest, valid_keys
+from configs.nearest import nearest
 from configs.schema import STORED, Config, EnvironmentConfig
 from configs.source import MAX_DEPTH, Document, parse_value, read_document
 
@@ -40,7 +39,6 @@ _RETIRED: dict[tuple[str, str], tuple[Any, ...] | None] = {
 # Keys of `environment` that the first version had already.
 _ORIGINAL_ENVIRONMENT_KEYS = {"game", "world", "stage", "frame_skip", "noop_frames", "sticky_actions", "reward"}
 
-_MAX_FAULTS = 50  # listed in one message
 _MAX_CHAIN = 16  # presets that extend one another
 
 _MAX_SHOWN = 200  # characters of an override in a message
@@ -74,7 +72,7 @@ def load(preset: str, overrides: Iterable[str] = ()) -> Config:
     try:
         return Config.model_validate(document.values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, document)) from None
+        raise ConfigError(explain(error, document, Config)) from None
 
 
 def from_dict(values: Mapping[str, Any], source: str) -> Config:
@@ -89,7 +87,7 @@ def from_dict(values: Mapping[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(document.values, context={STORED: True})
     except ValidationError as error:
-        raise ConfigError(_explain(error, document)) from None
+        raise ConfigError(explain(error, document, Config)) from None
 
 
 def environment_from(keys: Mapping[str, Any], source: str) -> EnvironmentConfig:
@@ -106,7 +104,7 @@ def environment_from(keys: Mapping[str, Any], source: str) -> EnvironmentConfig:
     try:
         return Config.model_validate(document.values, context={STORED: True}).environment
     except ValidationError as error:
-        raise ConfigError(_explain(error, document)) from None
+        raise ConfigError(explain(error, document, Config)) from None
 
 
 def override(config: Config, overrides: Iterable[str], sections: Sequence[str]) -> Config:
@@ -131,7 +129,7 @@ def override(config: Config, overrides: Iterable[str], sections: Sequence[str]) 
     try:
         return Config.model_validate(document.values, context={STORED: True})
     except ValidationError as error:
-        raise ConfigError(_explain(error, document)) from None
+        raise ConfigError(explain(error, document, Config)) from None
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -267,63 +265,3 @@ def _apply_override(document: Document, override: str) -> None:
     for length in range(1, len(keys)):
         document.places.setdefault(keys[:length], place)
     document.places[keys] = place
-
-
-def _explain(error: ValidationError, document: Document) -> str:
-    """All faults of `error`, one per line: place, key, fault, and the nearest valid key."""
-    details: dict[tuple[str, ...], list[ErrorDetails]] = {}
-    for detail in error.errors(include_url=False):
-        details.setdefault(_path_in(detail, document.values), []).append(detail)
-    # For "a number or a mapping", the fault inside a given mapping matters, not that the mapping is no number.
-    above = {path[:length] for path in details for length in range(2, len(path))}
-    paths = [path for path in details if path not in above]
-    lines = []
-    for path in paths[:_MAX_FAULTS]:
-        messages = dict.fromkeys(_message(detail, path) for detail in details[path])
-        lines.append(f"{document.place(path)}: {'.'.join(path) + ': ' if path else ''}{' or '.join(messages)}")
-    if len(paths) > _MAX_FAULTS:
-        lines.append(f"{document.path}: and {len(paths) - _MAX_FAULTS} more")
-    return "\n".join(lines)
-
-
-def _path_in(detail: ErrorDetails, values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The key's path in the document. Pydantic's own path also names branches of unions, which are not in the document."""
-    path: list[str] = []
-    present: Any = values
-    last = len(detail["loc"]) - 1
-    for index, part in enumerate(detail["loc"]):
-        in_mapping = isinstance(present, Mapping) and part in present
-        in_list = isinstance(present, list) and isinstance(part, int) and part < len(present)
-        if in_mapping or in_list:
-            path.append(str(part))
-            present = present[part]
-        elif index == last and detail["type"] == "missing":
-            path.append(str(part))
-    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        path.append("algorithm")
-    return tuple(path)
-
-
-def _message(detail: ErrorDetails, path: tuple[str, ...]) -> str:
-    kind = detail["type"]
-    if kind == "extra_forbidden":
-        known = valid_keys(Config, path[:-1], detail["loc"])
-        hint = nearest(path[-1], known)
-        if hint is None:
-            return f"unknown key; valid keys: {', '.join(known)}"
-        return f"unknown key; did you mean {'.'.join((*path[:-1], hint))}?"
-    if kind == "missing":
-        return "is missing and has no default"
-    if kind == "union_tag_not_found":
-        return f"is missing; choose one of {', '.join(ALGORITHMS)}"
-    if kind == "union_tag_invalid":
-        tag = str(detail["ctx"]["tag"]) if "ctx" in detail else ""
-        hint = nearest(tag, ALGORITHMS)
-        return f"{tag!r} is unknown; " + (f"did you mean {hint}? " if hint else "") + f"Valid: {', '.join(ALGORITHMS)}"
-    if kind == "model_type":
-        return f"expected keys and values, not {_short_repr.repr(detail['input'])}"
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    if kind == "value_error" or isinstance(detail["input"], Mapping | BaseModel):
-        return message
-    return f"{message}, not {_short_repr.repr(detail['input'])}"

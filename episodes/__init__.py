@@ -2,7 +2,6 @@
 
 from episodes.embedded import psql_command, remove_embedded, stop_embedded
 from episodes.errors import ExperimentLockedError, RevisionError, RowError, StoreError, StoreUnavailableError
-from episodes.overview import ExperimentOverview
 from episodes.schema import AttemptRecord, EpisodeRow, ExperimentRecord
 from episodes.store import EpisodeStore, StoredEpisode, StoredExperiment
 from episodes.upgrading import upgrade_database
@@ -14,7 +13,6 @@ __all__ = [
     "EpisodeStore",
     "EpisodeWriter",
     "ExperimentLockedError",
-    "ExperimentOverview",
     "ExperimentRecord",
     "RevisionError",
     "RowError",

@@ -1,15 +1,20 @@
 """The progress of each experiment, counted by Postgres."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Select, and_, cast, column, exists, func, select, table, true
+from sqlalchemy import BigInteger, Float, Integer, Select, and_, cast, column, exists, func, select, table, true
 
 from episodes.schema import EPISODES, EXPERIMENTS
+from episodes.store import EXPERIMENT_LOCK, EpisodeStore
 
 _LOCKS = table("pg_locks", column("locktype"), column("database"), column("classid"), column("objid"), column("objsubid"))
 _DATABASES = table("pg_database", column("oid"), column("datname"))
+
+
+_RECENT = 100  # training episodes
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class ExperimentOverview:
         total_steps: decisions that the training is to have.
         played: episodes of the evaluation under the protocol `stochastic`.
         completed: how many of those completed the level.
+        recent: the share of the last 100 training episodes that completed the level; None: there are no episodes.
     """
 
     id: int
@@ -35,20 +41,43 @@ class ExperimentOverview:
     total_steps: int
     played: int
     completed: int
+    recent: float | None
 
 
-def query(lock_class: int, count: int, status: str | None, preset: str | None, held: bool | None) -> Select[Any]:
-    """The newest `count` experiments that match, newest first; None matches all.
+def overview(
+    store: EpisodeStore,
+    count: int,
+    *,
+    status: str | None = None,
+    preset: str | None = None,
+    held: bool | None = None,
+    names: Sequence[str] | None = None,
+) -> list[ExperimentOverview]:
+    """The progress of the newest `count` experiments that match, newest first; None matches all.
 
     Args:
-        lock_class: first number of the experiments' advisory locks; the second is the experiment's id.
+        store: the episode store.
+        count: the largest number of experiments.
+        status: only those with this recorded status.
+        preset: only those of this preset.
+        held: only those that a process runs, or only those that none does.
+        names: only those with these names.
+
+    Raises:
+        StoreError: the database fails.
     """
+    query = _query(count, status, preset, held, names)
+    with store.transaction("listing the experiments") as connection:
+        return [ExperimentOverview(**row._mapping) for row in connection.execute(query)]
+
+
+def _query(count: int, status: str | None, preset: str | None, held: bool | None, names: Sequence[str] | None) -> Select[Any]:
     name = EXPERIMENTS.c.config["name"].astext
     is_held = exists().where(
         _LOCKS.c.locktype == "advisory",
-        cast(_LOCKS.c.classid, BigInteger) == lock_class,
+        cast(_LOCKS.c.classid, BigInteger) == EXPERIMENT_LOCK,
         cast(_LOCKS.c.objid, BigInteger) == EXPERIMENTS.c.id,
-        # Two numbers, not one of 64 bits.
+        # Two numbers (the second is the experiment's id), not one of 64 bits.
         cast(_LOCKS.c.objsubid, Integer) == 2,
         _LOCKS.c.database == select(_DATABASES.c.oid).where(_DATABASES.c.datname == func.current_database()).scalar_subquery(),
     )
@@ -63,8 +92,18 @@ def query(lock_class: int, count: int, status: str | None, preset: str | None, h
         .where(EPISODES.c.experiment_id == EXPERIMENTS.c.id)
         .lateral("counts")
     )
+    last = (
+        select(cast(EPISODES.c.level_completed, Integer).label("completed"))
+        .where(EPISODES.c.experiment_id == EXPERIMENTS.c.id, trained)
+        .order_by(EPISODES.c.global_step.desc())
+        .limit(_RECENT)
+        .correlate(EXPERIMENTS)
+        .subquery("last_episodes")
+    )
+    recent = select(cast(func.avg(last.c.completed), Float)).scalar_subquery()
     wanted = [] if status is None else [EXPERIMENTS.c.status == status]
     wanted += [] if preset is None else [name == preset]
+    wanted += [] if names is None else [EXPERIMENTS.c.name.in_(names)]
     wanted += [] if held is None else [is_held if held else ~is_held]
     newest = (
         select(
@@ -76,6 +115,7 @@ def query(lock_class: int, count: int, status: str | None, preset: str | None, h
             EXPERIMENTS.c.started,
             cast(EXPERIMENTS.c.config["train"]["total_steps"].astext, BigInteger).label("total_steps"),
             *counts.c,
+            recent.label("recent"),
         )
         .select_from(EXPERIMENTS)
         .join(counts, onclause=true())

@@ -14,10 +14,9 @@ import pandas as pd
 from sqlalchemy import URL, Connection, Engine, Row, Select, Text, case, cast, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
-from episodes import address, boundary, migrations, overview, writer
+from episodes import address, boundary, migrations, writer
 from episodes.embedded import start_embedded
 from episodes.errors import ExperimentLockedError, StoreError
-from episodes.overview import ExperimentOverview
 from episodes.schema import EPISODE_ACTIONS, EPISODES, EXPERIMENTS, EpisodeRow, ExperimentRecord
 
 # The first numbers of advisory locks; the second is the experiment's id, or its name's checksum.
@@ -213,14 +212,6 @@ class EpisodeStore:
     def experiments(self) -> pd.DataFrame:
         """Every experiment, a row each, oldest first."""
         return self._frame(select(EXPERIMENTS).order_by(EXPERIMENTS.c.id), "reading the experiments")
-
-    def overview(
-        self, count: int, *, status: str | None = None, preset: str | None = None, held: bool | None = None
-    ) -> list[ExperimentOverview]:
-        """The progress of the newest experiments, newest first; `held`: only those that a process runs, or that none does."""
-        query = overview.query(EXPERIMENT_LOCK, count, status, preset, held)
-        with self.transaction("listing the experiments") as connection:
-            return [ExperimentOverview(**row._mapping) for row in connection.execute(query)]
 
     @contextmanager
     def experiment_lock(self, experiment_id: int) -> Iterator[None]:

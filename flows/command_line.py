@@ -76,6 +76,19 @@ def run(
 
 
 @app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="a YAML file with presets, levels, seeds and overrides")],
+    local: Annotated[
+        int | None, typer.Option(min=1, help="run it in so many processes on this machine, not on Prefect's workers")
+    ] = None,
+) -> None:
+    """Run every combination of presets, levels, variants and seeds; started again, it goes on."""
+    from flows.sweeping import run_sweep
+
+    raise typer.Exit(run_sweep(file, local))
+
+
+@app.command()
 def evaluate(
     model: Model,
     overrides: Overrides = None,

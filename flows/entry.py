@@ -20,3 +20,7 @@ def main() -> None:
         sys.exit(
             f"error: mario needs {package}, which is not installed: pip install 'train-mario[pipeline]' installs all it needs"
         )
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from configs import ConfigError, Settings
-from episodes import ExperimentOverview
+from episodes.overview import ExperimentOverview, overview
 from tasks.experiment import load_experiment, open_store
 from tasks.starting import finish_experiment
 
@@ -27,7 +27,7 @@ def list_experiments(
     # A process holds a lock while it runs an experiment.
     held = {"running": True, "gone": False}.get(status or "")
     with open_store(settings) as store:
-        found = store.overview(count, status="running" if status == "gone" else status, preset=preset, held=held)
+        found = overview(store, count, status="running" if status == "gone" else status, preset=preset, held=held)
     now = datetime.now(UTC)
     return [_row(each, now) for each in found]
 

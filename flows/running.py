@@ -54,10 +54,10 @@ def run_pipeline(
     settings = Settings.from_environment()
     if extend is not None:
         require_extensible(experiment, extend, settings, restart=restart)
-    _require_reachable_server()
+    require_reachable_server()
     faults.hide_external_tracebacks(settings.home)
     console.print(describe_run(config, extend), highlight=False)
-    _show_project_logs()
+    show_project_logs()
     try:
         summary = train_mario(preset, overrides, name, restart, extend)
     except KeyboardInterrupt:
@@ -95,8 +95,12 @@ def _restart_after_lost_gpu(config: Config, error: DeviceLostError, arguments: l
     new_process.restart_at_exit(arguments, wait)
 
 
-def _require_reachable_server() -> None:
-    """Refuse a configured Prefect server that does not answer. Prefect's client would try for minutes."""
+def require_reachable_server() -> None:
+    """Refuse a configured Prefect server that does not answer. Prefect's client would try for minutes.
+
+    Raises:
+        NoPrefectServerError: it does not answer, or is another kind of server.
+    """
     api = get_current_settings().api
     if api.url is None:
         return
@@ -128,7 +132,7 @@ async def _get_status(url: str, trusted: "ssl.SSLContext | bool") -> int:
         return (await client.get(url)).status_code
 
 
-def _show_project_logs() -> None:
+def show_project_logs() -> None:
     """Show the project's log lines on the console. Prefect shows only warnings of loggers other than its own."""
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)

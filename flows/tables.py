@@ -18,17 +18,25 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str, console: Console)
     if not rows:
         console.print(f"{title}: none yet", markup=False, highlight=False)
         return
-    columns = {name: [str(row[name]) for row in rows] for name in rows[0]}
-    widths = _widths([[name, *values] for name, values in columns.items()], console.width)
-    if widths is None:
-        _print_list(columns, len(rows), title, console)
+    table = table_of(rows, title, console.width)
+    if table is None:
+        _print_list({name: [str(row[name]) for row in rows] for name in rows[0]}, len(rows), title, console)
         return
+    console.print(table)
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], title: str, width: int) -> Table | None:
+    """A table of `rows`, of which there is at least one; None if it would break words at a width of `width` characters."""
+    columns = {name: [str(row[name]) for row in rows] for name in rows[0]}
+    widths = _widths([[name, *values] for name, values in columns.items()], width)
+    if widths is None:
+        return None
     table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name, width in zip(columns, widths, strict=True):
         table.add_column(name, width=width, overflow="fold")
     for values in zip(*columns.values(), strict=True):
         table.add_row(*map(Text, values))
-    console.print(table)
+    return table
 
 
 def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:

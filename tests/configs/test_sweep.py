@@ -1,0 +1,72 @@
+"""The description of a sweep, and the runs that it plans."""
+
+from pathlib import Path
+
+import pytest
+
+from configs import ConfigError
+from configs.sweep import SweepConfig, plan, read_sweep, sweep_from_dict
+
+
+def test_every_combination_is_planned_seed_by_seed(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "presets: [ppo, ppo-tiles]\nlevels: [1-1, 4-2]\nseeds: [3, 7]\noverrides: [train.total_steps=1000000]\n"
+        "variants:\n  base: []\n  far: [agent.gamma=0.97]\n"
+    )
+    runs = plan(read_sweep(file))
+    assert len({run.experiment for run in runs}) == len(runs) == 16
+    assert [run.config.seed for run in runs] == [3] * 8 + [7] * 8
+    last = runs[-1]
+    assert last.experiment == "study-ppo-tiles-4-2-far-seed7"
+    assert (last.config.environment.world, last.config.environment.stage, last.config.agent.gamma) == (4, 2, 0.97)
+    assert last.config.train.total_steps == 1_000_000
+    assert runs[0].variant == "base"
+    assert runs[0].config.agent.gamma == 0.9
+
+
+def test_a_number_of_seeds_counts_from_zero_and_presets_keep_their_level() -> None:
+    runs = plan(SweepConfig(name="study", presets=["ppo"], seeds=3))
+    assert [run.experiment for run in runs] == [f"study-ppo-1-1-seed{seed}" for seed in range(3)]
+    assert {run.variant for run in runs} == {None}
+
+
+def test_a_description_comes_back_from_json() -> None:
+    sweep = SweepConfig(name="study", presets=["ppo"], seeds=[1, 2], variants={"far": ["agent.gamma=0.97"]})
+    assert sweep_from_dict(sweep.model_dump(mode="json")) == sweep
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("presets: [ppo]\nsedes: 3\n", r"study\.yaml:2: sedes: unknown key; did you mean seeds\?"),
+        ("presets: []\n", r"study\.yaml:1: presets: list should have at least 1 item"),
+        ("presets: [ppo]\nlevels: [9-1]\n", r"study\.yaml:2: levels\.0: string should match pattern"),
+        ("presets: [ppo]\nseeds: [1, 1]\n", r"study\.yaml:2: seeds: 1 is named twice"),
+        ("presets: [ppo]\nseeds: 0\n", r"study\.yaml:2: seeds: "),
+        ("presets: [ppo]\nvariants: {a b: []}\n", r"study\.yaml:2: variants\.a b: "),
+        ("presets: [ppi]\n", r"sweep study, ppi: no preset is named 'ppi'; did you mean ppo\?"),
+        ("presets: [ppo]\noverrides: [agent.gama=1]\n", r"sweep study, ppo: --set agent\.gama=1: .*did you mean agent\.gamma"),
+        ("presets: [ppo]\nseeds: 10001\n", r"10,001 runs; at most 10,000"),
+    ],
+)
+def test_a_fault_is_named_with_its_place_before_any_work(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        plan(read_sweep(file))
+
+
+def test_presets_of_the_same_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.yaml").write_text("extends: ppo\n")
+    presets = [str(tmp_path / folder / "mine.yaml") for folder in ("a", "b")]
+    with pytest.raises(ConfigError, match="two runs would be named study-mine-1-1-seed0"):
+        plan(SweepConfig(name="study", presets=presets))
+
+
+def test_a_name_that_is_too_long_for_an_experiment_is_refused(tmp_path: Path) -> None:
+    (tmp_path / f"{'a' * 60}.yaml").write_text("extends: ppo\n")
+    with pytest.raises(ConfigError, match="at most 100"):
+        plan(SweepConfig(name="b" * 40, presets=[str(tmp_path / f"{'a' * 60}.yaml")]))
