@@ -1,15 +1,13 @@
 """The progress of each experiment, counted by Postgres."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Select, and_, cast, column, exists, func, select, table, true
+from sqlalchemy import BigInteger, Select, and_, cast, func, select, true
 
 from episodes.schema import EPISODES, EXPERIMENTS
-
-_LOCKS = table("pg_locks", column("locktype"), column("database"), column("classid"), column("objid"), column("objsubid"))
-_DATABASES = table("pg_database", column("oid"), column("datname"))
 
 
 @dataclass(frozen=True)
@@ -18,7 +16,7 @@ class ExperimentOverview:
 
     Attributes:
         status: as recorded; a process that was killed leaves `running`.
-        held: whether a process holds the experiment's lock, which means that it runs the experiment.
+        held: whether a process holds the experiment, which means that it runs it.
         steps: decisions up to the training's last episode.
         total_steps: decisions that the training is to have.
         played: episodes of the evaluation under the protocol `stochastic`.
@@ -37,21 +35,14 @@ class ExperimentOverview:
     completed: int
 
 
-def query(lock_class: int, count: int, status: str | None, preset: str | None, held: bool | None) -> Select[Any]:
+def query(running: Collection[int], count: int, status: str | None, preset: str | None, held: bool | None) -> Select[Any]:
     """The newest `count` experiments that match, newest first; None matches all.
 
     Args:
-        lock_class: first number of the experiments' advisory locks; the second is the experiment's id.
+        running: the ids of the experiments that a process holds.
     """
     name = EXPERIMENTS.c.config["name"].astext
-    is_held = exists().where(
-        _LOCKS.c.locktype == "advisory",
-        cast(_LOCKS.c.classid, BigInteger) == lock_class,
-        cast(_LOCKS.c.objid, BigInteger) == EXPERIMENTS.c.id,
-        # Two numbers, not one of 64 bits.
-        cast(_LOCKS.c.objsubid, Integer) == 2,
-        _LOCKS.c.database == select(_DATABASES.c.oid).where(_DATABASES.c.datname == func.current_database()).scalar_subquery(),
-    )
+    is_held = EXPERIMENTS.c.id.in_(running)
     trained = and_(EPISODES.c.phase == "train", EPISODES.c.protocol == "training")
     judged = and_(EPISODES.c.phase == "evaluate", EPISODES.c.protocol == "stochastic")
     counts = (

@@ -1,6 +1,5 @@
 """The progress of experiments as Postgres counts it, and whether a process runs them."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import pytest
 
 from episodes import EpisodeRow, EpisodeStore, ExperimentRecord
+from episodes.leases import acquire
+from tests.episodes.conftest import ORIGIN
 
 MakeRow = Callable[..., EpisodeRow]
 MakeRecord = Callable[..., ExperimentRecord]
@@ -51,9 +52,11 @@ def test_the_newest_come_first_with_what_they_have_played(
 def test_what_a_process_runs_is_told_from_what_none_does(lone_store: EpisodeStore, begun: Callable[..., int]) -> None:
     begun("gone", "ppo")
     held = begun("held", "ppo")
-    with lone_store.experiment_lock(held), lone_store.name_lock("gone"):
+    lease = acquire(lone_store, held, ORIGIN, seconds=60)
+    try:
         assert {each.name: each.held for each in lone_store.overview(10)} == {"gone": False, "held": True}
         assert [each.name for each in lone_store.overview(10, held=True)] == ["held"]
         assert [each.name for each in lone_store.overview(10, held=False)] == ["gone"]
-    while any(each.held for each in lone_store.overview(10)):  # Postgres notices the end of a connection a moment later
-        time.sleep(0.05)
+    finally:
+        lease.release()
+    assert not any(each.held for each in lone_store.overview(10))
