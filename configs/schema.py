@@ -214,6 +214,9 @@ class RetryConfig(Section):
     attempts: int = Field(3, ge=0, description="retries after the first failure")
     delay_seconds: float = Field(10.0, ge=0, description="seconds before the first retry; doubles each time")
     worker_timeout: float = Field(60.0, gt=0, description="nes-py: seconds without an answer after which a process is killed")
+    lease_seconds: float = Field(
+        60.0, ge=1, description="seconds without a sign of life after which another process may take the experiment over"
+    )
 
 
 class Config(Section):

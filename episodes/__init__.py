@@ -1,7 +1,10 @@
 """The episode store: every episode ever played, one row each in Postgres, and what can be asked of them."""
 
 from episodes.embedded import psql_command, remove_embedded, stop_embedded
-from episodes.errors import ExperimentLockedError, RevisionError, RowError, StoreError, StoreUnavailableError
+from episodes.errors import ExperimentLockedError, FencedError, RevisionError, RowError, StoreError, StoreUnavailableError
+from episodes.fencing import FencingToken
+from episodes.leases import Claim, Lease
+from episodes.overview import ExperimentOverview
 from episodes.schema import AttemptRecord, EpisodeRow, ExperimentRecord
 from episodes.store import EpisodeStore, StoredEpisode, StoredExperiment
 from episodes.upgrading import upgrade_database
@@ -9,11 +12,16 @@ from episodes.writer import EpisodeWriter
 
 __all__ = [
     "AttemptRecord",
+    "Claim",
     "EpisodeRow",
     "EpisodeStore",
     "EpisodeWriter",
     "ExperimentLockedError",
+    "ExperimentOverview",
     "ExperimentRecord",
+    "FencedError",
+    "FencingToken",
+    "Lease",
     "RevisionError",
     "RowError",
     "StoreError",

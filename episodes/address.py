@@ -14,6 +14,8 @@ from episodes.errors import StoreError, StoreUnavailableError
 DRIVER: Final = "postgresql+psycopg2"
 _EXAMPLE: Final = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 CONNECT_TIMEOUT_SECONDS: Final = 10
+# Postgres ends a transaction whose process does nothing for so long: a stopped one (SIGSTOP) would hold its locks for ever.
+IDLE_SECONDS: Final = 30
 
 # Words of errors that do not pass: the server was reached and refuses.
 _PERMANENT: Final = (
@@ -82,7 +84,10 @@ def masked(url: URL) -> str:
 
 
 def make_engine(url: URL, *, pool_size: int = 3) -> Engine:
-    """An engine whose connections use UTC, notice a dead peer within about a minute, and are tested before use."""
+    """An engine whose connections use UTC, notice a dead peer within about a minute, and are tested before use.
+
+    Postgres ends a connection that is idle in a transaction for :data:`IDLE_SECONDS`.
+    """
     # Without keepalives a connection to a machine that vanished blocks for hours. They are not sent while sent data is not
     # acknowledged; `tcp_user_timeout` (ms, Linux only) covers that case.
     arguments = {
@@ -99,9 +104,9 @@ def make_engine(url: URL, *, pool_size: int = 3) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _use_utc(connection: object, _record: object) -> None:
+    def _set_up(connection: object, _record: object) -> None:
         with connection.cursor() as cursor:  # type: ignore[attr-defined]
-            cursor.execute("SET TIME ZONE 'UTC'")
+            cursor.execute(f"SET TIME ZONE 'UTC'; SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
         connection.commit()  # type: ignore[attr-defined]
 
     return engine

@@ -1,35 +1,12 @@
 """The attempts of an experiment: each start of a process for it, numbered from 1."""
 
-from collections.abc import Mapping
-from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, select
 
-from episodes import boundary
 from episodes.schema import ATTEMPTS, AttemptRecord
 from episodes.store import EpisodeStore
-
-
-def record_attempt(store: EpisodeStore, experiment_id: int, origin: Mapping[str, Any]) -> AttemptRecord:
-    """Record a new attempt at an experiment, whose lock the caller holds, and return it with its number.
-
-    Args:
-        store: the episode store.
-        experiment_id: the experiment.
-        origin: the other columns of :class:`episodes.schema.AttemptRecord`.
-
-    Raises:
-        RowError: a value cannot be stored; StoreError: the database fails.
-    """
-    with store.transaction("recording an attempt") as connection:
-        newest = select(func.max(ATTEMPTS.c.attempt)).where(ATTEMPTS.c.experiment_id == int(experiment_id))
-        number = int(connection.execute(newest).scalar() or 0) + 1
-        record = AttemptRecord(experiment_id=experiment_id, attempt=number, **origin)
-        values = {each.name: getattr(record, each.name) for each in fields(record)}
-        connection.execute(insert(ATTEMPTS).values(boundary.row_values(ATTEMPTS, values)))
-    return record
 
 
 def attempts(store: EpisodeStore, experiment_id: int) -> list[AttemptRecord]:

@@ -1,5 +1,7 @@
 """What the episode store raises."""
 
+from spool import StoppedError
+
 
 class StoreError(RuntimeError):
     """The episode store failed. The message says what failed, where, and what to do; it never holds a password."""
@@ -19,3 +21,7 @@ class RowError(StoreError):
 
 class ExperimentLockedError(StoreError):
     """Another process is running this experiment."""
+
+
+class FencedError(StoreError, StoppedError):
+    """A newer attempt at the experiment has taken over, so this one may not write any more; the message says which."""

@@ -1,17 +1,13 @@
 """The progress of each experiment, counted by Postgres."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, Integer, Select, and_, cast, column, exists, func, select, table, true
+from sqlalchemy import BigInteger, Float, Integer, Select, and_, cast, func, select, true
 
 from episodes.schema import EPISODES, EXPERIMENTS
-from episodes.store import EXPERIMENT_LOCK, EpisodeStore
-
-_LOCKS = table("pg_locks", column("locktype"), column("database"), column("classid"), column("objid"), column("objsubid"))
-_DATABASES = table("pg_database", column("oid"), column("datname"))
 
 
 _RECENT = 100  # training episodes
@@ -23,7 +19,7 @@ class ExperimentOverview:
 
     Attributes:
         status: as recorded; a process that was killed leaves `running`.
-        held: whether a process holds the experiment's lock, which means that it runs the experiment.
+        held: whether a process holds the experiment, which means that it runs it.
         steps: decisions up to the training's last episode.
         total_steps: decisions that the training is to have.
         played: episodes of the evaluation under the protocol `stochastic`.
@@ -44,43 +40,21 @@ class ExperimentOverview:
     recent: float | None
 
 
-def overview(
-    store: EpisodeStore,
+def query(
+    running: Collection[int],
     count: int,
-    *,
-    status: str | None = None,
-    preset: str | None = None,
-    held: bool | None = None,
-    names: Sequence[str] | None = None,
-) -> list[ExperimentOverview]:
-    """The progress of the newest `count` experiments that match, newest first; None matches all.
+    status: str | None,
+    preset: str | None,
+    held: bool | None,
+    names: Collection[str] | None,
+) -> Select[Any]:
+    """The newest `count` experiments that match, newest first; None matches all.
 
     Args:
-        store: the episode store.
-        count: the largest number of experiments.
-        status: only those with this recorded status.
-        preset: only those of this preset.
-        held: only those that a process runs, or only those that none does.
-        names: only those with these names.
-
-    Raises:
-        StoreError: the database fails.
+        running: the ids of the experiments that a process holds.
     """
-    query = _query(count, status, preset, held, names)
-    with store.transaction("listing the experiments") as connection:
-        return [ExperimentOverview(**row._mapping) for row in connection.execute(query)]
-
-
-def _query(count: int, status: str | None, preset: str | None, held: bool | None, names: Sequence[str] | None) -> Select[Any]:
     name = EXPERIMENTS.c.config["name"].astext
-    is_held = exists().where(
-        _LOCKS.c.locktype == "advisory",
-        cast(_LOCKS.c.classid, BigInteger) == EXPERIMENT_LOCK,
-        cast(_LOCKS.c.objid, BigInteger) == EXPERIMENTS.c.id,
-        # Two numbers (the second is the experiment's id), not one of 64 bits.
-        cast(_LOCKS.c.objsubid, Integer) == 2,
-        _LOCKS.c.database == select(_DATABASES.c.oid).where(_DATABASES.c.datname == func.current_database()).scalar_subquery(),
-    )
+    is_held = EXPERIMENTS.c.id.in_(running)
     trained = and_(EPISODES.c.phase == "train", EPISODES.c.protocol == "training")
     judged = and_(EPISODES.c.phase == "evaluate", EPISODES.c.protocol == "stochastic")
     counts = (

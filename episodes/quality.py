@@ -1,6 +1,7 @@
 """The results of a data-quality check."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 Severity = Literal["error", "warning"]
@@ -32,6 +33,11 @@ class RuleResult:
     failing_count: int
     severity: Severity = "error"
     accepted: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types: times and other values of rows become text, and so do NaN and infinities."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str), parse_constant=str)
+        return plain
 
     @property
     def verdict(self) -> Literal["holds", "accepted", "warning", "broken"]:

@@ -35,10 +35,12 @@ from sqlalchemy.types import TypeEngine
 from configs.game_facts import CLOCK_MAX, COINS_MAX, END_REASONS, STAGES, STATUSES, WORLDS
 
 Phase = Literal["smoke", "integration", "train", "evaluate"]
+RecordedPhase = Literal["smoke", "integration", "train", "evaluate", "alias", "report"]
 EpisodeProtocol = Literal["training", "greedy", "stochastic", "sticky", "noop", "random", "sticky_decisions"]
 ExperimentStatus = Literal["running", "completed", "failed", "interrupted"]
 
 PHASES: Final[tuple[str, ...]] = get_args(Phase)
+RECORDED_PHASES: Final[tuple[str, ...]] = get_args(RecordedPhase)
 PROTOCOLS: Final[tuple[str, ...]] = get_args(EpisodeProtocol)
 EXPERIMENT_STATUSES: Final[tuple[str, ...]] = get_args(ExperimentStatus)
 
@@ -68,6 +70,8 @@ _GLOBAL_STEP: Final = (
     "training: decisions of all environments up to the episode's end; evaluation: decisions the agent was trained for, 0 for "
     "the random policy, which is no agent"
 )
+_TOKEN: Final = "the only attempt that may write: the fencing token; 0: there was none yet"
+_EXPIRES: Final = "from when on another attempt may take over, unless it is put off before; null: at once"
 _DELAYS: Final = (
     "one byte a decision, compressed by zlib: frames that passed before the action took hold; null: no decision was delayed"
 )
@@ -93,6 +97,7 @@ class ExperimentRecord:
     status: Annotated[str, Fact(TEXT, "how it stands", allowed=EXPERIMENT_STATUSES, enforced=True)] = "running"
     started: Annotated[datetime, Fact(TIMESTAMP, "when it began")]
     ended: Annotated[datetime | None, Fact(TIMESTAMP, "when it ended; null while it runs")] = None
+    attempt: Annotated[int, Fact(INTEGER, _TOKEN, minimum=0, enforced=True)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,10 +179,41 @@ class AttemptRecord:
     host: Annotated[str, Fact(TEXT, "name of the machine")]
     mlflow_run_id: Annotated[str | None, Fact(TEXT, "the run in MLflow")] = None
     prefect_flow_run_id: Annotated[str | None, Fact(TEXT, "the flow run in Prefect")] = None
+    folder: Annotated[str | None, Fact(TEXT, "the experiment's folder on that machine")] = None
+    holder: Annotated[str | None, Fact(TEXT, "boot of the machine, namespace, number and start of the process")] = None
+    expires: Annotated[datetime | None, Fact(TIMESTAMP, _EXPIRES)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredPhase:
+    """The record of a finished phase: a row of `phase_records` without its id."""
+
+    experiment_id: Annotated[int, Fact(BIG_INTEGER, "the experiment", references="experiments.id")]
+    kept_as: Annotated[str, Fact(TEXT, "name of a record of before an extension, such as 512-steps; empty: it counts")] = ""
+    phase: Annotated[str, Fact(TEXT, "part of the pipeline", allowed=RECORDED_PHASES, enforced=True)]
+    attempt: Annotated[int, Fact(INTEGER, "the attempt that recorded it", minimum=0, enforced=True)]
+    seconds: Annotated[float, Fact(DOUBLE, "seconds on the wall clock", minimum=0)]
+    details: Annotated[dict[str, Any], Fact(JSON, "results for later phases and the report")]
+    finished: Annotated[datetime, Fact(TIMESTAMP, "when it was recorded")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredQuality:
+    """The newest data-quality check of a phase: a row of `quality_results` without its id."""
+
+    experiment_id: Annotated[int, Fact(BIG_INTEGER, "the experiment", references="experiments.id")]
+    phase: Annotated[str, Fact(TEXT, "part of the pipeline", allowed=PHASES, enforced=True)]
+    attempt: Annotated[int, Fact(INTEGER, "the attempt that checked it", minimum=0, enforced=True)]
+    passed: Annotated[bool, Fact(Boolean(), "whether the pipeline could go on")]
+    rows_checked: Annotated[int, Fact(BIG_INTEGER, "rows of the phase", minimum=0, enforced=True)]
+    rules: Annotated[list[dict[str, Any]], Fact(JSON, "each rule and its result")]
+    checked: Annotated[datetime, Fact(TIMESTAMP, "when it was checked")]
 
 
 EPISODE_KEY: Final = ("experiment_id", "phase", "protocol", "env_index", "episode_index")
 ACCEPTED_RULE_KEY: Final = ("experiment_id", "phase", "rule")
+PHASE_RECORD_KEY: Final = ("experiment_id", "kept_as", "phase")
+QUALITY_RESULT_KEY: Final = ("experiment_id", "phase")
 
 # Two episodes in which all of these are equal count as the same trajectory. Comparing the actions would be certain, but they
 # are not kept for every experiment; position, score and clock at the end distinguish different play well enough.
@@ -193,11 +229,15 @@ _RECORDS: Final[dict[str, type[Any]]] = {
     "episode_actions": StoredActions,
     "accepted_rules": AcceptedRule,
     "attempts": AttemptRecord,
+    "phase_records": StoredPhase,
+    "quality_results": StoredQuality,
 }
 _KEYS: Final = {
     "episodes": EPISODE_KEY,
     "accepted_rules": ACCEPTED_RULE_KEY,
     "attempts": ("experiment_id", "attempt"),
+    "phase_records": PHASE_RECORD_KEY,
+    "quality_results": QUALITY_RESULT_KEY,
 }
 _CONVENTION: Final = {
     "ix": "ix_%(table_name)s_%(column_0_name)s",
@@ -279,6 +319,8 @@ EPISODES: Final = metadata.tables["episodes"]
 EPISODE_ACTIONS: Final = metadata.tables["episode_actions"]
 ACCEPTED_RULES: Final = metadata.tables["accepted_rules"]
 ATTEMPTS: Final = metadata.tables["attempts"]
+PHASE_RECORDS: Final = metadata.tables["phase_records"]
+QUALITY_RESULTS: Final = metadata.tables["quality_results"]
 
 
 def fact_of(column: Column[Any]) -> Fact | None:

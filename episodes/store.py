@@ -1,27 +1,25 @@
 """The episode store: experiments and episodes in Postgres."""
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import pandas as pd
-from sqlalchemy import URL, Connection, Engine, Row, Select, Text, case, cast, func, insert, select, update
+from sqlalchemy import URL, Connection, Engine, Row, Select, Text, case, cast, exists, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
-from episodes import address, boundary, migrations, writer
+from episodes import address, boundary, fencing, migrations, overview, writer
 from episodes.embedded import start_embedded
-from episodes.errors import ExperimentLockedError, StoreError
+from episodes.errors import StoreError
+from episodes.fencing import FencingToken
+from episodes.overview import ExperimentOverview
 from episodes.schema import EPISODE_ACTIONS, EPISODES, EXPERIMENTS, EpisodeRow, ExperimentRecord
-
-# The first numbers of advisory locks; the second is the experiment's id, or its name's checksum.
-EXPERIMENT_LOCK: Final = 0x6D6172
-_NAME_LOCK: Final = 0x6D6173
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,7 @@ class EpisodeStore:
     # Experiments
 
     def create_experiment(self, record: ExperimentRecord) -> int:
-        """Add an experiment and return its id.
+        """Add an experiment, which no attempt holds yet, and return its id.
 
         Raises:
             RowError: a value cannot be stored.
@@ -168,19 +166,19 @@ class EpisodeStore:
         with self.transaction("adding an experiment") as connection:
             return int(connection.execute(insert(EXPERIMENTS).values(values).returning(EXPERIMENTS.c.id)).scalar_one())
 
-    def update_experiment(self, experiment_id: int, **columns: Any) -> None:
+    def update_experiment(self, token: FencingToken, **columns: Any) -> None:
         """Change columns of an experiment, for instance `status` and `ended`.
 
         Raises:
             RowError: a column does not exist or cannot hold its value.
+            FencedError: a newer attempt has taken over.
             StoreError: there is no such experiment, or the database fails.
         """
-        values = boundary.row_values(EXPERIMENTS, columns)
-        statement = update(EXPERIMENTS).where(EXPERIMENTS.c.id == int(experiment_id)).values(values)
+        mine = (EXPERIMENTS.c.id == int(token.experiment_id), EXPERIMENTS.c.attempt == int(token.attempt))
+        statement = update(EXPERIMENTS).where(*mine).values(boundary.row_values(EXPERIMENTS, columns))
         with self.transaction("updating an experiment") as connection:
-            found = connection.execute(statement.returning(EXPERIMENTS.c.id)).first()
-        if found is None:
-            raise StoreError(f"there is no experiment {experiment_id} in {self.masked_url}")
+            if connection.execute(statement.returning(EXPERIMENTS.c.id)).first() is None:
+                raise fencing.superseded(connection, token)
 
     def experiment(self, id_or_name: int | str) -> StoredExperiment:
         """The experiment with this name or id; digits are an id if they are not a name.
@@ -213,40 +211,21 @@ class EpisodeStore:
         """Every experiment, a row each, oldest first."""
         return self._frame(select(EXPERIMENTS).order_by(EXPERIMENTS.c.id), "reading the experiments")
 
-    @contextmanager
-    def experiment_lock(self, experiment_id: int) -> Iterator[None]:
-        """Lock the experiment for this process. Postgres releases the advisory lock when the block ends or the process dies.
+    def overview(
+        self,
+        count: int,
+        *,
+        status: str | None = None,
+        preset: str | None = None,
+        held: bool | None = None,
+        names: Collection[str] | None = None,
+    ) -> list[ExperimentOverview]:
+        """The progress of the newest experiments, newest first; `held`: only those that a process runs, or that none does."""
+        from episodes.leases import held_experiments
 
-        Raises:
-            ExperimentLockedError: another process holds it.
-        """
-        with self._advisory_lock("pg_try_advisory_lock", EXPERIMENT_LOCK, int(experiment_id)) as free:
-            if not free:
-                raise ExperimentLockedError(
-                    f"experiment {experiment_id} is being run by another process on {self.masked_url}: "
-                    "wait until it ends, or stop it"
-                )
-            yield
-
-    @contextmanager
-    def name_lock(self, name: str) -> Iterator[None]:
-        """Wait for the lock on a name, then hold it; for creating an experiment of that name unless there is one."""
-        # Two names with the same checksum share a lock, which does no harm.
-        with self._advisory_lock("pg_advisory_lock", _NAME_LOCK, zlib.crc32(name.encode()) - 2**31):
-            yield
-
-    @contextmanager
-    def _advisory_lock(self, function: str, kind: int, number: int) -> Iterator[bool]:
-        with address.translate_errors(self._url, "taking a lock"):
-            connection = self._connect().execution_options(isolation_level="AUTOCOMMIT")
-        try:
-            with address.translate_errors(self._url, "taking a lock"):
-                answer = connection.execute(select(getattr(func, function)(kind, number))).scalar_one()
-            yield answer is not False
-        finally:
-            # Closed, not returned to the pool: the lock belongs to the connection, which may be broken by now.
-            connection.invalidate()
-            connection.close()
+        with self.transaction("listing the experiments") as connection:
+            query = overview.query(held_experiments(connection), count, status, preset, held, names)
+            return [ExperimentOverview(**row._mapping) for row in connection.execute(query)]
 
     # Writing episodes
 
@@ -256,6 +235,7 @@ class EpisodeStore:
         owner: str,
         *,
         batch: int = 64,
+        token: FencingToken | None = None,
         interval_seconds: float = 1.0,
         store_actions: bool = True,
         remedy: str = "The next writer of this outbox writes them.",
@@ -266,6 +246,7 @@ class EpisodeStore:
             self._url,
             outbox,
             owner,
+            token=token,
             batch=batch,
             interval_seconds=interval_seconds,
             store_actions=store_actions,
@@ -346,11 +327,19 @@ class EpisodeStore:
             found = connection.execute(select(*sums).where(*_where(experiment_id, phase, protocol))).one()
         return Totals(int(found[0]), float(found[1]), found[2], found[3])
 
-    def move_episodes(self, experiment_id: int, phase: str, target: int) -> int:
-        """Move the episodes of a phase to the experiment `target`, so that the phase can be repeated; returns how many."""
+    def move_episodes(self, token: FencingToken, phase: str, target: int) -> int:
+        """Move the episodes of a phase to the experiment `target`, so that the phase can be repeated; returns how many.
+
+        Raises:
+            FencedError: a newer attempt has taken over.
+        """
+        rows = _where(token.experiment_id, phase, None)
+        moved = update(EPISODES).where(*rows, exists(select(fencing.current(token)))).values(experiment_id=int(target))
         with self.transaction("moving episodes") as connection:
-            moved = update(EPISODES).where(*_where(experiment_id, phase, None)).values(experiment_id=int(target))
-            return connection.execute(moved).rowcount
+            number = connection.execute(moved).rowcount
+            if not number:
+                fencing.require_current(connection, token)
+            return number
 
     def next_episode_indices(self, experiment_id: int, phase: str, protocol: str) -> dict[int, int]:
         """The index of the next episode for each environment that has episodes."""

@@ -13,12 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import URL, Connection, Engine, Row, cast, exists, func, select, true
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from episodes import pending
+from episodes import fencing, pending
 from episodes.address import describe, is_retryable, is_transient, masked
-from episodes.errors import StoreError, StoreUnavailableError
+from episodes.errors import FencedError, StoreError, StoreUnavailableError
+from episodes.fencing import FencingToken
 from episodes.pending import PendingEpisode
 from episodes.schema import EPISODE_ACTIONS, EPISODE_KEY, EPISODES, EpisodeRow
 from spool import Courier, Outage, Outbox, count_pending
@@ -27,13 +28,27 @@ _LOG: Final = logging.getLogger(__name__)
 _RETRY_SECONDS: Final = (0.1, 5.0)
 _CLOSING_SECONDS: Final = 30.0
 _FAILING_SECONDS: Final = 5.0  # after an error or a signal
+_RETURNED: Final = (EPISODES.c.id, *(EPISODES.c[name] for name in EPISODE_KEY))
 
 
-def insert_episodes(connection: Connection, episodes: Sequence[PendingEpisode]) -> int:
-    """Insert the episodes that are not in the table yet, with their actions; returns how many were inserted."""
+def insert_episodes(connection: Connection, episodes: Sequence[PendingEpisode], token: FencingToken | None = None) -> int:
+    """Insert the episodes that are not in the table yet, with their actions; returns how many were inserted.
+
+    Args:
+        connection: in a transaction.
+        episodes: with a token, all are of its experiment.
+        token: the right of the attempt to write; None: whatever attempt there is.
+
+    Raises:
+        FencedError: a newer attempt has taken over; nothing was inserted.
+    """
     statement = insert(EPISODES).on_conflict_do_nothing(index_elements=EPISODE_KEY)
-    returning = statement.returning(EPISODES.c.id, *(EPISODES.c[name] for name in EPISODE_KEY))
-    inserted = connection.execute(returning, [episode.values for episode in episodes]).all()
+    values = [episode.values for episode in episodes]
+    inserted = (
+        connection.execute(statement.returning(*_RETURNED), values).all()
+        if token is None
+        else _insert_fenced(connection, values, token)
+    )
     ids = {tuple(row[1:]): row[0] for row in inserted}
     # `pop`: of two equal keys in one batch, only the first was inserted.
     actions = [
@@ -50,6 +65,23 @@ def insert_episodes(connection: Connection, episodes: Sequence[PendingEpisode]) 
     if actions:
         connection.execute(insert(EPISODE_ACTIONS), actions)
     return len(inserted)
+
+
+def _insert_fenced(connection: Connection, values: Sequence[Mapping[str, Any]], token: FencingToken) -> Sequence[Row[Any]]:
+    """Insert rows in the same statement that makes sure that `token` is the newest; returns ids and keys of those inserted."""
+    mine = fencing.current(token)
+    names = list(values[0])
+    # An array for each column: the statement is the same for any number of rows, so SQLAlchemy compiles it once.
+    arrays = (cast([row[name] for row in values], ARRAY(EPISODES.c[name].type)) for name in names)
+    given = func.unnest(*arrays).table_valued(*names, name="given").render_derived()
+    rows = select(*given.c).where(exists(select(mine)))
+    statement = insert(EPISODES).from_select(names, rows).on_conflict_do_nothing(index_elements=EPISODE_KEY)
+    written = statement.returning(*_RETURNED).cte("written")
+    # One row at least if the token is the newest, none if it is not.
+    found = connection.execute(select(*written.c).select_from(mine.outerjoin(written, true()))).all()
+    if not found:
+        raise fencing.superseded(connection, token)
+    return [row for row in found if row[0] is not None]
 
 
 def _key(episode: PendingEpisode) -> tuple[Any, ...]:
@@ -72,6 +104,8 @@ class EpisodeWriter:
         url: its URL, for messages.
         outbox: the file where rows are stored first; one writer has it open at a time.
         owner: whom the rows belong to; see :class:`spool.Outbox`.
+        token: the right of the attempt to write. When another attempt has taken over, nothing more is written, and rows stay
+            in the outbox. None: rows are written whatever attempt there is.
         batch: the most rows for one commit.
         interval_seconds: how long rows gather before they are committed together.
         store_actions: whether starts and actions are kept too.
@@ -90,6 +124,7 @@ class EpisodeWriter:
         outbox: Path,
         owner: str,
         *,
+        token: FencingToken | None = None,
         batch: int = 64,
         interval_seconds: float = 1.0,
         store_actions: bool = True,
@@ -102,6 +137,7 @@ class EpisodeWriter:
         self._restart_server = restart_server
         self._remedy = remedy
         self._owner = owner
+        self._token = token
         self._away = False
         self._failure: type[StoreError] = StoreUnavailableError
         self._refused: Outbox | None = None
@@ -131,6 +167,8 @@ class EpisodeWriter:
             return
         try:
             self.close(_FAILING_SECONDS)
+        except FencedError:  # whoever holds the lease says it
+            pass
         except StoreError as failure:  # the error that is being raised matters more
             _LOG.error("%s", failure)
 
@@ -151,8 +189,10 @@ class EpisodeWriter:
 
         Raises:
             RowError: a value cannot be stored; nothing was handed over.
+            FencedError: another attempt has taken over; nothing was handed over.
             StoreError: the writer is closed.
         """
+        self._require_current()
         if not self._store_actions:
             start = actions = delays = None
         episode = pending.convert(row, start, actions, delays)
@@ -169,6 +209,7 @@ class EpisodeWriter:
 
         Raises:
             StoreUnavailableError: some are not within `timeout` seconds; they wait in the outbox.
+            FencedError: another attempt has taken over; those that are not written stay in the outbox.
             StoreError: the database refuses some.
         """
         self._courier.flush(timeout, patient=True)
@@ -192,6 +233,7 @@ class EpisodeWriter:
         Raises:
             StoreUnavailableError: some episodes could not be written within `timeout` seconds. They wait in the outbox; the
                 message names its file.
+            FencedError: another attempt has taken over; those that are not written stay in the outbox.
             StoreError: the database refuses some; the message names the file that keeps them.
         """
         if self._closed:
@@ -209,7 +251,12 @@ class EpisodeWriter:
         except StoreError as failure:
             _LOG.error("%s", failure)
 
+    def _require_current(self) -> None:
+        if self._courier.stopped is not None:
+            raise FencedError(str(self._courier.stopped))
+
     def _raise_for_the_rest(self) -> None:
+        self._require_current()
         left, refused = self._courier.pending, self._refused_number
         lost = self._courier.unstored if self._closed else 0
         said = []
@@ -232,12 +279,15 @@ class EpisodeWriter:
         """Write the first pending episodes; returns how many are settled: written, or refused and set aside.
 
         Raises:
+            FencedError: another attempt has taken over.
             StoreError: the database is unavailable.
         """
         if self._away:
             self._restart_server()
         try:
             self._write([pending.decode(payload) for payload in payloads])
+        except FencedError:
+            raise
         except Exception as error:
             if is_transient(error):
                 raise self._unavailable(error) from None
@@ -247,13 +297,15 @@ class EpisodeWriter:
 
     def _write(self, episodes: Sequence[PendingEpisode]) -> None:
         with self._engine.begin() as connection:
-            insert_episodes(connection, episodes)
+            insert_episodes(connection, episodes, self._token)
 
     def _write_singly(self, payloads: Sequence[bytes]) -> int:
         """The database refused rows of the batch: set those aside and write the others."""
         for number, payload in enumerate(payloads):
             try:
                 self._write([pending.decode(payload)])
+            except FencedError:
+                raise
             except Exception as error:
                 if is_transient(error):
                     if number:

@@ -236,10 +236,11 @@ def experiments(
 ) -> None:
     """List the latest experiments with their status and progress."""
     from flows import experiments as listing
+    from tasks import starting
 
     settings = Settings.from_environment()
     if mark_crashed is not None:
-        listing.mark_crashed(mark_crashed, settings)
+        starting.mark_crashed(mark_crashed, settings)
         console.print(f"{mark_crashed} is recorded as failed; it can still be continued", soft_wrap=True)
         return
     rows = listing.list_experiments(settings, count, status, preset)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from configs import Config, ConfigError, Settings, config_hash, override
+from episodes import FencedError
 from flows.models import Trust, load
 from tasks.evaluate import evaluation_json, evaluation_metrics, evaluation_table, play_protocols
 from tasks.experiment import checked_name, open_run, open_store
@@ -62,6 +63,8 @@ def evaluate_model(
                 run.log_metrics(evaluation_metrics(summaries, counts), agent.manifest.steps)
                 run.set_tags({"evaluated_model": reference} | ({"overrides": " ".join(overrides)} if overrides else {}))
             finish_experiment(experiment, "completed")
+        except FencedError:
+            raise  # the status belongs to the attempt that has taken over
         except BaseException as error:
             finish_experiment(experiment, "failed" if isinstance(error, Exception) else "interrupted")
             raise

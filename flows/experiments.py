@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from configs import ConfigError, Settings
-from episodes.overview import ExperimentOverview, overview
-from tasks.experiment import load_experiment, open_store
-from tasks.starting import finish_experiment
+from configs import Settings
+from episodes import ExperimentOverview
+from tasks.experiment import open_store
 
 
 def list_experiments(
@@ -24,28 +23,12 @@ def list_experiments(
     Raises:
         StoreError: the database fails.
     """
-    # A process holds a lock while it runs an experiment.
+    # A process holds an experiment while it runs it.
     held = {"running": True, "gone": False}.get(status or "")
     with open_store(settings) as store:
-        found = overview(store, count, status="running" if status == "gone" else status, preset=preset, held=held)
+        found = store.overview(count, status="running" if status == "gone" else status, preset=preset, held=held)
     now = datetime.now(UTC)
     return [_row(each, now) for each in found]
-
-
-def mark_crashed(name: str, settings: Settings) -> None:
-    """Record an experiment whose process has ended as failed. It can still be continued.
-
-    Raises:
-        StoreError: there is no such experiment.
-        ConfigError: it is not recorded as running.
-        ExperimentLockedError: a process runs it.
-    """
-    experiment = load_experiment(name, settings)
-    with open_store(settings) as store, store.experiment_lock(experiment.id):
-        status = store.experiment(experiment.id).record.status
-        if status != "running":
-            raise ConfigError(f"experiment {experiment.name} has ended already; its status is {status}")
-        finish_experiment(experiment, "failed")
 
 
 def any_gone(rows: Sequence[dict[str, str]]) -> bool:

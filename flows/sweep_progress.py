@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from configs.sweep import SweepRun
-from episodes import EpisodeStore
-from episodes.overview import ExperimentOverview, overview
+from episodes import EpisodeStore, ExperimentOverview
 
 State = Literal["queued", "running", "completed", "failed"]
 
@@ -49,7 +48,7 @@ class SweepProgress:
             StoreError: the database fails.
         """
         started = [name for name, each in states.items() if each.state != "queued" and name not in self._final]
-        for each in overview(store, len(started), names=started) if started else []:
+        for each in store.overview(len(started), names=started) if started else []:
             self._seen[each.name] = each
             if states[each.name].ended:
                 self._final.add(each.name)

@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 from pydantic import WithJsonSchema
 
 from configs import Config, ConfigError, Settings, load, preset_names
+from episodes import FencedError
 from mario_env.console import check_rom
 from tasks import phases
 from tasks.evaluate import evaluate_agent
@@ -85,6 +86,7 @@ def train_mario(
 
     Raises:
         ConfigError, RomUnavailableError: preset, overrides or name are refused, before any work.
+        FencedError: another process has taken the experiment over.
     """
     config = load(preset, overrides or [])
     check_rom(config.environment)
@@ -104,10 +106,12 @@ def train_mario(
         )
         try:
             started = retry_transient(config.retry, "the extension", lambda: apply_extension(started, extend))
-            phases.save(started.directory, smoke)
+            phases.save(started, smoke)
             link(started)
             summary = _run_phases(started)
             retry_transient(config.retry, "the end of the experiment", lambda: finish_experiment(started, "completed"))
+        except FencedError:
+            raise  # the status belongs to the attempt that has taken over
         except Exception:
             finish_experiment(started, "failed")
             raise

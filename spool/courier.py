@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeVar
 
-from spool.lock import OutboxError
+from spool.lock import OutboxError, StoppedError
 from spool.outage import Outage
 from spool.outbox import Outbox
 
@@ -66,7 +66,8 @@ class Courier(Generic[Item]):
         name: of the threads.
         encode: turns an item into bytes; it is called in a thread of its own.
         deliver: is given the first pending payloads and returns how many of them are settled, at least one. If it raises, the
-            server is away, and the person is told the exception's text. It must accept a payload that it has had before.
+            server is away, and the person is told the exception's text; :class:`StoppedError` ends all deliveries. It must
+            accept a payload that it has had before.
         outage: tells the person.
         outbox: where items are stored; :meth:`close` closes it. None: in memory.
         batch: the most payloads for one call of `deliver`.
@@ -77,6 +78,7 @@ class Courier(Generic[Item]):
     Attributes:
         lost: how many items are lost: they could be neither stored nor delivered.
         reason: why the last delivery failed, or the last item was lost; empty: none did.
+        stopped: what ended all deliveries; None: nothing did.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Courier(Generic[Item]):
         self._closing = self._ended = False
         self.lost = 0
         self.reason = ""
+        self.stopped: StoppedError | None = None
         self._storer = threading.Thread(target=self._store_all, name=f"{name}-storing", daemon=True)
         self._sender = threading.Thread(target=self._deliver_all, name=name, daemon=True)
         self._storer.start()
@@ -157,7 +160,7 @@ class Courier(Generic[Item]):
             while self._settled < target and self._sender.is_alive():
                 left = deadline - time.monotonic()
                 away = self._failures > 0 and self._attempts > attempts
-                if left <= 0 or (away and not patient):
+                if left <= 0 or self.stopped is not None or (away and not patient):
                     break
                 self._changed.wait(left)
             self._flushing -= 1
@@ -251,6 +254,9 @@ class Courier(Generic[Item]):
             try:
                 payloads = self._peek(queue)
                 settled = self._deliver(payloads) if payloads else 0
+            except StoppedError as error:
+                self._stop(error)
+                return
             except Exception as error:  # whatever it is, it must neither reach training nor end this thread
                 self._fail(error)
             else:
@@ -307,6 +313,12 @@ class Courier(Generic[Item]):
             self._settled += number
             self._catching_up = (self._catching_up or self._failures > 0) and self._stored() > 0
             self._failures = 0
+            self._changed.notify_all()
+
+    def _stop(self, error: StoppedError) -> None:
+        self.reason = str(error)
+        with self._changed:
+            self.stopped = error
             self._changed.notify_all()
 
     def _fail(self, error: Exception) -> None:

@@ -13,6 +13,10 @@ class OutboxLockedError(OutboxError):
     """Another process uses the outbox."""
 
 
+class StoppedError(RuntimeError):
+    """Nothing may be delivered any more, now or later. A courier whose delivery raises it ends, and keeps what is pending."""
+
+
 class FileLock:
     """An exclusive lock on the file `path`, which is made when it is missing; held until :meth:`release`.
 

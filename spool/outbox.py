@@ -216,6 +216,18 @@ def count_pending(path: Path) -> int:
     return count
 
 
+def read_pending(path: Path, owner: str) -> list[bytes]:
+    """The pending records of `owner` in the outbox at `path`, whoever has it open.
+
+    Raises:
+        OutboxError: it is damaged, or SQLite cannot read it.
+    """
+    try:
+        return [record.payload for record in database.check(path) if record.owner == owner] if path.exists() else []
+    except (DamagedError, sqlite3.Error) as error:
+        raise OutboxError(f"{path}, which another process has open, cannot be read: {error}") from error
+
+
 def _legacy_file(path: Path) -> Path | None:
     """What an earlier version left for the outbox at `path`; None if there is nothing."""
     file = path.with_suffix(".spool")

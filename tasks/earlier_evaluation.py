@@ -25,12 +25,12 @@ def archive_evaluation(store: EpisodeStore, experiment: Experiment, steps: int) 
     for name in _names(experiment.name, steps):
         known = store.find_experiment(name)
         if known is None:
-            target = store.create_experiment(replace(record, name=name, status="completed", ended=datetime.now(UTC)))
+            target = store.create_experiment(replace(record, name=name, status="completed", ended=datetime.now(UTC), attempt=0))
             break
         if store.experiment(known).record.mlflow_run_id == record.mlflow_run_id and store.count(known) == 0:
             target = known
             break
-    moved = store.move_episodes(experiment.id, "evaluate", target)
+    moved = store.move_episodes(experiment.required_claim.token, "evaluate", target)
     return f"{moved} episodes belong to the experiment {name} now"
 
 

@@ -36,7 +36,7 @@ def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
     Returns:
         The record. Its details contain `protocols`, the result of :func:`evaluation_json`.
     """
-    if done := phases.finished(experiment.directory, "evaluate"):
+    if done := phases.finished(experiment, "evaluate"):
         logger.info("the evaluation is already complete")
         return done
     from agents import load_agent
@@ -54,7 +54,7 @@ def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
         "episodes": sum(count for count, _ in counts.values()),
         "reward_sum": sum(reward_sum for _, reward_sum in counts.values()),
     }
-    record = phases.save(experiment.directory, PhaseRecord("evaluate", time.perf_counter() - started, details))
+    record = phases.save(experiment, PhaseRecord("evaluate", time.perf_counter() - started, details))
     show_table("evaluation", evaluation_table(summaries), f"Evaluation of {experiment.name}")
     return record
 

@@ -7,21 +7,26 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs import Config, Settings, from_dict
 from configs.errors import ConfigError
-from episodes import EpisodeStore, EpisodeWriter, StoreUnavailableError
+from episodes import Claim, EpisodeStore, EpisodeWriter, FencingToken, StoreUnavailableError
 from episodes.writer import refused_outbox
 from spool import count_pending
+from tasks.earlier_files import import_files
 from tracking import TrackedRun, resolve_tracking_uri
 
 if TYPE_CHECKING:
     from agents import EpisodeTotals
 
 logger = logging.getLogger(__name__)
+
+
+class NotClaimedError(RuntimeError):
+    """Records of an experiment were to be written by a process that does not run it."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,9 @@ class Experiment:
         name: its unique name, which is also the name of its folder and of its MLflow run.
         config: its configuration.
         run_id: id of its MLflow run; None before it has one.
-        directory: folder of its checkpoints, model, phase records and report.
+        directory: folder of its checkpoints, model and report.
         settings: the home folder and the servers.
+        claim: the right of this process to write; None: it only reads.
     """
 
     id: int
@@ -43,25 +49,47 @@ class Experiment:
     run_id: str | None
     directory: Path
     settings: Settings
+    claim: Claim | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def required_claim(self) -> Claim:
+        """The right to write.
+
+        Raises:
+            NotClaimedError: this process does not run the experiment.
+        """
+        if self.claim is None:
+            raise NotClaimedError(f"this process does not run the experiment {self.name}, so it must not write to its records")
+        return self.claim
 
     def with_config(self, config: Config) -> "Experiment":
         """The same experiment with another configuration."""
         return replace(self, config=config)
 
     @property
+    def spool(self) -> Path:
+        """The folder of what waits for a server. Each attempt has its own: an earlier one may still have its files open."""
+        return spool_of(self.directory, 0 if self.claim is None else self.claim.token.attempt)
+
+    @property
     def episode_outbox(self) -> Path:
         """The file of rows that wait for Postgres."""
-        return self.directory / "spool" / "episodes.sqlite"
+        return self.spool / "episodes.sqlite"
 
     @property
     def metric_outbox(self) -> Path:
         """The file of metrics that wait for MLflow. The files for tags, parameters and documents are next to it."""
-        return self.directory / "spool" / "metrics.sqlite"
+        return self.spool / "metrics.sqlite"
 
     @property
     def owner(self) -> str:
         """A unique identity for the rows in the outbox. In another database, another experiment may have the same id."""
         return f"experiment {self.id}, MLflow run {self.run_id}"
+
+
+def spool_of(directory: Path, attempt: int) -> Path:
+    """The folder of what an attempt has yet to send, below the experiment's `directory`."""
+    return directory / "spool" / f"attempt-{attempt:04d}"
 
 
 def open_store(settings: Settings) -> EpisodeStore:
@@ -75,19 +103,34 @@ def open_experiment_store(experiment: Experiment) -> EpisodeStore:
     Raises:
         StoreUnavailableError: Postgres is unavailable; the message says whether rows wait for it.
     """
-    try:
+    with naming_waiting_rows(experiment):
         return open_store(experiment.settings)
+
+
+@contextmanager
+def naming_waiting_rows(experiment: Experiment) -> Iterator[None]:
+    """Add to a :class:`StoreUnavailableError` of the block where rows of `experiment` wait, if some do."""
+    message = ""
+    try:
+        yield
     except StoreUnavailableError as error:
         found = rows_waiting(experiment)
         if not found:
             raise
         message = f"{error.args[0]} {describe_waiting_rows(found)}. {_remedy(experiment)}"
-    raise StoreUnavailableError(message)
+    if message:
+        raise StoreUnavailableError(message)
 
 
 @contextmanager
 def open_run(experiment: Experiment, *, system_metrics: bool = False) -> Iterator[TrackedRun]:
-    """Continue the experiment's MLflow run in a `with` block. The run stays open; only the end of the pipeline ends it."""
+    """Continue the experiment's MLflow run in a `with` block. The run stays open; only the end of the pipeline ends it.
+
+    Raises:
+        FencedError: another attempt has taken over.
+        NotClaimedError: this process does not run the experiment.
+        TrackingError: MLflow cannot be reached or refuses.
+    """
     settings = experiment.settings
     with TrackedRun.open(
         resolve_tracking_uri(settings.tracking_uri, settings.home),
@@ -98,6 +141,7 @@ def open_run(experiment: Experiment, *, system_metrics: bool = False) -> Iterato
         leave_running=True,
         home=settings.home,
         outbox=experiment.metric_outbox,
+        guard=experiment.required_claim.guard,
     ) as run:
         yield run
 
@@ -109,11 +153,13 @@ def open_writer(experiment: Experiment, store: EpisodeStore) -> Iterator[Episode
     Raises:
         StoreUnavailableError: rows still wait at the end of the block, because Postgres is unavailable. The message says where
             they wait, and what to do.
-        OutboxLockedError: another process runs this experiment.
+        FencedError: another attempt has taken over.
+        NotClaimedError: this process does not run the experiment.
     """
     with store.writer(
         experiment.episode_outbox,
         experiment.owner,
+        token=experiment.required_claim.token,
         store_actions=experiment.config.episodes.store_actions,
         remedy=_remedy(experiment),
     ) as writer:
@@ -164,18 +210,17 @@ def checked_name(name: str) -> str:
 
 
 def load_experiment(name: str, settings: Settings) -> Experiment:
-    """Load an existing experiment by its name or id, with its stored configuration.
+    """Load an existing experiment by its name or id, with its stored configuration, to read its records.
 
     Raises:
         StoreError: there is no such experiment; the message suggests the nearest name.
     """
     with open_store(settings) as store:
         stored = store.experiment(name)
-    record = stored.record
+        record, directory = stored.record, settings.experiment_directory(stored.record.name)
+        import_files(store, FencingToken(stored.id, record.attempt), directory)
     config = from_dict(record.config, f"experiment {record.name}")
-    return Experiment(
-        stored.id, record.name, config, record.mlflow_run_id, settings.experiment_directory(record.name), settings
-    )
+    return Experiment(stored.id, record.name, config, record.mlflow_run_id, directory, settings)
 
 
 def recorded_totals(store: EpisodeStore, experiment_id: int, phase: str, protocol: str = "training") -> "EpisodeTotals":

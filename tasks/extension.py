@@ -8,14 +8,14 @@ import json
 import logging
 
 from configs import Config, ConfigError, Settings, from_dict, to_dict
+from episodes.schema import RecordedPhase
 from tasks import phases
 from tasks.earlier_evaluation import archive_evaluation
 from tasks.experiment import Experiment, open_run, open_store
-from tasks.phases import Phase
 
 logger = logging.getLogger(__name__)
 
-_REPEATED_PHASES: tuple[Phase, ...] = ("train", "evaluate", "alias", "report")
+_REPEATED_PHASES: tuple[RecordedPhase, ...] = ("train", "evaluate", "alias", "report")
 
 
 def require_extensible(name: str | None, steps: int, settings: Settings, *, restart: bool = False) -> None:
@@ -43,7 +43,7 @@ def require_extensible(name: str | None, steps: int, settings: Settings, *, rest
 
 
 def apply_extension(experiment: Experiment, steps: int | None) -> Experiment:
-    """Extend `experiment`, whose lock this process holds, or apply an earlier extension to its configuration.
+    """Extend `experiment`, which this process holds, or apply an earlier extension to its configuration.
 
     After a new extension, training, evaluation and report run again. Their old records are kept next to the new ones. The rows
     of the old evaluation belong to an older policy. They move to an experiment ``NAME-at-STEPS``, so that none is deleted.
@@ -63,13 +63,13 @@ def apply_extension(experiment: Experiment, steps: int | None) -> Experiment:
         goal = stored if steps is None else _extended_config(stored, steps, experiment.name)
         if goal.train.total_steps > stored.train.total_steps:
             # The configuration changes last. If this process is killed before, the same command does the rest.
-            phases.archive(experiment.directory, _REPEATED_PHASES, kept_as=f"{stored.train.total_steps}-steps")
+            earlier = f"{stored.train.total_steps}-steps"
+            phases.archive(experiment, _REPEATED_PHASES, kept_as=earlier)
             moved = archive_evaluation(store, experiment, stored.train.total_steps)
-            figures = experiment.directory / "phases" / f"{stored.train.total_steps}-steps"
-            kept = f" The earlier evaluation's {moved}; its figures are in {figures}" if moved else ""
+            kept = f" The earlier evaluation's {moved}; its figures are kept as {earlier} in phase_records" if moved else ""
             text = json.dumps(to_dict(goal), indent=2)
             (experiment.directory / "config.json").write_text(text, encoding="utf-8")
-            store.update_experiment(experiment.id, config=to_dict(goal))
+            store.update_experiment(experiment.required_claim.token, config=to_dict(goal))
             logger.warning(
                 "experiment %s is extended from %d to %d steps. Schedules end at step %d and keep their last values.%s",
                 *(experiment.name, stored.train.total_steps, goal.train.total_steps, goal.train.planned_steps, kept),

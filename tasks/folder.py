@@ -1,6 +1,6 @@
 """The folder of an experiment: creation, the check that it matches the rows, and archiving.
 
-Rows are in Postgres; checkpoints and phase records are in the folder. If one of them were missing, the data-quality check would
+Rows and records are in Postgres; checkpoints are in the folder. If one of them were missing, the data-quality check would
 notice only after the whole training. This module notices at the start.
 """
 
@@ -11,14 +11,13 @@ from itertools import count
 from pathlib import Path
 
 from configs import Settings
-from episodes import EpisodeStore, ExperimentRecord
-from tasks import phases
+from episodes import Claim, EpisodeStore, ExperimentRecord
 
 logger = logging.getLogger(__name__)
 
 _CONFIG, _IDENTITY = "config.json", "experiment.json"
 _MAX_PREFIX = 90  # characters of the old name that the new name begins with; it must be a valid name too
-_STATE = ("phases", "checkpoints")  # folders with the state of an experiment
+_STATE = ("phases", "checkpoints")  # folders with the state of an experiment; versions before 0005 had phases
 
 
 class MissingFolderError(RuntimeError):
@@ -56,8 +55,8 @@ def require_matching(store: EpisodeStore, experiment_id: int, settings: Settings
     if rows == 0 or (directory / _CONFIG).exists():
         return
     raise MissingFolderError(
-        f"experiment {record.name} has {rows} episodes in Postgres ({store.masked_url}), but its folder {directory}, with "
-        f"checkpoints and phase records, does not exist. It was begun on {record.host}: continue there, or copy that folder "
+        f"experiment {record.name} has {rows} episodes in Postgres ({store.masked_url}), but its folder {directory}, with its "
+        f"checkpoints, does not exist. It was begun on {record.host}: continue there, or copy that folder "
         f"here. To start again at step 0, give --restart: the rows are kept under the name {record.name}-old-1 or the next free"
     )
 
@@ -71,14 +70,14 @@ def require_free(name: str, settings: Settings) -> None:
     directory = settings.experiment_directory(name)
     if any((directory / part).is_dir() for part in _STATE):
         raise MissingFolderError(
-            f"{directory} contains checkpoints or phase records, but this database has no experiment {name}: use its own "
+            f"{directory} contains checkpoints or records of phases, but this database has no experiment {name}: use its own "
             "database (DATABASE_URL), give another --experiment, or give --restart to start again, which keeps the folder "
             f"under the name {name}-old-1 or the next free"
         )
 
 
-def archive(store: EpisodeStore, name: str, settings: Settings, experiment_id: int | None) -> None:
-    """Rename the row and the folder of the experiment `name`, whose lock the caller holds, so that the name becomes free.
+def archive(store: EpisodeStore, name: str, settings: Settings, claim: Claim | None) -> None:
+    """Rename the row and the folder of the experiment `name`, so that the name becomes free.
 
     The new name is ``NAME-old-N`` with the first free number. Rows, checkpoints, models, reports and the MLflow run do not
     change.
@@ -87,31 +86,32 @@ def archive(store: EpisodeStore, name: str, settings: Settings, experiment_id: i
         store: the episode store.
         name: the name that becomes free.
         settings: the home folder and the servers.
-        experiment_id: id of the experiment's row; None: there is at most a folder.
+        claim: the right to change the experiment's row; None: there is at most a folder.
+
+    Raises:
+        FencedError: another process has started the experiment.
     """
     directory = settings.experiment_directory(name)
-    record = None if experiment_id is None else store.experiment(experiment_id).record
+    record = None if claim is None else store.experiment(claim.token.experiment_id).record
     identity = None if record is None else record.started.isoformat()
     if record is None or (directory.exists() and _recorded_start(directory) not in (None, identity)):
         _move_folder(directory, next(_free_names(store, name, settings, None)))
         logger.warning("%s did not belong to this database's experiment %s; it is kept under another name", directory, name)
-    if record is None or experiment_id is None:
+    if record is None or claim is None:
         return
     new_name = next(_free_names(store, name, settings, None if directory.exists() else identity))
     # The folder moves first. A kill in between leaves a row without a folder: the next start refuses it, and the next --restart
     # finds the folder under its new name.
     _move_folder(directory, new_name)
-    # This process holds the lock, so no other process runs the experiment.
+    # No other process runs it: the claim would have been refused.
     status = "interrupted" if record.status == "running" else record.status
-    store.update_experiment(experiment_id, name=new_name, status=status)
-    logger.warning("experiment %s is kept as %s (row %d)", name, new_name, experiment_id)
+    store.update_experiment(claim.token, name=new_name, status=status)
+    logger.warning("experiment %s is kept as %s (row %d)", name, new_name, claim.token.experiment_id)
 
 
 def _move_folder(directory: Path, name: str) -> None:
     if directory.exists():
-        target = directory.with_name(name)
-        directory.rename(target)
-        phases.update_paths(directory, target)
+        directory.rename(directory.with_name(name))
 
 
 def _free_names(store: EpisodeStore, name: str, settings: Settings, moved: str | None) -> Iterator[str]:

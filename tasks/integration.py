@@ -42,7 +42,7 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
     Raises:
         IntegrationError: no episode ended within `integration.max_frames`, or its row is not in Postgres.
     """
-    if done := phases.finished(experiment.directory, "integration"):
+    if done := phases.finished(experiment, "integration"):
         logger.info("the integration run is already complete: %s", dict(done.details))
         return done
     started = time.perf_counter()
@@ -61,7 +61,7 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
         raise IntegrationError(f"{result.episodes} episodes ended and {stored} rows are in Postgres")
     logger.info("%d frames, %d episodes played and read back from Postgres", result.frames, result.episodes)
     details = {"steps": result.steps, "frames": result.frames, "episodes": result.episodes, "reward_sum": result.reward_sum}
-    return phases.save(experiment.directory, PhaseRecord("integration", time.perf_counter() - started, details))
+    return phases.save(experiment, PhaseRecord("integration", time.perf_counter() - started, details))
 
 
 def _run_training(experiment: Experiment, store: "EpisodeStore") -> tuple[int, "TrainingResult"]:
@@ -80,6 +80,7 @@ def _run_training(experiment: Experiment, store: "EpisodeStore") -> tuple[int, "
         before = recorded_totals(store, experiment.id, "integration")
 
         def enough(progress: Progress) -> bool:
+            experiment.required_claim.require_current()
             # The agent must also have learned: a rollout of PPO may be longer than the shortest run.
             shown = progress.episodes > before.episodes and progress.updates > 0
             return progress.frames >= limits.max_frames or (progress.frames >= limits.min_frames and shown)

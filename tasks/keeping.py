@@ -76,11 +76,11 @@ def ship_model(name: str, settings: Settings, folder: Path, target: str | None) 
 
 def _finished_phases(experiment: Experiment) -> tuple[PhaseRecord, PhaseRecord]:
     """The records of training and evaluation."""
-    trained, evaluated = phases.finished(experiment.directory, "train"), phases.finished(experiment.directory, "evaluate")
+    trained, evaluated = phases.finished(experiment, "train"), phases.finished(experiment, "evaluate")
     if trained is None or evaluated is None:
         raise UnfinishedError(
-            f"experiment {experiment.name} has not been {'trained completely' if trained is None else 'evaluated'} (in "
-            f"{experiment.directory}): repeat the command of its run with --experiment {experiment.name} to continue it"
+            f"experiment {experiment.name} has not been {'trained completely' if trained is None else 'evaluated'}: "
+            f"repeat the command of its run with --experiment {experiment.name} to continue it"
         )
     return trained, evaluated
 

@@ -1,18 +1,22 @@
 """Records of finished phases, by which a restarted run continues where it stopped.
 
-A record is a small JSON file in the experiment's folder, written when the phase has finished. Prefect's task states would not
-do: Prefect's database may be temporary, and a flow that was killed has no final state.
+They are in Postgres, where every machine finds them. Prefect's task states would not do: Prefect's database may be temporary,
+and a flow that was killed has no final state.
 """
 
 import json
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
-Phase = Literal["smoke", "integration", "train", "evaluate", "alias", "report"]
-PHASES: tuple[Phase, ...] = ("smoke", "integration", "train", "evaluate", "report")
+from episodes import EpisodeStore
+from episodes.records import archive_phases, finished_phase, save_phase
+from episodes.schema import RecordedPhase
+from tasks.earlier_files import absolute_paths, relative_paths
+from tasks.experiment import Experiment, naming_waiting_rows, open_store
+
+PHASES: tuple[RecordedPhase, ...] = ("smoke", "integration", "train", "evaluate", "report")
 
 
 @dataclass(frozen=True)
@@ -22,58 +26,56 @@ class PhaseRecord:
     Attributes:
         phase: its name.
         seconds: its wall-clock time.
-        details: results for later phases and the report, as JSON types.
+        details: results for later phases and the report, as JSON types. Paths below the experiment's folder are stored
+            relative to it.
     """
 
-    phase: Phase
+    phase: RecordedPhase
     seconds: float
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def save(directory: Path, record: PhaseRecord) -> PhaseRecord:
-    """Write `record` into the experiment's `directory` atomically. Returns `record`."""
-    path = _path(directory, record.phase)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        json.dump(asdict(record), file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def save(experiment: Experiment, record: PhaseRecord) -> PhaseRecord:
+    """Record a finished phase. NaN and infinities in its details become null. Returns `record`.
+
+    Raises:
+        FencedError: another attempt has taken over.
+        StoreUnavailableError: Postgres is unavailable.
+    """
+    plain = json.loads(json.dumps(relative_paths(record.details, experiment.directory)), parse_constant=lambda _: None)
+    with _open_store(experiment) as store:
+        save_phase(store, experiment.required_claim.token, record.phase, record.seconds, plain)
     return record
 
 
-def finished(directory: Path, phase: Phase) -> PhaseRecord | None:
-    """The record of `phase`; None if it has not finished, or the file is damaged."""
-    try:
-        values = json.loads(_path(directory, phase).read_text())
-        return PhaseRecord(phase, float(values["seconds"]), dict(values["details"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def finished(experiment: Experiment, phase: RecordedPhase) -> PhaseRecord | None:
+    """The record of `phase`; None if it has not finished.
+
+    Raises:
+        StoreUnavailableError: Postgres is unavailable.
+    """
+    with _open_store(experiment) as store:
+        found = finished_phase(store, experiment.id, phase)
+    return None if found is None else PhaseRecord(phase, found.seconds, absolute_paths(found.details, experiment.directory))
 
 
-def archive(directory: Path, names: Iterable[Phase], kept_as: str) -> None:
-    """Move the records of these phases to the folder ``phases/KEPT_AS``, so that the phases run again."""
-    for name in names:
-        path = _path(directory, name)
-        if path.is_file():
-            target = path.parent / kept_as / path.name
-            target.parent.mkdir(exist_ok=True)
-            path.replace(target)
+def archive(experiment: Experiment, names: Iterable[RecordedPhase], kept_as: str) -> None:
+    """Keep the records of these phases under the name `kept_as`, so that the phases run again.
+
+    Raises:
+        FencedError: another attempt has taken over.
+        StoreUnavailableError: Postgres is unavailable.
+    """
+    with _open_store(experiment) as store:
+        archive_phases(store, experiment.required_claim.token, names, kept_as)
 
 
-def update_paths(before: Path, now: Path) -> None:
-    """Replace paths below `before` by paths below `now` in the records of the folder `now`, which was moved from `before`."""
-    for phase in get_args(Phase):
-        if (record := finished(now, phase)) is not None:
-            details = {name: _updated(value, before, now) for name, value in record.details.items()}
-            save(now, PhaseRecord(phase, record.seconds, details))
-
-
-def _updated(value: Any, before: Path, now: Path) -> Any:
-    inside = isinstance(value, str) and value.startswith(f"{before}{os.sep}")
-    return f"{now}{value.removeprefix(str(before))}" if inside else value
-
-
-def _path(directory: Path, phase: Phase) -> Path:
-    return directory / "phases" / f"{phase}.json"
+@contextmanager
+def _open_store(experiment: Experiment) -> Iterator[EpisodeStore]:
+    """The store of the attempt, which is open already, or a new one."""
+    with naming_waiting_rows(experiment):
+        if experiment.claim is not None:
+            yield experiment.claim.store
+        else:
+            with open_store(experiment.settings) as store:
+                yield store

@@ -1,8 +1,6 @@
 """Data-quality checks between the phases: the rows are valid and complete."""
 
-import json
 import logging
-from dataclasses import asdict
 from difflib import get_close_matches
 from getpass import getuser
 from socket import gethostname
@@ -45,6 +43,7 @@ def check_rows(experiment: Experiment, phase: Phase, done: PhaseRecord) -> None:
         )
     from episodes.expectations import validate
     from episodes.quality_page import render
+    from episodes.records import save_quality
 
     # Episodes of validations are rows of the training phase too, but are counted separately.
     validated = int(done.details.get("validation_episodes", 0))
@@ -54,13 +53,11 @@ def check_rows(experiment: Experiment, phase: Phase, done: PhaseRecord) -> None:
         counted = int(done.details["episodes"]) + validated
         with open_store(experiment.settings) as store:
             result = validate(store, experiment.id, phase, counted=counted, reward_sum=reward_sum)
+            save_quality(store, experiment.required_claim.token, result)
         folder = experiment.directory / "quality"
         folder.mkdir(parents=True, exist_ok=True)
         page = folder / f"{phase}.html"
         page.write_text(render(result, title=f"{experiment.name}: rows of the phase {phase}"), encoding="utf-8")
-        (folder / f"{phase}.json").write_text(
-            json.dumps({"passed": result.passed, **asdict(result)}, indent=2, default=str), encoding="utf-8"
-        )
         run.log_artifact(page, "quality")
         run.log_metrics({f"{phase}/quality_passed": float(result.passed)}, int(done.details.get("steps", 0)))
     broken, remarks = result.failed_rules, result.remarks
@@ -144,9 +141,7 @@ def accept_rule(experiment: Experiment, name: str, reason: str, phase: str | Non
     results = {each: rules for each, rules in _last_results(experiment).items() if phase in (None, each)}
     if not results:
         where = f" of the phase {phase}" if phase else ""
-        raise QualityAcceptanceError(
-            f"{experiment.name} has no result of a data-quality check{where} in {experiment.directory}"
-        )
+        raise QualityAcceptanceError(f"{experiment.name} has no result of a data-quality check{where}")
     known = {rule.name for rules in results.values() for rule in rules}
     if name not in known:
         broken = sorted({rule.name for rules in results.values() for rule in rules if not rule.passed})
@@ -164,12 +159,11 @@ def accept_rule(experiment: Experiment, name: str, reason: str, phase: str | Non
 
 def _last_results(experiment: Experiment) -> "dict[str, list[RuleResult]]":
     from episodes.acceptance import accepted_rules, with_acceptance
-    from episodes.quality import RuleResult
+    from episodes.records import quality_results
 
     results = {}
     with open_store(experiment.settings) as store:
-        for path in sorted((experiment.directory / "quality").glob("*.json")):
-            accepted = accepted_rules(store, experiment.id, path.stem)
-            rules = [RuleResult(**rule) for rule in json.loads(path.read_text(encoding="utf-8"))["rules"]]
-            results[path.stem] = [with_acceptance(rule, accepted.get(rule.name)) for rule in rules]
+        for phase, result in quality_results(store, experiment.id).items():
+            accepted = accepted_rules(store, experiment.id, phase)
+            results[phase] = [with_acceptance(rule, accepted.get(rule.name)) for rule in result.rules]
     return results

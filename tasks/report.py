@@ -1,7 +1,6 @@
 """Phase 5: the analysis report on one experiment, or on a comparison of several."""
 
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -45,7 +44,7 @@ def write_report(experiment: Experiment) -> PhaseRecord:
         "video": str(paths.video_best) if paths.video_best else None,
         "typical_video": str(paths.video_typical) if paths.video_typical else None,
     }
-    record = phases.save(experiment.directory, PhaseRecord("report", time.perf_counter() - started, details))
+    record = phases.save(experiment, PhaseRecord("report", time.perf_counter() - started, details))
     # A path instead of a link: a page from a server must not open local files.
     show_markdown("report", f"Report on **{experiment.name}**: `{paths.html}`, also in MLflow.")
     return record
@@ -76,13 +75,13 @@ def comparison_folder(names: Sequence[str]) -> str:
 
 
 def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "ExperimentData":
-    """The data of one experiment for the report, from Postgres, its phase records and MLflow."""
+    """The data of one experiment for the report, from Postgres and MLflow."""
     from reports.data import ExperimentData, PhaseTiming
 
     config = experiment.config
     trained = store.episodes(experiment.id, phase="train")
     training = trained["protocol"] == "training"
-    records = [record for phase in PHASES if (record := phases.finished(experiment.directory, phase))]
+    records = [record for phase in PHASES if (record := phases.finished(experiment, phase))]
     return ExperimentData(
         name=experiment.name,
         id=experiment.id,
@@ -93,7 +92,7 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
         evaluation=store.episodes(experiment.id, phase="evaluate"),
         phases=[PhaseTiming(record.phase, record.seconds) for record in records],
         resources=_resources(experiment),
-        quality=list(_quality(experiment.directory / "quality")),
+        quality=list(_quality(store, experiment.id)),
         replay=partial(_frames, store, experiment) if config.episodes.store_actions else None,
     )
 
@@ -101,26 +100,26 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
 def _provenance(store: "EpisodeStore", experiment_id: int) -> dict[str, Any]:
     """The experiment's row without the columns shown elsewhere in the report, and a description of its attempts."""
     record = asdict(store.experiment(experiment_id).record)
-    values = {name: value for name, value in record.items() if name not in ("name", "config", "status", "ended")}
+    values = {name: value for name, value in record.items() if name not in ("name", "config", "status", "ended", "attempt")}
     return {**values, "attempts": describe_attempts(attempts(store, experiment_id))}
 
 
-def _quality(folder: Path) -> "Iterator[RuleCheck]":
+def _quality(store: "EpisodeStore", experiment_id: int) -> "Iterator[RuleCheck]":
+    from episodes.records import quality_results
     from reports.data import RuleCheck
 
-    for path in sorted(folder.glob("*.json")):
-        for rule in json.loads(path.read_text(encoding="utf-8"))["rules"]:
+    for phase, result in quality_results(store, experiment_id).items():
+        for rule in result.rules:
             yield RuleCheck(
-                name=rule["name"],
-                passed=rule["passed"],
-                column=rule["column"] or "",
-                expected=str(rule["expected"]),
-                observed=str(rule["observed"]),
-                failing_count=rule["failing_count"],
-                phase=path.stem,
-                # Results of earlier versions have neither.
-                severity=rule.get("severity", "error"),
-                accepted=rule.get("accepted", ""),
+                name=rule.name,
+                passed=rule.passed,
+                column=rule.column or "",
+                expected=str(rule.expected),
+                observed=str(rule.observed),
+                failing_count=rule.failing_count,
+                phase=phase,
+                severity=rule.severity,
+                accepted=rule.accepted,
             )
 
 

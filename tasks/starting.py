@@ -1,20 +1,23 @@
-"""The start or continuation of an experiment, and its end. It is locked first, then checked, then written."""
+"""The start or continuation of an experiment, and its end. It is checked first, then claimed, then written."""
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from configs import Config, Settings, config_hash, from_dict, to_dict
 from configs.errors import ConfigError
-from episodes import AttemptRecord, EpisodeStore, ExperimentRecord, StoreError
-from episodes.attempts import attempts, record_attempt
+from episodes import AttemptRecord, EpisodeStore, ExperimentRecord, FencedError, Lease, StoreError
+from episodes.attempts import attempts
+from episodes.leases import acquire, retire
 from mario_env.snapshots import differences
 from tasks import folder
+from tasks.earlier_files import import_files
 from tasks.experiment import Experiment, open_run, open_store, write_waiting_rows
 from tasks.naming import labels
+from tasks.outboxes import adopt_outboxes, set_outboxes_aside
 from tracking import TrackedRun, TrackingError, resolve_tracking_uri
 
 if TYPE_CHECKING:
@@ -36,9 +39,9 @@ def running_experiment(
     restart: bool = False,
     extend: int | None = None,
 ) -> Iterator[Experiment]:
-    """Start the experiment `name`, or continue it if it exists, and hold its lock while the block runs.
+    """Start the experiment `name`, or continue it if it exists, and hold it while the block runs.
 
-    The lock is a lock of Postgres, which ends with this process. Nothing is written before it is held.
+    From here on no earlier attempt at it can write. Nothing is written before that.
 
     Args:
         config: its configuration.
@@ -51,40 +54,44 @@ def running_experiment(
 
     Raises:
         ExperimentLockedError: another process runs it.
+        FencedError: another attempt has taken over while the block ran.
         ConfigError: it was started with another configuration.
         MissingFolderError: its folder does not exist, or belongs to another experiment.
         StoreError, TrackingError: Postgres or MLflow is unavailable.
     """
-    with open_store(settings) as store, ExitStack() as held:
-        # Two simultaneous first starts must not create two experiments with this name.
-        with store.name_lock(name):
-            known = store.find_experiment(name)
-            if known is not None:
-                held.enter_context(store.experiment_lock(known))
-                started_here = flow_run_id is not None and store.experiment(known).record.prefect_flow_run_id == flow_run_id
-                restart = restart and not started_here
-            if restart:
-                folder.archive(store, name, settings, known)
-                known = None
-            if known is None:
-                known = _create(config, name, settings, store, flow_run_id)
-                held.enter_context(store.experiment_lock(known))
-            else:
-                _require_same_config(config, name, store, known)
-                folder.require_matching(store, known, settings)
-                store.update_experiment(known, status="running", ended=None, prefect_flow_run_id=flow_run_id)
+    with open_store(settings) as store:
+        known = store.find_experiment(name)
+        started_here = (
+            known is not None and flow_run_id is not None and store.experiment(known).record.prefect_flow_run_id == flow_run_id
+        )
+        if restart and not started_here:
+            folder.archive(store, name, settings, None if known is None else retire(store, known))
+            known = None
+        if known is None:
+            known = _create(config, name, settings, store, flow_run_id)
+        _require_same_config(config, name, store, known)
+        folder.require_matching(store, known, settings)
+        lease = _begin_attempt(config, name, settings, store, known, flow_run_id, extend)
+        experiment = _experiment(config, name, settings, lease)
         try:
-            experiment = _open_attempt(config, name, settings, store, known, flow_run_id, extend)
-        except BaseException as error:
-            _record_failed_start(config, name, settings, store, known, error)
+            try:
+                experiment = _open_attempt(experiment, lease)
+            except BaseException as error:
+                _record_failed_start(experiment, error)
+                raise
+            yield experiment
+        except FencedError:
+            set_outboxes_aside(experiment)
             raise
-        yield experiment
+        finally:
+            lease.release()
 
 
 def finish_experiment(experiment: Experiment, status: str) -> None:
     """Record the end of the whole pipeline (completed, failed or interrupted) in MLflow and Postgres.
 
     Raises:
+        FencedError: another attempt has taken over, to which the status belongs now.
         StoreError, TrackingError: `status` is completed, and it cannot be recorded. Otherwise this is only logged, because the
             error that ended the pipeline is more important, and often has the same cause.
     """
@@ -92,33 +99,57 @@ def finish_experiment(experiment: Experiment, status: str) -> None:
         if experiment.run_id is not None:  # an experiment that was killed before it had a run gets none
             with open_run(experiment) as run:
                 run.end(_MLFLOW_STATUS[status], pipeline_status=status)
+    except FencedError:
+        raise
     except Exception as error:
         if status == "completed":
             raise
         logger.warning("MLflow has not recorded that %s is %s: %s", experiment.name, status, error)
+    claim = experiment.required_claim
     try:
-        with open_store(experiment.settings) as store:
-            store.update_experiment(experiment.id, status=status, ended=datetime.now(UTC))
+        claim.store.update_experiment(claim.token, status=status, ended=datetime.now(UTC))
+    except FencedError:
+        raise
     except StoreError as error:
         if status == "completed":
             raise
         logger.warning("Postgres has not recorded that %s is %s: %s", experiment.name, status, error)
 
 
-def _record_failed_start(
-    config: Config, name: str, settings: Settings, store: EpisodeStore, experiment_id: int, error: BaseException
-) -> None:
+def mark_crashed(name: str, settings: Settings) -> None:
+    """Record an experiment whose process has ended as failed. It can still be continued.
+
+    A process that was only stopped cannot write any more when it goes on.
+
+    Raises:
+        StoreError: there is no such experiment.
+        ConfigError: it is not recorded as running.
+        ExperimentLockedError: a process runs it.
+    """
+    with open_store(settings) as store:
+        stored = store.experiment(name)
+        record = stored.record
+        if record.status != "running":
+            raise ConfigError(f"experiment {record.name} has ended already; its status is {record.status}")
+        claim = retire(store, stored.id)
+        config = from_dict(record.config, f"experiment {record.name}")
+        directory = settings.experiment_directory(record.name)
+        finish_experiment(
+            Experiment(stored.id, record.name, config, record.mlflow_run_id, directory, settings, claim), "failed"
+        )
+
+
+def _record_failed_start(experiment: Experiment, error: BaseException) -> None:
     """Record that a start failed with `error`. Otherwise the experiment would stay recorded as running."""
     status = "failed" if isinstance(error, Exception) else "interrupted"
     try:
-        run_id = store.experiment(experiment_id).record.mlflow_run_id
+        run_id = experiment.required_claim.store.experiment(experiment.id).record.mlflow_run_id
     except StoreError as fault:
-        logger.warning("Postgres has not recorded that %s is %s: %s", name, status, fault)
+        logger.warning("Postgres has not recorded that %s is %s: %s", experiment.name, status, fault)
         return
     if isinstance(error, TrackingError):
         run_id = None  # MLflow is unavailable
-    directory = settings.experiment_directory(name)
-    finish_experiment(Experiment(experiment_id, name, config, run_id, directory, settings), status)
+    finish_experiment(replace(experiment, run_id=run_id), status)
 
 
 def _require_same_config(config: Config, name: str, store: EpisodeStore, experiment_id: int) -> None:
@@ -136,7 +167,7 @@ def _require_same_config(config: Config, name: str, store: EpisodeStore, experim
 
 
 def _create(config: Config, name: str, settings: Settings, store: EpisodeStore, flow_run_id: str | None) -> int:
-    """Create the row and the folder of a new experiment. Returns the id of the row."""
+    """Create the row and the folder of a new experiment, unless another process has just done so. Returns the row's id."""
     from agents import provenance
 
     folder.require_free(name, settings)
@@ -156,12 +187,17 @@ def _create(config: Config, name: str, settings: Settings, store: EpisodeStore, 
         device=origin.device,
         host=origin.host,
     )
-    experiment_id = store.create_experiment(record)
+    try:
+        experiment_id = store.create_experiment(record)
+    except StoreError:
+        if (other := store.find_experiment(name)) is None:
+            raise
+        return other
     folder.create(store.experiment(experiment_id).record, settings)
     return experiment_id
 
 
-def _open_attempt(
+def _begin_attempt(
     config: Config,
     name: str,
     settings: Settings,
@@ -169,48 +205,16 @@ def _open_attempt(
     experiment_id: int,
     flow_run_id: str | None,
     extend: int | None,
-) -> Experiment:
-    """Create or continue the MLflow run, record this start, and write rows that wait from an earlier one."""
+) -> Lease:
+    """Claim the experiment, and record this start."""
     from agents import provenance
 
     record = store.experiment(experiment_id).record
-    directory = folder.create(record, settings)
     origin = provenance(config.train.device)
-    # The stored configuration contains earlier extensions; `config` does not.
-    total_steps = extend or from_dict(record.config, f"experiment {name}").train.total_steps
-    before = attempts(store, experiment_id)
-    experiment = Experiment(experiment_id, name, config, record.mlflow_run_id, directory, settings)
-    with TrackedRun.open(
-        resolve_tracking_uri(settings.tracking_uri, settings.home),
-        config.tracking.experiment,
-        name,
-        run_id=record.mlflow_run_id,
-        key=f"{name}, begun {record.started.isoformat()}",
-        tags=_tags(config, experiment, origin, len(before) + 1),
-        leave_running=True,
-        home=settings.home,
-        outbox=experiment.metric_outbox,
-    ) as run:
-        if record.mlflow_run_id is None:
-            store.update_experiment(experiment_id, mlflow_run_id=run.run_id)
-            run.log_config(to_dict(config))
-            run.log_dict(origin.to_json(), "provenance.json")
-        attempt = record_attempt(store, experiment_id, _attempt_columns(origin, total_steps, run.run_id, flow_run_id))
-        run.log_dict({"total_steps": total_steps, **origin.to_json()}, f"attempts/{attempt.attempt}.json")
-    experiment = Experiment(experiment_id, name, config, run.run_id, directory, settings)
-    if before:
-        logger.info("continuing experiment %s (row %d), attempt %d", name, experiment_id, attempt.attempt)
-        _log_changes(before[-1], attempt)
-    else:
-        logger.info("experiment %s (row %d, MLflow run %s), files in %s", name, experiment_id, run.run_id, directory)
-    write_waiting_rows(experiment, store)
-    return experiment
-
-
-def _attempt_columns(origin: "Provenance", total_steps: int, run_id: str, flow_run_id: str | None) -> dict[str, Any]:
-    return {
+    columns = {
         "started": datetime.now(UTC),
-        "total_steps": total_steps,
+        # The stored configuration contains earlier extensions; `config` does not.
+        "total_steps": extend or from_dict(record.config, f"experiment {name}").train.total_steps,
         "git_commit": origin.git_commit,
         "git_dirty": origin.git_dirty,
         "code": origin.code,
@@ -219,9 +223,58 @@ def _attempt_columns(origin: "Provenance", total_steps: int, run_id: str, flow_r
         "packages": origin.packages,
         "device": origin.device,
         "host": origin.host,
-        "mlflow_run_id": run_id,
         "prefect_flow_run_id": flow_run_id,
+        "folder": str(settings.experiment_directory(name)),
     }
+    return acquire(store, experiment_id, columns, seconds=config.retry.lease_seconds)
+
+
+def _experiment(config: Config, name: str, settings: Settings, lease: Lease) -> Experiment:
+    return Experiment(lease.token.experiment_id, name, config, None, settings.experiment_directory(name), settings, lease)
+
+
+def _open_attempt(experiment: Experiment, lease: Lease) -> Experiment:
+    """Create or continue the MLflow run, and send what waits from earlier attempts."""
+    from agents import provenance
+
+    store, config, settings = lease.store, experiment.config, experiment.settings
+    record = store.experiment(experiment.id).record
+    experiment = replace(experiment, run_id=record.mlflow_run_id)
+    folder.create(record, settings)
+    import_files(store, lease.token, experiment.directory)
+    starts = attempts(store, experiment.id)
+    adopt_outboxes(experiment, starts)
+    origin = provenance(config.train.device)
+    with TrackedRun.open(
+        resolve_tracking_uri(settings.tracking_uri, settings.home),
+        config.tracking.experiment,
+        experiment.name,
+        run_id=record.mlflow_run_id,
+        key=f"{experiment.name}, begun {record.started.isoformat()}",
+        tags=_tags(config, experiment, origin, lease.token.attempt),
+        leave_running=True,
+        home=settings.home,
+        outbox=experiment.metric_outbox,
+        guard=lease.guard,
+    ) as run:
+        if record.mlflow_run_id is None:
+            store.update_experiment(lease.token, mlflow_run_id=run.run_id)
+            run.log_config(to_dict(config))
+            run.log_dict(origin.to_json(), "provenance.json")
+        lease.record_run(run.run_id)
+        document = {"total_steps": lease.record.total_steps, **origin.to_json()}
+        run.log_dict(document, f"attempts/{lease.token.attempt}.json")
+    experiment = replace(experiment, run_id=run.run_id)
+    if len(starts) > 1:
+        logger.info("continuing experiment %s (row %d), attempt %d", experiment.name, experiment.id, lease.token.attempt)
+        _log_changes(starts[-2], lease.record)
+    else:
+        logger.info(
+            "experiment %s (row %d, MLflow run %s), files in %s",
+            *(experiment.name, experiment.id, run.run_id, experiment.directory),
+        )
+    write_waiting_rows(experiment, store)
+    return experiment
 
 
 def _tags(config: Config, experiment: Experiment, origin: "Provenance", attempt: int) -> dict[str, str]:
@@ -249,7 +302,8 @@ def _tags(config: Config, experiment: Experiment, origin: "Provenance", attempt:
 def _log_changes(before: AttemptRecord, now: AttemptRecord) -> None:
     """Log differences in code, versions and machine between this attempt and the one before."""
     # Extensions are logged when they are applied.
-    left_out = ("experiment_id", "attempt", "started", "total_steps", "mlflow_run_id", "prefect_flow_run_id")
+    left_out = {"experiment_id", "attempt", "started", "total_steps", "mlflow_run_id", "prefect_flow_run_id"}
+    left_out |= {"folder", "holder", "expires"}
     then, present = ({key: value for key, value in asdict(each).items() if key not in left_out} for each in (before, now))
     if not before.code:  # recorded by a version without code digests
         del then["code"], present["code"]

@@ -40,17 +40,18 @@ def train_agent(experiment: Experiment) -> PhaseRecord:
 
     Raises:
         TrainingInterrupted: SIGINT or SIGTERM was received; a checkpoint was written first.
+        FencedError: another attempt has taken over; no checkpoint was written.
         NonFiniteError: the loss or a weight is NaN or infinite.
         StoreUnavailableError: Postgres is unavailable at the end. The model is kept, and rows wait on disk. If the phase is
             started again, it writes them without further training.
     """
-    if done := phases.finished(experiment.directory, "train"):
+    if done := phases.finished(experiment, "train"):
         logger.info("the training is already complete: %s", dict(done.details))
         return done
     started = time.perf_counter()
     with open_experiment_store(experiment) as store, open_run(experiment, system_metrics=True) as run:
         details = _train(experiment, store, run)
-    record = phases.save(experiment.directory, PhaseRecord("train", time.perf_counter() - started, details))
+    record = phases.save(experiment, PhaseRecord("train", time.perf_counter() - started, details))
     show_markdown(
         "training",
         f"**{experiment.name}**: {details['steps']} steps, {details['episodes']} episodes in {record.seconds:.0f} s. "
@@ -116,7 +117,8 @@ def _run_training(experiment: Experiment, store: EpisodeStore, run: TrackedRun) 
                 validation=_validation(experiment, store, writer),
                 episode_indices=store.next_episode_indices(experiment.id, "train", "training"),
                 recorded=recorded_totals(store, experiment.id, "train"),
-                before_checkpoint=lambda: sync_records(writer, run),
+                until=lambda _: stop_if_fenced(experiment),
+                before_checkpoint=lambda: prepare_checkpoint(experiment, writer, run),
                 on_checkpoint=lambda checkpoint: run.log_dict(
                     checkpoint.manifest.to_json(), f"checkpoints/{checkpoint.path.name}.json"
                 ),
@@ -157,6 +159,26 @@ def _select_model(experiment: Experiment, result: "TrainingResult") -> tuple[Pat
     return keep_best(experiment.directory, result.best), result.best.steps
 
 
+def stop_if_fenced(experiment: Experiment) -> bool:
+    """End the training if another attempt is known to have taken over: an `until` of :func:`agents.train`. Returns False.
+
+    Raises:
+        FencedError: another attempt has taken over.
+    """
+    experiment.required_claim.require_current()
+    return False
+
+
+def prepare_checkpoint(experiment: Experiment, writer: EpisodeWriter, run: TrackedRun) -> None:
+    """Make sure that no other attempt has taken over, which writes checkpoints into the same folder, and sync all records.
+
+    Raises:
+        FencedError: another attempt has taken over.
+    """
+    experiment.required_claim.confirm()
+    sync_records(writer, run)
+
+
 def sync_records(writer: EpisodeWriter, run: TrackedRun) -> None:
     """Sync all episodes and metrics to disk before a checkpoint, so that a resumed training does not repeat them.
 
@@ -187,11 +209,11 @@ def move_alias(experiment: Experiment, trained: PhaseRecord) -> None:
 
     An experiment moves the alias once. If an old experiment is started again, newer ones keep the alias.
     """
-    if phases.finished(experiment.directory, "alias"):
+    if phases.finished(experiment, "alias"):
         return
     started = time.perf_counter()
     name, version, alias = trained.details["registered_model"], trained.details["model_version"], experiment.config.name
     with open_run(experiment) as run:
         run.set_alias(name, version, alias)
-    phases.save(experiment.directory, PhaseRecord("alias", time.perf_counter() - started, {"alias": f"models:/{name}@{alias}"}))
+    phases.save(experiment, PhaseRecord("alias", time.perf_counter() - started, {"alias": f"models:/{name}@{alias}"}))
     logger.info("models:/%s@%s is version %s", name, alias, version)

@@ -8,10 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from configs import LOGGERS, PROJECT, Settings
+
+if TYPE_CHECKING:
+    from tasks.experiment import Experiment
 
 # SQLAlchemy and the episode store are imported where they are needed: the other stack is tested without a database's packages.
 
@@ -92,6 +96,13 @@ class Pipeline:
     output: str
     directory: Path
     cwd: Path
+
+    @property
+    def experiment(self) -> "Experiment":
+        """Its records, to be read."""
+        from tasks.experiment import load_experiment
+
+        return load_experiment(self.name, Settings.from_environment())
 
 
 @pytest.fixture(scope="session")

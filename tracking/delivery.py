@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from spool import Courier, Outage, Outbox
+from spool import Courier, Outage, Outbox, StoppedError
 
 logger = logging.getLogger(__name__)
 
@@ -106,9 +106,9 @@ class Delivery:
     """A queue for each lane and the threads that empty it.
 
     Args:
-        send: delivers one entry or raises; :class:`RefusedError` means that trying again is useless. It must be safe to
-            repeat: an attempt that failed may have arrived (MLflow ignores a metric that it has). Each lane calls it from a
-            thread.
+        send: delivers one entry or raises; :class:`RefusedError` means that trying again is useless, and
+            :class:`spool.StoppedError` that nothing may be sent any more. It must be safe to repeat: an attempt that failed may
+            have arrived (MLflow ignores a metric that it has). Each lane calls it from a thread.
         outboxes: where entries are stored until MLflow has them; :meth:`close` closes them. None: in memory.
         server: MLflow and its address, without a password, for messages.
         interval_seconds: how long entries gather before they are sent together.
@@ -159,6 +159,11 @@ class Delivery:
         if not self._couriers[_LANE_OF[entry.kind]].put(entry):
             self._late += 1
             self._reason = "logged after the run was closed"
+
+    @property
+    def stopped(self) -> StoppedError | None:
+        """Why nothing is sent any more; None: it is."""
+        return next((courier.stopped for courier in self._couriers.values() if courier.stopped is not None), None)
 
     def flush(self, timeout: float = 30.0, lanes: Sequence[Lane] = LANES) -> bool:
         """Wait until all entries of `lanes` are sent or refused; False if they are not within `timeout` seconds.

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import yaml
 
 from configs.masking import mask_url
-from tracking import models
+from spool import StoppedError
+from tracking import models, requests
 from tracking.client import connect, experiment_id, find_run, translate_errors, without_password
-from tracking.delivery import Delivery, DeliveryReport, Entry, Lane, RefusedError, open_outboxes, pending_entries
-from tracking.errors import RunNotFoundError, TrackingError
+from tracking.delivery import Delivery, DeliveryReport, Entry, Lane, open_outboxes, pending_entries
+from tracking.errors import TrackingError
 from tracking.location import normalise, run_url
 from tracking.models import ModelVersion
 from tracking.system_metrics import SystemMetrics
@@ -29,14 +31,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+Guard = Callable[[], AbstractContextManager[None]]
 
 _KEY = "experiment_key"
-
-# MLflow's codes for a request that it would refuse again; other errors may be the network, a lock or a restart.
-_FINAL = {
-    "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED",
-    "BAD_REQUEST", "INVALID_STATE", "MALFORMED_REQUEST", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED",
-}  # fmt: skip
 
 
 class TrackedRun:
@@ -50,6 +47,10 @@ class TrackedRun:
     back; there is one warning, and :meth:`close` reports what was lost. The next process that opens the run with this outbox
     sends what is left in it, before anything else. `open`, `metric`, `register_model` and `log_evaluation` need an answer: they
     wait for MLflow and raise :class:`TrackingError`. Credentials are masked in everything that is logged.
+
+    MLflow itself has no conditional write. Each request that writes is made within `guard()`, a context manager that keeps the
+    right to write while its block runs. If there is no such right any more, it raises :class:`spool.StoppedError`: nothing is
+    sent from then on, and methods that need an answer raise it too. What was not sent stays in the outbox.
 
     Attributes:
         run_id: MLflow's id, with which the run can be continued.
@@ -68,8 +69,10 @@ class TrackedRun:
         system_metrics: bool,
         leave_running: bool = False,
         outboxes: "Mapping[Lane, Outbox] | None" = None,
+        guard: Guard = nullcontext,
     ) -> None:
         self._client = client
+        self._guard = guard
         self._uri = uri
         self._leave_running = leave_running
         self._stored_params: dict[str, str] = dict(run.data.params)
@@ -100,6 +103,7 @@ class TrackedRun:
         leave_running: bool = False,
         home: Path | None = None,
         outbox: Path | None = None,
+        guard: Guard = nullcontext,
     ) -> Self:
         """Start a run, or continue one.
 
@@ -116,8 +120,10 @@ class TrackedRun:
             home: the project's folder; needed where `uri` is a database other than SQLite.
             outbox: the file where metrics are stored until MLflow has them, with files for the other kinds beside it; one
                 process at a time has them open.
+            guard: keeps the right to write; see the class.
 
         Raises:
+            StoppedError: there is no right to write.
             OutboxLockedError: another process has the outbox open.
             OutboxError, OSError: the outbox cannot be opened.
             RunNotFoundError: `run_id` is not in this store.
@@ -126,19 +132,18 @@ class TrackedRun:
         uri = normalise(uri)
         client = connect(uri, home)
         clean = _tags(tags or {})
-        with translate_errors(uri, "the run cannot be opened"):
+        with guard(), translate_errors(uri, "the run cannot be opened"):
             if run_id is None:
                 number = experiment_id(client, uri, experiment, home)
                 run_id = None if key is None else find_run(client, number, _KEY, key)
             if run_id is None:
                 run = client.create_run(number, run_name=run_name, tags=clean if key is None else {**clean, _KEY: key})
             else:
-                run = _continue(client, uri, run_id)
+                run = requests.continue_run(client, uri, run_id)
         outboxes = None if outbox is None else open_outboxes(outbox, run.info.run_id)
         resumed = run_id is not None
-        opened = cls(
-            client, uri, run, resumed=resumed, system_metrics=system_metrics, leave_running=leave_running, outboxes=outboxes
-        )
+        options: dict[str, Any] = {"leave_running": leave_running, "outboxes": outboxes, "guard": guard}
+        opened = cls(client, uri, run, resumed=resumed, system_metrics=system_metrics, **options)
         if resumed:
             opened.set_tags(clean)
         return opened
@@ -202,12 +207,18 @@ class TrackedRun:
         """Copy a file or a folder with its contents to the run's artifacts, below `folder`.
 
         It blocks: call it between phases, not during training. Returns False, and logs a warning, if it failed.
+
+        Raises:
+            StoppedError: there is no right to write any more.
         """
         try:
-            if path.is_dir():
-                self._client.log_artifacts(self.run_id, str(path), folder)
-            else:
-                self._client.log_artifact(self.run_id, str(path), folder)
+            with self._guard():
+                if path.is_dir():
+                    self._client.log_artifacts(self.run_id, str(path), folder)
+                else:
+                    self._client.log_artifact(self.run_id, str(path), folder)
+        except StoppedError:
+            raise
         except Exception as error:  # the report is on disk; the run goes on
             logger.warning("MLflow did not take %s: %s", path, without_password(str(error), self._uri))
             return False
@@ -232,7 +243,8 @@ class TrackedRun:
     def register_model(self, name: str, agent: Path, *, python_model: Path, **details: Any) -> ModelVersion:
         """Register an agent as a model version of this run; see :func:`tracking.models.register`."""
         self._delivery.flush(lanes=("metrics", "params"))
-        return models.register(self._client, self._uri, self.run_id, name, agent, python_model=python_model, **details)
+        with self._guard():
+            return models.register(self._client, self._uri, self.run_id, name, agent, python_model=python_model, **details)
 
     def set_alias(self, name: str, version: str, alias: str) -> None:
         """Set `alias` to this version of the registered model `name`.
@@ -240,7 +252,7 @@ class TrackedRun:
         Raises:
             TrackingError: MLflow does not answer, or refuses.
         """
-        with translate_errors(self._uri, f"version {version} of {name} cannot be named {alias}"):
+        with self._guard(), translate_errors(self._uri, f"version {version} of {name} cannot be named {alias}"):
             self._client.set_registered_model_alias(name, alias, version)
 
     def log_evaluation(self, model: ModelVersion | str, metrics: Mapping[str, Any], step: int = 0) -> None:
@@ -254,7 +266,8 @@ class TrackedRun:
         Raises:
             TrackingError: MLflow does not answer, or has no such model.
         """
-        models.log_evaluation(self._client, self._uri, self.run_id, model, metrics, step)
+        with self._guard():
+            models.log_evaluation(self._client, self._uri, self.run_id, model, metrics, step)
 
     def metric(self, name: str) -> float | None:
         """The last value of a metric in MLflow, None if it has none. Sends pending metrics first.
@@ -262,8 +275,7 @@ class TrackedRun:
         Raises:
             TrackingError: MLflow does not answer.
         """
-        if not self._delivery.flush(lanes=("metrics",)):
-            raise TrackingError(f"MLflow at {mask_url(self._uri)} does not accept what is logged; the log says why")
+        self._require_sent(("metrics",))
         with translate_errors(self._uri, f"the metric {name!r} cannot be read"):
             value = self._client.get_run(self.run_id).data.metrics.get(clean_name(name))
         return None if value is None else float(value)
@@ -284,9 +296,8 @@ class TrackedRun:
         """
         from mlflow.entities import RunTag
 
-        if not self._delivery.flush(lanes=("tags",)):
-            raise TrackingError(f"MLflow at {mask_url(self._uri)} does not accept what is logged; the log says why")
-        with translate_errors(self._uri, f"the run cannot be ended as {status}"):
+        self._require_sent(("tags",))
+        with self._guard(), translate_errors(self._uri, f"the run cannot be ended as {status}"):
             self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in _tags(tags).items()], synchronous=True)
             self._client.set_terminated(self.run_id, status)
 
@@ -304,7 +315,7 @@ class TrackedRun:
         if status is not None:
             self._delivery.put(Entry("status", ((status, str(int(time.time() * 1000))),)))
         self._report = self._delivery.close(timeout)
-        if self._report.pending:
+        if self._report.pending and self._delivery.stopped is None:
             logger.warning(
                 "MLflow at %s does not have all of run %s: %d entries wait on disk until the experiment is next started: %s",
                 mask_url(self._uri),
@@ -322,6 +333,13 @@ class TrackedRun:
             )
         return self._report
 
+    def _require_sent(self, lanes: Sequence[Lane]) -> None:
+        if self._delivery.flush(lanes=lanes):
+            return
+        if self._delivery.stopped is not None:
+            raise self._delivery.stopped
+        raise TrackingError(f"MLflow at {mask_url(self._uri)} does not accept what is logged; the log says why")
+
     def _count_as_logged(self, outbox: "Outbox") -> None:
         """Treat what is left in the outbox as logged: steps go on behind it, parameters are not logged twice."""
         for entry in pending_entries(outbox):
@@ -332,48 +350,8 @@ class TrackedRun:
                     self._stored_params.setdefault(name, str(value))
 
     def _send(self, entry: Entry) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._send_to_mlflow(entry)
-        except MlflowException as error:
-            message = without_password(str(error), self._uri)
-            raise RefusedError(message) if error.error_code in _FINAL else TrackingError(message) from None
-        except Exception as error:
-            raise TrackingError(without_password(str(error) or type(error).__name__, self._uri)) from None
-
-    def _send_to_mlflow(self, entry: Entry) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        client, run_id = self._client, self.run_id
-        values: Any = entry.values
-        if entry.kind == "metrics":
-            client.log_batch(run_id, metrics=[Metric(*value) for value in values], synchronous=True)
-        elif entry.kind == "params":
-            client.log_batch(run_id, params=[Param(*value) for value in values], synchronous=True)
-        elif entry.kind == "tags":
-            client.log_batch(run_id, tags=[RunTag(*value) for value in values], synchronous=True)
-        elif entry.kind == "status":
-            for status, end in values:
-                client.set_terminated(run_id, str(status), int(end))
-        else:
-            for path, content in values:
-                client.log_text(run_id, str(content), str(path))
-
-
-def _continue(client: "MlflowClient", uri: str, run_id: str) -> "Run":
-    from mlflow.exceptions import MlflowException
-
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise RunNotFoundError(f"MLflow at {mask_url(uri)} has no run {run_id!r} to continue") from None
-    if run.info.lifecycle_stage == "deleted":
-        raise RunNotFoundError(f"MLflow's run {run_id} was deleted: restore it, or start a new run")
-    client.update_run(run_id, status="RUNNING")
-    return run
+        with self._guard():
+            requests.send(self._client, self._uri, self.run_id, entry)
 
 
 def _tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -21,6 +21,15 @@ from episodes.embedded import start_embedded
 PASSWORD = "p@ss:w/o%r?d#'\"$x"
 ROLE = "mario_tester"
 _numbers = itertools.count()
+# Of an attempt.
+ORIGIN: dict[str, Any] = {
+    "started": datetime(2026, 1, 2, tzinfo=UTC),
+    "total_steps": 10,
+    "code": {"agents": "1"},
+    "python_version": "3.13.1",
+    "device": "cpu",
+    "host": "here",
+}
 
 
 @dataclass(frozen=True)

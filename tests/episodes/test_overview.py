@@ -1,6 +1,5 @@
 """The progress of experiments as Postgres counts it, and whether a process runs them."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 import pytest
 
 from episodes import EpisodeRow, EpisodeStore, ExperimentRecord
-from episodes.overview import overview
+from episodes.leases import acquire
+from tests.episodes.conftest import ORIGIN
 
 MakeRow = Callable[..., EpisodeRow]
 MakeRecord = Callable[..., ExperimentRecord]
@@ -38,7 +38,7 @@ def test_the_newest_come_first_with_what_they_have_played(
         writer.put(row(first, 0, protocol="greedy", global_step=6_000))
         writer.put(row(first, 0, phase="evaluate", protocol="noop", level_completed=True))
 
-    newest, oldest = overview(lone_store, 10)
+    newest, oldest = lone_store.overview(10)
 
     assert (newest.id, newest.name, newest.preset, newest.status) == (second, "second", "dqn", "running")
     assert (newest.steps, newest.total_steps, newest.played, newest.completed) == (0, 2_000_000, 0, 0)
@@ -46,10 +46,10 @@ def test_the_newest_come_first_with_what_they_have_played(
     assert (oldest.steps, oldest.total_steps, oldest.played, oldest.completed) == (200, 2_000_000, 3, 2)
     assert newest.recent is None
     assert oldest.recent == 0.0
-    assert [each.name for each in overview(lone_store, 1)] == ["second"]
-    assert [each.name for each in overview(lone_store, 10, names=["first", "third"])] == ["first"]
-    assert [each.name for each in overview(lone_store, 10, status="completed")] == ["first"]
-    assert [each.name for each in overview(lone_store, 10, preset="ppo", status="running")] == []
+    assert [each.name for each in lone_store.overview(1)] == ["second"]
+    assert [each.name for each in lone_store.overview(10, names=["first", "third"])] == ["first"]
+    assert [each.name for each in lone_store.overview(10, status="completed")] == ["first"]
+    assert [each.name for each in lone_store.overview(10, preset="ppo", status="running")] == []
 
 
 def test_the_recent_share_is_of_the_last_hundred_training_episodes(
@@ -59,15 +59,17 @@ def test_the_recent_share_is_of_the_last_hundred_training_episodes(
     with lone_store.writer(outbox, "run 1") as writer:
         for index in range(150):
             writer.put(row(learning, index, global_step=10 * index, level_completed=index < 50 or index >= 125))
-    assert overview(lone_store, 1)[0].recent == 0.25
+    assert lone_store.overview(1)[0].recent == 0.25
 
 
 def test_what_a_process_runs_is_told_from_what_none_does(lone_store: EpisodeStore, begun: Callable[..., int]) -> None:
     begun("gone", "ppo")
     held = begun("held", "ppo")
-    with lone_store.experiment_lock(held), lone_store.name_lock("gone"):
-        assert {each.name: each.held for each in overview(lone_store, 10)} == {"gone": False, "held": True}
-        assert [each.name for each in overview(lone_store, 10, held=True)] == ["held"]
-        assert [each.name for each in overview(lone_store, 10, held=False)] == ["gone"]
-    while any(each.held for each in overview(lone_store, 10)):  # Postgres notices the end of a connection a moment later
-        time.sleep(0.05)
+    lease = acquire(lone_store, held, ORIGIN, seconds=60)
+    try:
+        assert {each.name: each.held for each in lone_store.overview(10)} == {"gone": False, "held": True}
+        assert [each.name for each in lone_store.overview(10, held=True)] == ["held"]
+        assert [each.name for each in lone_store.overview(10, held=False)] == ["gone"]
+    finally:
+        lease.release()
+    assert not any(each.held for each in lone_store.overview(10))

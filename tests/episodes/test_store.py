@@ -1,9 +1,5 @@
 """Experiments and episodes: what is put in comes out."""
 
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -16,7 +12,7 @@ import pytest
 from sqlalchemy import event
 
 import configs
-from episodes import EpisodeRow, EpisodeStore, ExperimentLockedError, ExperimentRecord, RowError, StoreError
+from episodes import EpisodeRow, EpisodeStore, ExperimentRecord, FencingToken, RowError, StoreError
 from episodes.schema import EPISODES, EXPERIMENTS, PROTOCOLS
 from episodes.store import Totals
 from tasks.experiment import recorded_totals
@@ -49,7 +45,7 @@ def test_an_unknown_experiment_is_an_error(store: EpisodeStore, unknown: Any) ->
 
 def test_an_experiment_is_updated(store: EpisodeStore, experiment: int) -> None:
     ended = datetime(2026, 1, 3, tzinfo=UTC)
-    store.update_experiment(experiment, status="completed", ended=ended)
+    store.update_experiment(FencingToken(experiment, 0), status="completed", ended=ended)
     found = store.experiment(experiment).record
     assert (found.status, found.ended) == ("completed", ended)
     frame = store.experiments().set_index("id")
@@ -69,11 +65,11 @@ def test_every_protocol_of_the_configuration_can_be_stored() -> None:
 
 def test_updates_of_what_is_not_there_are_errors(store: EpisodeStore, experiment: int) -> None:
     with pytest.raises(RowError, match="experiments has no column state; it has id, name"):
-        store.update_experiment(experiment, state="completed")
+        store.update_experiment(FencingToken(experiment, 0), state="completed")
     with pytest.raises(RowError, match="the allowed values are running, completed, failed, interrupted"):
-        store.update_experiment(experiment, status="done")
+        store.update_experiment(FencingToken(experiment, 0), status="done")
     with pytest.raises(StoreError, match="there is no experiment 0"):
-        store.update_experiment(0, status="completed")
+        store.update_experiment(FencingToken(0, 0), status="completed")
 
 
 def test_an_episode_comes_back_with_all_it_takes_to_play_it_again(
@@ -204,74 +200,6 @@ def test_the_latest_episodes_come_newest_first_with_their_experiment(
 def test_an_unknown_episode_is_an_error(store: EpisodeStore) -> None:
     with pytest.raises(StoreError, match="there is no episode 0"):
         store.episode(0)
-
-
-def test_an_experiment_is_run_by_one_process_at_a_time(store: EpisodeStore, experiment: int) -> None:
-    with store.experiment_lock(experiment):
-        with (
-            pytest.raises(ExperimentLockedError, match=f"experiment {experiment} is being run by another process"),
-            store.experiment_lock(experiment),
-        ):
-            pass
-        with store.experiment_lock(experiment + 1):
-            pass
-    with store.experiment_lock(experiment):
-        pass
-
-
-_HOLDER = """
-import sys, time
-from pathlib import Path
-from episodes import EpisodeStore
-
-with EpisodeStore.open(sys.argv[1], Path(sys.argv[2])) as store, store.experiment_lock(int(sys.argv[3])):
-    print("held", flush=True)
-    time.sleep(600)
-"""
-
-
-def test_another_process_is_noticed_and_so_is_its_end(store: EpisodeStore, experiment: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _HOLDER, store.url, str(tmp_path), str(experiment)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(ExperimentLockedError, match="another process"), store.experiment_lock(experiment):
-            pass
-        other.kill()
-    deadline = time.monotonic() + 30
-    while True:  # Postgres notices the end of a killed client a moment later
-        try:
-            with store.experiment_lock(experiment):
-                return
-        except ExperimentLockedError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
-def test_a_lock_whose_connection_was_lost_ends_without_a_second_error(store: EpisodeStore, experiment: int) -> None:
-    with store.experiment_lock(experiment), store.transaction("ending the lock's connection") as connection:
-        query = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s"
-        assert connection.exec_driver_sql(query, (experiment,)).all() == [(True,)]
-
-
-def test_a_name_is_held_by_one_at_a_time_and_the_other_waits(store: EpisodeStore) -> None:
-    order = []
-    entered = threading.Event()
-
-    def wait() -> None:
-        entered.set()
-        with store.name_lock("shared"):
-            order.append("second")
-
-    other = threading.Thread(target=wait)
-    with store.name_lock("shared"):
-        other.start()
-        entered.wait(10)
-        with store.name_lock("another"):
-            time.sleep(0.2)
-        order.append("first")
-    other.join(10)
-    assert order == ["first", "second"]
 
 
 def test_the_nearest_experiment_is_named(store: EpisodeStore, record: Callable[..., ExperimentRecord]) -> None:

@@ -1,7 +1,6 @@
 """The whole pipeline, killed again and again, is in the end the one that was left alone: weights, rows, figures."""
 
 import hashlib
-import json
 import logging
 import os
 import random
@@ -19,7 +18,8 @@ import yaml
 
 from agents import latest_checkpoint, load_agent
 from configs import PROJECT, Settings
-from tasks.experiment import open_store
+from episodes.records import quality_results
+from tasks.experiment import load_experiment, open_store
 from tasks.phases import finished
 from tests.conftest import MARIO
 from tracking import resolve_tracking_uri
@@ -153,15 +153,15 @@ def outcome(settings: Settings, name: str) -> dict[str, Any]:
     with open_store(settings) as store:
         stored = store.experiment(name)
         rows = store.episodes(stored.id, phase="train").drop(columns=CLOCKS)
+        checks = quality_results(store, stored.id)
         actions = [store.episode(int(number)).actions for number in store.episodes(stored.id, phase="train")["id"]]
     weights = load_agent(settings.experiment_directory(name) / "model").model.state_dict()
-    record = finished(settings.experiment_directory(name), "train")
+    record = finished(load_experiment(name, settings), "train")
     assert record is not None
     assert record.details["episodes"] + record.details["validation_episodes"] == len(rows)
     assert len(record.details["validations"]) > 20
     for phase in ("integration", "train", "evaluate"):
-        page = settings.experiment_directory(name) / "quality" / f"{phase}.json"
-        assert json.loads(page.read_text())["passed"], phase
+        assert checks[phase].passed, phase
     assert stored.record.status == "completed"
     assert stored.record.mlflow_run_id is not None
     return {

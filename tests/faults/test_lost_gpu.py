@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from configs import Settings
-from tasks.experiment import open_store
+from tasks.experiment import load_experiment, open_store
 from tasks.phases import finished
 from tests.conftest import TINY
 
@@ -54,7 +54,7 @@ def test_a_lost_gpu_costs_a_process_and_nothing_else(mario: Any, settings: Setti
     assert "continuing in a new process in 0 s (1 of at most 1, retry.attempts)" in output
     assert re.search(r"resuming from \S+step-000001024 at step 1,024", output)
     assert "Traceback" not in output.rpartition("continuing in a new process")[2]
-    trained = finished(settings.experiment_directory(name), "train")
+    trained = finished(load_experiment(name, settings), "train")
     assert trained is not None
     with open_store(settings) as store:
         stored = store.experiment(name)
@@ -74,6 +74,6 @@ def test_a_gpu_that_is_lost_again_and_again_is_given_up(mario: Any, settings: Se
     assert done.returncode == 1, output
     assert output.count("continuing in a new process in") == 1
     assert "stays unusable for this process" in done.stderr.rpartition("error: ")[2]
-    assert finished(settings.experiment_directory(name), "train") is None
+    assert finished(load_experiment(name, settings), "train") is None
     with open_store(settings) as store:
         assert store.experiment(name).record.status == "failed"

@@ -13,8 +13,8 @@ import yaml
 from agents import latest_checkpoint
 from configs import PROJECT, Settings
 from episodes import EpisodeStore
+from episodes.records import finished_phase, quality_results
 from spool import count_pending
-from tasks.phases import finished
 from tests.conftest import MARIO, PASSWORD, Postgres
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
@@ -53,9 +53,14 @@ class Run:
             )
 
     @property
+    def outbox(self) -> Path:
+        """The file of the newest attempt's rows that wait."""
+        return max((self.directory / "spool").glob("attempt-*")) / "episodes.sqlite"
+
+    @property
     def spooled(self) -> int:
         """How many rows wait."""
-        return count_pending(self.directory / "spool" / "episodes.sqlite")
+        return count_pending(self.outbox)
 
     @property
     def checkpoint(self) -> int:
@@ -91,16 +96,16 @@ def start(preset: Path, postgres: Postgres, settings: Settings) -> Iterator[Call
 
 def require_all_rows(run: Run, name: str, postgres: Postgres) -> None:
     """Each episode that was counted has one row, the rules hold, and nothing waits any more."""
-    trained = finished(run.directory, "train")
-    assert trained is not None
-    assert trained.details["steps"] == STEPS
     with EpisodeStore.open(postgres.url, postgres.home) as store:
         stored = store.experiment(name)
+        trained = finished_phase(store, stored.id, "train")
+        assert quality_results(store, stored.id)["train"].passed
         rows = store.episodes(stored.id, phase="train", protocol="training")
+    assert trained is not None
+    assert trained.details["steps"] == STEPS
     assert stored.record.status == "completed"
     assert len(rows) == trained.details["episodes"]
     assert float(rows.reward.sum()) == pytest.approx(trained.details["reward_sum"])
-    assert (run.directory / "quality" / "train.json").read_text().startswith('{\n  "passed": true')
     assert run.spooled == 0
 
 
@@ -135,13 +140,14 @@ def test_what_waits_when_postgres_stays_away_is_written_by_the_next_start(
     assert (run.directory / "model" / "manifest.json").exists()
     error = output[output.rindex("error: ") :]
     assert run.spooled > 3
-    assert f"{run.spooled} episodes in {run.directory}/spool/episodes.sqlite wait for Postgres" in error
+    assert f"{run.spooled} episodes in {run.outbox} wait for Postgres" in error
     assert f"--experiment {name}" in error
     assert "Traceback" not in error
     assert PASSWORD not in output
-    assert finished(run.directory, "train") is None
 
     postgres.start()
+    with EpisodeStore.open(postgres.url, postgres.home) as store:
+        assert finished_phase(store, store.experiment(name).id, "train") is None
     again = start(name)
     code, output = again.end()
     assert code == 0, output

@@ -15,6 +15,7 @@ from flows.evaluating import evaluate_model
 from flows.models import Trust
 from mario_env import make_vec
 from spool import count_pending
+from tasks.experiment import spool_of
 from tests.conftest import PASSWORD, Postgres
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
@@ -36,7 +37,7 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_unavailable(
     monkeypatch.setattr("episodes.writer._CLOSING_SECONDS", 1.0)  # its timeout at the end
     settings = Settings(home, postgres.url, None)
     name, count = "judged", 12
-    outbox = settings.experiment_directory(name) / "spool" / "episodes.sqlite"
+    outbox = spool_of(settings.experiment_directory(name), 1) / "episodes.sqlite"
 
     class StopPostgres(logging.Handler):
         """Stops Postgres after the first protocol."""

@@ -1,13 +1,13 @@
 """`mario run --extend`: a finished experiment is trained further, evaluated again and reported on again."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from configs import PROJECT, Settings
 from episodes.attempts import attempts
+from episodes.records import finished_phase
+from episodes.schema import RecordedPhase
 from tasks.experiment import open_store
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
@@ -15,18 +15,19 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 SHORT = ["--set", "train.total_steps=512", "--set", "evaluate.protocols=[greedy, random]", "--set", "report.video=false"]
 
 
-def phase(folder: Path, name: str) -> dict[str, Any]:
-    details: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())["details"]
-    return details
+def phase(settings: Settings, name: RecordedPhase, kept_as: str = "") -> dict[str, Any]:
+    with open_store(settings) as store:
+        record = finished_phase(store, store.experiment("further").id, name, kept_as)
+    assert record is not None
+    return record.details
 
 
 @pytest.mark.timeout(600)  # three whole runs, one after the other
 def test_a_finished_experiment_is_trained_further(mario: Any, settings: Settings) -> None:
     command = ["run", TINY, *SHORT, "--experiment", "further"]
-    folder = settings.experiment_directory("further") / "phases"
     done = mario(*command)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert phase(folder, "train")["steps"] == 512
+    assert phase(settings, "train")["steps"] == 512
     with open_store(settings) as store:
         first = store.totals(store.experiment("further").id, "evaluate")
         assert first.episodes > 1
@@ -41,9 +42,9 @@ def test_a_finished_experiment_is_trained_further(mario: Any, settings: Settings
     assert "on level 1-1, 1,024 steps" in output
     assert "is extended from 512 to 1024 steps. Schedules end at step 512" in output
     assert "exactly as without an interruption" in output
-    assert phase(folder, "train")["steps"] == 1_024
-    assert phase(folder / "512-steps", "train")["steps"] == 512
-    assert phase(folder, "report")
+    assert phase(settings, "train")["steps"] == 1_024
+    assert phase(settings, "train", "512-steps")["steps"] == 512
+    assert phase(settings, "report")
     with open_store(settings) as store:
         stored = store.experiment("further")
         assert stored.record.status == "completed"
@@ -55,4 +56,4 @@ def test_a_finished_experiment_is_trained_further(mario: Any, settings: Settings
         assert store.count(earlier.id) == first.episodes, "every episode of the earlier evaluation is still there"
         assert store.totals(earlier.id).reward_sum == first.reward_sum
         judged = store.episodes(stored.id, phase="evaluate", protocol="greedy")
-        assert judged["global_step"].tolist() == [phase(folder, "train")["model_steps"]]
+        assert judged["global_step"].tolist() == [phase(settings, "train")["model_steps"]]

@@ -38,7 +38,7 @@ def shipped(mario: Any, pipeline: Any, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_the_results_are_complete(results: Path, pipeline: Any) -> None:
-    evaluated, trained = finished(pipeline.directory, "evaluate"), finished(pipeline.directory, "train")
+    evaluated, trained = finished(pipeline.experiment, "evaluate"), finished(pipeline.experiment, "train")
     assert evaluated is not None
     assert trained is not None
     run = json.loads((results / "run.json").read_text())

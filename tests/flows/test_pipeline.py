@@ -13,7 +13,8 @@ from configs import PROJECT, ConfigError, Settings, config_hash, from_dict, load
 from episodes import EpisodeStore, StoredExperiment
 from mario_env import EpisodeStart, play_back
 from mario_env.observations import Frames
-from tasks.experiment import load_experiment, open_store
+from tasks import phases
+from tasks.experiment import open_store
 from tasks.phases import PHASES, finished
 from tasks.starting import finish_experiment, running_experiment
 from tasks.train import train_agent
@@ -47,9 +48,8 @@ def test_it_writes_nothing_into_its_working_directory(pipeline: Any) -> None:
 
 
 def test_every_phase_is_recorded_as_finished(pipeline: Any) -> None:
-    records = [finished(pipeline.directory, phase) for phase in PHASES]
+    records = [finished(pipeline.experiment, phase) for phase in PHASES]
     assert all(record is not None and record.seconds > 0 for record in records)
-    assert not finished(pipeline.directory / "nowhere", "train")
 
 
 def test_the_experiment_row_contains_its_provenance(stored: StoredExperiment, pipeline: Any) -> None:
@@ -66,7 +66,7 @@ def test_the_experiment_row_contains_its_provenance(stored: StoredExperiment, pi
 
 def test_every_counted_episode_is_a_row(store: EpisodeStore, stored: StoredExperiment, pipeline: Any) -> None:
     for phase in ("integration", "train", "evaluate"):
-        record = finished(pipeline.directory, phase)
+        record = finished(pipeline.experiment, phase)
         assert record is not None
         rows = store.episodes(stored.id, phase=phase, protocol="training" if phase == "train" else None)
         assert len(rows) == record.details["episodes"] > 0
@@ -74,7 +74,7 @@ def test_every_counted_episode_is_a_row(store: EpisodeStore, stored: StoredExper
 
 
 def test_the_best_policy_in_validation_is_evaluated(store: EpisodeStore, stored: StoredExperiment, pipeline: Any) -> None:
-    record = finished(pipeline.directory, "train")
+    record = finished(pipeline.experiment, "train")
     assert record is not None
     rows = store.episodes(stored.id, phase="train", protocol="stochastic")
     assert len(rows) == record.details["validation_episodes"] == 6
@@ -96,7 +96,7 @@ def test_the_best_policy_in_validation_is_evaluated(store: EpisodeStore, stored:
 def test_the_integration_run_is_long_enough_and_has_an_episode(
     store: EpisodeStore, stored: StoredExperiment, pipeline: Any
 ) -> None:
-    record = finished(pipeline.directory, "integration")
+    record = finished(pipeline.experiment, "integration")
     assert record is not None
     assert record.details["frames"] >= stored.record.config["integration"]["min_frames"]
     assert store.count(stored.id, "integration") >= 1
@@ -132,7 +132,7 @@ def test_mlflow_has_parameters_metrics_and_artifacts(stored: StoredExperiment, s
     assert run.data.params["environment.frame_skip"] == "4"
     assert run.data.tags["git_commit"]
     assert run.data.tags["pipeline_status"] == "completed"
-    trained = finished(pipeline.directory, "train")
+    trained = finished(pipeline.experiment, "train")
     assert trained is not None
     assert run.data.metrics["train/episodes"] == trained.details["episodes"]
     assert run.data.metrics["train/reward_sum"] == pytest.approx(trained.details["reward_sum"])
@@ -196,26 +196,25 @@ def test_a_training_phase_that_lost_its_record_registers_nothing_new(
     """This happens if the process is killed after the registration and before the record of the phase."""
     from mlflow import MlflowClient
 
-    experiment = load_experiment(pipeline.name, settings)
     client = MlflowClient(resolve_tracking_uri(None, settings.home))
     before = {version.version for version in client.search_model_versions("name='mario-test'")}
-    record, path = finished(pipeline.directory, "train"), pipeline.directory / "phases" / "train.json"
+    record = finished(pipeline.experiment, "train")
     assert record is not None
-    written = path.read_bytes()
-    path.unlink()
     train: Any = train_agent.fn
-    again = train(experiment)
+    with running_experiment(load(TINY), pipeline.name, settings, None) as experiment:
+        phases.archive(experiment, ["train"], kept_as="lost")
+        again = train(experiment)
+        phases.save(experiment, record)
+        finish_experiment(experiment, "completed")
     assert again.details == {**record.details, "training_seconds": again.details["training_seconds"]}
     assert {version.version for version in client.search_model_versions("name='mario-test'")} == before
-    path.write_bytes(written)
-    finish_experiment(experiment, "completed")
 
 
 def test_evaluating_the_model_gives_the_same_figures(mario: Any, pipeline: Any, tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     done = mario("evaluate", "models:/mario-test@tiny", "--json", str(figures))
     assert done.returncode == 0, done.stdout + done.stderr
-    record = finished(pipeline.directory, "evaluate")
+    record = finished(pipeline.experiment, "evaluate")
     assert record is not None
     now = json.loads(figures.read_text())["protocols"]
     assert now.keys() == record.details["protocols"].keys()

@@ -1,6 +1,5 @@
 """A bad row stops the pipeline. The error names it, and it is not deleted."""
 
-import json
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -8,6 +7,7 @@ import pytest
 from sqlalchemy import create_engine, delete, insert, select
 
 from configs import PROJECT, Settings, load
+from episodes.records import quality_results
 from episodes.schema import EPISODES
 from tasks.experiment import open_run, open_store
 from tasks.phases import PhaseRecord, finished, save
@@ -51,8 +51,9 @@ def test_a_bad_row_stops_the_following_phases(mario: Any, pipeline: Any, setting
     page = (pipeline.directory / "quality" / "train.html").read_text()
     assert "777" in page
     assert str(bad_row) in page
-    result = json.loads((pipeline.directory / "quality" / "train.json").read_text())
-    broken = {rule["column"] for rule in result["rules"] if not rule["passed"]}
+    with open_store(settings) as store:
+        result = quality_results(store, store.experiment(pipeline.name).id)["train"]
+    broken = {rule.column for rule in result.rules if not rule.passed}
     assert "time" in broken
     assert report.stat().st_mtime_ns == written, "the report was written over bad rows"
     with open_store(settings) as store:
@@ -94,15 +95,15 @@ def test_the_alias_does_not_move_before_the_rows_of_the_evaluation_have_passed(
     with running_experiment(load(TINY), name, settings, None) as experiment:
         trained = PhaseRecord("train", 1.0, {})
         for phase in ("smoke", "integration", "train", "evaluate"):
-            record = finished(pipeline.directory, cast(Any, phase))
+            record = finished(pipeline.experiment, cast(Any, phase))
             assert record is not None
-            save(experiment.directory, record)
-        trained = finished(experiment.directory, "train")
+            save(experiment, record)
+        trained = finished(experiment, "train")
         assert trained is not None
         with open_run(experiment) as run:
             version = register(experiment, run, pipeline.directory / "model", 1)
-    details = {**trained.details, "model_version": str(version.version)}
-    save(experiment.directory, PhaseRecord("train", 1.0, details))
+        details = {**trained.details, "model_version": str(version.version)}
+        save(experiment, PhaseRecord("train", 1.0, details))
     done = mario("run", TINY, "--experiment", name)
     assert done.returncode == 1, "it has no rows in Postgres"
     assert client.get_model_version_by_alias("mario-test", "tiny").version == before

@@ -15,14 +15,10 @@ SHORT = "[train.total_steps=512, 'evaluate.protocols=[greedy, random]', report.v
 
 
 @pytest.mark.timeout(600)  # whole runs, at a time when others run too
-def test_a_failed_run_costs_that_run_and_finished_ones_are_not_repeated(
-    mario: Any, settings: Settings, tmp_path: Path
-) -> None:
+def test_a_failed_run_costs_that_run_and_finished_ones_are_not_repeated(mario: Any, settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "pair.yaml"
     # The memory for a rollout of this size does not exist, which the smoke test finds.
-    file.write_text(
-        f"presets: ['{TINY}']\noverrides: {SHORT}\nvariants:\n  small: []\n  huge: ['agent.n_steps=100_000_000']\n"
-    )
+    file.write_text(f"presets: ['{TINY}']\noverrides: {SHORT}\nvariants:\n  small: []\n  huge: ['agent.n_steps=100_000_000']\n")
     for _ in range(2):
         done = mario("sweep", str(file), "--local", "2")
         output = done.stdout + done.stderr

@@ -9,10 +9,9 @@ from prefect.client.schemas.actions import ArtifactCreate
 from configs import PROJECT, Settings, load
 from tasks.artifacts import show_markdown, show_table
 from tasks.evaluate import evaluate_agent
-from tasks.experiment import load_experiment
-from tasks.phases import finished
+from tasks.phases import archive, finished, save
 from tasks.smoke import smoke_test
-from tasks.starting import finish_experiment
+from tasks.starting import finish_experiment, running_experiment
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
@@ -31,18 +30,17 @@ def test_a_failure_to_create_an_artifact_is_logged(prefect_away: None, caplog: p
 def test_a_phase_is_saved_without_prefect(
     pipeline: Any, settings: Settings, prefect_away: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    experiment = load_experiment(pipeline.name, settings)
-    trained = finished(pipeline.directory, "train")
-    path = pipeline.directory / "phases" / "evaluate.json"
-    before = path.read_bytes()
-    path.unlink()
     evaluate: Any = evaluate_agent.fn
-    with caplog.at_level(logging.WARNING, "tasks"):
-        record = evaluate(experiment, trained)
-    assert finished(pipeline.directory, "evaluate") == record
+    before = finished(pipeline.experiment, "evaluate")
+    assert before is not None
+    with running_experiment(load(TINY), pipeline.name, settings, None) as experiment:
+        archive(experiment, ["evaluate"], kept_as="lost")
+        with caplog.at_level(logging.WARNING, "tasks"):
+            record = evaluate(experiment, finished(experiment, "train"))
+        assert finished(experiment, "evaluate") == record
+        save(experiment, before)
+        finish_experiment(experiment, "completed")  # restore its status
     assert "the Prefect artifact evaluation was not created" in caplog.text
-    path.write_bytes(before)
-    finish_experiment(experiment, "completed")  # restore its status
 
 
 def test_the_smoke_test_passes_without_prefect(settings: Settings, prefect_away: None) -> None:

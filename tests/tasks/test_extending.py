@@ -10,6 +10,7 @@ from sqlalchemy import update
 from configs import PROJECT, ConfigError, Settings, config_hash, load, to_dict
 from episodes import EpisodeStore
 from episodes.attempts import attempts, describe_attempts
+from episodes.records import finished_phase
 from episodes.schema import EPISODES
 from tasks import phases
 from tasks.experiment import open_store
@@ -49,7 +50,7 @@ def test_an_experiment_with_a_hash_of_an_earlier_version_continues(settings: Set
         del hashed["name"], hashed["description"], hashed["retry"]["worker_timeout"]
         digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
         with open_store(settings) as store:
-            store.update_experiment(experiment.id, config=values, config_hash=digest)
+            store.update_experiment(experiment.required_claim.token, config=values, config_hash=digest)
     assert digest != config_hash(config)
     with running_experiment(load(TINY, ["train.keep_awake=false"]), "old-rule", settings, None) as again:
         assert again.id == experiment.id
@@ -60,24 +61,27 @@ def test_an_extension_is_recorded_and_the_later_phases_run_again(settings: Setti
     caplog.set_level(logging.INFO)
     with running_experiment(load(TINY), name, settings, None) as experiment:
         for phase in ("integration", "train", "evaluate", "alias", "report"):
-            phases.save(experiment.directory, PhaseRecord(phase, 1.0, {"steps": STEPS}))  # type: ignore[arg-type]
+            phases.save(experiment, PhaseRecord(phase, 1.0, {"steps": STEPS}))  # type: ignore[arg-type]
 
     require_extensible(name, 3_000, settings)
     with running_experiment(load(TINY), name, settings, None, extend=3_000) as experiment:
         longer = apply_extension(experiment, 3_000)
     assert (longer.config.train.total_steps, longer.config.train.planned_steps) == (3_000, STEPS)
     assert f"is extended from {STEPS} to 3000 steps" in caplog.text
-    assert phases.finished(longer.directory, "integration") is not None
+    assert phases.finished(longer, "integration") is not None
     for phase in ("train", "evaluate", "alias", "report"):
-        assert phases.finished(longer.directory, phase) is None  # type: ignore[arg-type]
-        assert (longer.directory / "phases" / f"{STEPS}-steps" / f"{phase}.json").is_file()
+        assert phases.finished(longer, phase) is None  # type: ignore[arg-type]
+        with open_store(settings) as store:
+            kept = finished_phase(store, longer.id, phase, f"{STEPS}-steps")  # type: ignore[arg-type]
+        assert kept is not None
+        assert kept.details == {"steps": STEPS}
 
-    phases.save(longer.directory, PhaseRecord("train", 1.0, {"steps": 3_000}))
+    phases.save(longer, PhaseRecord("train", 1.0, {"steps": 3_000}))
     # The same command again, and the one without --extend: both continue the recorded extension.
     for steps in (3_000, None):
         with running_experiment(load(TINY), name, settings, None, extend=steps) as experiment:
             assert apply_extension(experiment, steps).config == longer.config
-        assert phases.finished(longer.directory, "train") is not None
+        assert phases.finished(longer, "train") is not None
     with running_experiment(load(TINY), name, settings, None, extend=4_000) as experiment:
         again = apply_extension(experiment, 4_000)
     assert (again.config.train.total_steps, again.config.train.planned_steps) == (4_000, STEPS)

@@ -19,12 +19,11 @@ from configs import PROJECT, Settings, load
 from episodes import EpisodeRow, EpisodeStore, ExperimentLockedError
 from episodes.attempts import attempts
 from episodes.schema import ATTEMPTS, EPISODES
-from flows.experiments import mark_crashed
 from tasks import folder, phases
 from tasks.experiment import Experiment, load_experiment, open_store, open_writer
 from tasks.folder import MissingFolderError
 from tasks.phases import PhaseRecord
-from tasks.starting import finish_experiment, running_experiment
+from tasks.starting import finish_experiment, mark_crashed, running_experiment
 from tracking import TrackingError, resolve_tracking_uri
 from tracking.client import connect
 
@@ -54,7 +53,7 @@ def train_a_little(experiment: Experiment) -> None:
     checkpoint = experiment.directory / "checkpoints" / "step-000000001"
     checkpoint.mkdir(parents=True)
     details = {"model_path": str(experiment.directory / "model"), "episodes": 1}
-    phases.save(experiment.directory, PhaseRecord("train", 1.0, details))
+    phases.save(experiment, PhaseRecord("train", 1.0, details))
 
 
 def mlflow_run(settings: Settings, run_id: str | None) -> Any:
@@ -162,7 +161,7 @@ def test_a_failed_start_is_not_recorded_as_running(
     assert mlflow_run(settings, experiment.run_id).info.status == "KILLED"
 
 
-@pytest.mark.parametrize("where", ["store.create_experiment", "TrackedRun.open", "store.update_experiment", "record_attempt"])
+@pytest.mark.parametrize("where", ["store.create_experiment", "TrackedRun.open", "store.update_experiment", "acquire"])
 def test_a_kill_in_the_start_leaves_one_experiment_and_one_run(where: str, settings: Settings, store: EpisodeStore) -> None:
     """The start is killed after each of its steps, the experiment is marked as crashed, and started again."""
     name = f"killed-{where.replace('.', '-').replace('_', '-')}"
@@ -265,13 +264,13 @@ def test_a_restart_keeps_the_old_experiment_under_another_name(settings: Setting
         assert second.run_id != first.run_id
         assert second.config.seed == 9
         assert not (second.directory / "checkpoints").exists()
-        assert phases.finished(second.directory, "train") is None
+        assert phases.finished(second, "train") is None
     assert store.count(second.id) == 0
     assert store.count(first.id) == 1
     kept = load_experiment("again-old-1", settings)
     assert (kept.id, kept.run_id) == (first.id, first.run_id)
     assert store.experiment(first.id).record.status == "interrupted", "it does not run"
-    record = phases.finished(kept.directory, "train")
+    record = phases.finished(kept, "train")
     assert record is not None
     assert record.details["model_path"] == str(kept.directory / "model")
     assert (kept.directory / "checkpoints" / "step-000000001").is_dir()

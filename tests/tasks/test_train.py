@@ -28,7 +28,7 @@ def test_a_model_with_non_finite_weights_is_not_registered(settings: Settings) -
         train(experiment)
 
     assert not is_transient(caught.value), "a retry would diverge again"
-    assert finished(experiment.directory, "train") is None
+    assert finished(experiment, "train") is None
     assert not (experiment.directory / "model").exists()
     with pytest.raises(ModelNotFoundError):
         resolve_model("models:/mario-broken/1", resolve_tracking_uri(settings.tracking_uri, settings.home))
