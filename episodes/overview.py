@@ -9,7 +9,6 @@ from sqlalchemy import BigInteger, Float, Integer, Select, and_, cast, func, sel
 
 from episodes.schema import EPISODES, EXPERIMENTS
 
-
 _RECENT = 100  # training episodes
 
 
