@@ -28,8 +28,15 @@ def model_name_fault(name: str) -> str | None:
     return control_character_fault(name)
 
 
+# Aliases that promotions set.
+CANDIDATE = "candidate"
+CHAMPION = "champion"
+
+
 def alias_fault(name: str) -> str | None:
-    """Why `name` cannot be the alias of a model version; None if it can."""
+    """Why `name`, of a preset, cannot be the alias of a model version; None if it can."""
+    if name.lower() in (CANDIDATE, CHAMPION):
+        return "promotions set this alias, and the preset's name becomes one"
     if name.lower() == "latest" or re.fullmatch(r"[vV]\d+", name):
         return "MLflow reserves this word for model versions, and the preset's name becomes an alias"
     return None

@@ -182,9 +182,7 @@ class TrackingConfig(Section):
     """What is recorded in MLflow."""
 
     experiment: str = Field("train-mario", min_length=1, max_length=MAX_NAME, description="name of the MLflow experiment")
-    registered_model: str | None = Field(
-        None, description="name in the model registry; null: mario-<level>-<algorithm>, and -tiles"
-    )
+    registered_model: str | None = Field(None, description="name in the model registry; null: mario-<level>")
     system_metrics: bool = True
 
     @field_validator("experiment")

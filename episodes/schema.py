@@ -38,11 +38,13 @@ Phase = Literal["smoke", "integration", "train", "evaluate"]
 RecordedPhase = Literal["smoke", "integration", "train", "evaluate", "alias", "report"]
 EpisodeProtocol = Literal["training", "greedy", "stochastic", "sticky", "noop", "random", "sticky_decisions"]
 ExperimentStatus = Literal["running", "completed", "failed", "interrupted"]
+Decision = Literal["first", "promoted", "not shown", "rolled back"]
 
 PHASES: Final[tuple[str, ...]] = get_args(Phase)
 RECORDED_PHASES: Final[tuple[str, ...]] = get_args(RecordedPhase)
 PROTOCOLS: Final[tuple[str, ...]] = get_args(EpisodeProtocol)
 EXPERIMENT_STATUSES: Final[tuple[str, ...]] = get_args(ExperimentStatus)
+DECISIONS: Final[tuple[str, ...]] = get_args(Decision)
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,27 @@ TRAJECTORY_COLUMNS: Final = tuple(
     if each.name not in {*EPISODE_KEY, "timestamp", "duration_seconds", "global_step", "exploration_rate"}
 )
 
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionRecord:
+    """A decision about the champion of a registered model: a row of `promotions` without its id."""
+
+    model: Annotated[str, Fact(TEXT, "name of the registered model")]
+    decision: Annotated[str, Fact(TEXT, "what was decided", allowed=DECISIONS, enforced=True)]
+    version: Annotated[int, Fact(INTEGER, "the candidate; after a rollback the champion again", minimum=1, enforced=True)]
+    champion: Annotated[int | None, Fact(INTEGER, "the champion before; null: there was none", minimum=1, enforced=True)] = None
+    protocols: Annotated[list[str], Fact(JSON, "protocols that both played")] = field(default_factory=list)
+    seed: Annotated[int | None, Fact(BIG_INTEGER, "seed of the episodes; null: none were played", minimum=0, enforced=True)] = (
+        None
+    )
+    difference: Annotated[float | None, Fact(DOUBLE, "completion rate of the candidate minus that of the champion")] = None
+    low: Annotated[float | None, Fact(DOUBLE, "lower end of the interval of the difference")] = None
+    high: Annotated[float | None, Fact(DOUBLE, "upper end of the interval of the difference")] = None
+    evidence: Annotated[dict[str, Any], Fact(JSON, "counts by protocol, experiments, runs and the commit")]
+    decided: Annotated[datetime, Fact(TIMESTAMP, "when it was decided")]
+    applied: Annotated[datetime | None, Fact(TIMESTAMP, "when the alias was moved; null: it was not")] = None
+
+
 _RECORDS: Final[dict[str, type[Any]]] = {
     "experiments": ExperimentRecord,
     "episodes": EpisodeRow,
@@ -231,6 +254,7 @@ _RECORDS: Final[dict[str, type[Any]]] = {
     "attempts": AttemptRecord,
     "phase_records": StoredPhase,
     "quality_results": StoredQuality,
+    "promotions": PromotionRecord,
 }
 _KEYS: Final = {
     "episodes": EPISODE_KEY,
@@ -321,6 +345,7 @@ ACCEPTED_RULES: Final = metadata.tables["accepted_rules"]
 ATTEMPTS: Final = metadata.tables["attempts"]
 PHASE_RECORDS: Final = metadata.tables["phase_records"]
 QUALITY_RESULTS: Final = metadata.tables["quality_results"]
+PROMOTIONS: Final = metadata.tables["promotions"]
 
 
 def fact_of(column: Column[Any]) -> Fact | None:

@@ -125,6 +125,29 @@ def evaluate(
 
 
 @app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="a registered name, such as mario-1-1")],
+    version: Annotated[int | None, typer.Option(min=1, help="the candidate; default: the alias `candidate`")] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, help="episodes per protocol")] = None,
+    protocols: Annotated[
+        list[str] | None, typer.Option("--protocol", help="may be repeated; default: stochastic, sticky")
+    ] = None,
+) -> None:
+    """Let a candidate and the champion play the same new episodes; the better one is the champion."""
+    from flows.promoting import run_promotion
+
+    console.print(run_promotion(model, version, protocols, episodes), soft_wrap=True)
+
+
+@app.command()
+def rollback(model: Annotated[str, typer.Argument(help="a registered name, such as mario-1-1")]) -> None:
+    """Make the earlier champion of a registered model the champion again."""
+    from flows.promote_mario import rollback as roll_back
+
+    console.print(roll_back(model, Settings.from_environment()).describe(), soft_wrap=True)
+
+
+@app.command()
 def keep(
     experiment: Annotated[str, typer.Argument(help="name or id of a completed run")],
     name: Name = None,

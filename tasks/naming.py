@@ -25,10 +25,8 @@ def labels(config: Config) -> dict[str, str]:
 
 
 def model_name(config: Config) -> str:
-    """The name in the model registry: the configured one, or game, level, algorithm, and what the agent sees if not frames."""
-    observation = config.environment.observation
-    seen = "" if observation == "frames" else f"-{observation}"
-    return config.tracking.registered_model or f"mario-{level_name(config.environment)}-{config.agent.algorithm}{seen}"
+    """The name in the model registry: the configured one, or that of the level, so that all that play it can be compared."""
+    return config.tracking.registered_model or f"mario-{level_name(config.environment)}"
 
 
 def run_name(config: Config, stamp: str) -> str:

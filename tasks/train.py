@@ -11,6 +11,7 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from configs.restrictions import CANDIDATE
 from episodes import EpisodeStore, EpisodeWriter, StoreError, StoreUnavailableError
 from mario_env import observation_space
 from tasks import phases
@@ -205,15 +206,16 @@ def register(experiment: Experiment, run: TrackedRun, model: Path, steps: int) -
 
 @task(name="model alias", cache_policy=NO_CACHE, persist_result=False)
 def move_alias(experiment: Experiment, trained: PhaseRecord) -> None:
-    """Move the alias with the preset's name to this model, after its evaluation and the data-quality checks have passed.
+    """Let the preset's name and `candidate` name this model, after its evaluation and the data-quality checks have passed.
 
-    An experiment moves the alias once. If an old experiment is started again, newer ones keep the alias.
+    An experiment moves the aliases once. If an old experiment is started again, newer ones keep them.
     """
     if phases.finished(experiment, "alias"):
         return
     started = time.perf_counter()
     name, version, alias = trained.details["registered_model"], trained.details["model_version"], experiment.config.name
     with open_run(experiment) as run:
-        run.set_alias(name, version, alias)
+        for each in (alias, CANDIDATE):
+            run.set_alias(name, version, each)
     phases.save(experiment, PhaseRecord("alias", time.perf_counter() - started, {"alias": f"models:/{name}@{alias}"}))
-    logger.info("models:/%s@%s is version %s", name, alias, version)
+    logger.info("models:/%s@%s and @%s are version %s", name, alias, CANDIDATE, version)

@@ -25,9 +25,10 @@ def test_a_name_contains_preset_level_seed_and_stamp() -> None:
     assert stamp() != stamp(), "two runs of the same minute differ"
 
 
-def test_a_model_is_named_after_what_it_plays_and_sees() -> None:
-    assert model_name(load("ppo")) == "mario-1-1-ppo"
-    assert model_name(load("ppo-tiles", ["environment.stage=2"])) == "mario-1-2-ppo-tiles"
+def test_models_of_a_level_have_one_name() -> None:
+    assert model_name(load("ppo")) == model_name(load("dqn")) == "mario-1-1"
+    assert model_name(load("ppo-tiles", ["environment.stage=2"])) == "mario-1-2"
+    assert model_name(load("baseline")) == "mario-full-game"
     assert model_name(load("ppo", ["tracking.registered_model=mine"])) == "mine"
 
 
