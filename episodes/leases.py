@@ -177,8 +177,7 @@ class Claim:
         Raises:
             FencedError: another attempt has taken over.
         """
-        with suppress(StoreUnavailableError), self.guard():
-            pass
+        self._ask(timeout)
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -192,10 +191,19 @@ class Claim:
             StoreUnavailableError: Postgres cannot be asked, or the transaction was lost in the block.
         """
         self.require_current()
-        with self.store.transaction("making sure that no other attempt has taken over") as connection:
+        try:
+            with self.store.transaction("making sure that no other attempt has taken over") as connection:
+                require_current(connection, self.token)
+                with self._kept(connection):
+                    yield
+        except StoreUnavailableError:
+            self._ask()  # the transaction may have been ended because this process was stopped
+            raise
+
+    def _ask(self, timeout: float = 5.0) -> None:
+        """Raise :class:`FencedError` if Postgres says that another attempt has taken over."""
+        with suppress(StoreUnavailableError), self.store.transaction("asking who took over") as connection:
             require_current(connection, self.token)
-            with self._kept(connection):
-                yield
 
     @contextmanager
     def _kept(self, connection: Connection) -> Iterator[None]:
@@ -221,7 +229,7 @@ class Lease(Claim):
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
 
-    def confirm(self, timeout: float = 5.0) -> None:
+    def _ask(self, timeout: float = 5.0) -> None:
         with self._changed:
             # One that is under way may be answered already.
             next_sign, self._asked = self._begun + 1, True
