@@ -16,8 +16,8 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Any, Final
 
+import psycopg2
 from sqlalchemy import Connection, func, insert, select, text, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from episodes import boundary
 from episodes.errors import ExperimentLockedError, FencedError, StoreError, StoreUnavailableError
@@ -222,7 +222,7 @@ class Lease(Claim):
         self.record = record
         self._seconds = seconds
         self._period = min(_LONGEST_PERIOD, seconds / 6)
-        self._guards: dict[int, tuple[Connection, threading.Lock]] = {}
+        self._guards: dict[int, tuple[Any, threading.Lock]] = {}
         self._changed = threading.Condition()
         self._begun = self._answered = 0  # numbers of signs of life
         self._asked = self._ended = False
@@ -299,8 +299,9 @@ class Lease(Claim):
     @contextmanager
     def _kept(self, connection: Connection) -> Iterator[None]:
         """Let the thread show Postgres that the process of this transaction is not stopped."""
-        lock = threading.Lock()
-        self._guards[id(connection)] = (connection, lock)
+        # The driver's own connection: SQLAlchemy's must not be used by two threads.
+        driver, lock = connection.connection.driver_connection, threading.Lock()
+        self._guards[id(connection)] = (driver, lock)
         try:
             yield
         finally:
@@ -308,7 +309,9 @@ class Lease(Claim):
                 del self._guards[id(connection)]
 
     def _keep_guards(self) -> None:
-        for connection, lock in list(self._guards.values()):
-            with lock, suppress(SQLAlchemyError):  # whoever holds it is told when it commits
-                if id(connection) in self._guards:
-                    connection.exec_driver_sql("SELECT 1")
+        for key, (driver, lock) in list(self._guards.items()):
+            with lock:
+                if key not in self._guards:
+                    continue
+                with suppress(psycopg2.Error), driver.cursor() as cursor:  # whoever holds it is told when it commits
+                    cursor.execute("SELECT 1")
