@@ -16,8 +16,8 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Any, Final
 
+import psycopg2
 from sqlalchemy import Connection, func, insert, select, text, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from episodes import boundary
 from episodes.errors import ExperimentLockedError, FencedError, StoreError, StoreUnavailableError
@@ -177,8 +177,7 @@ class Claim:
         Raises:
             FencedError: another attempt has taken over.
         """
-        with suppress(StoreUnavailableError), self.guard():
-            pass
+        self._ask(timeout)
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -192,10 +191,19 @@ class Claim:
             StoreUnavailableError: Postgres cannot be asked, or the transaction was lost in the block.
         """
         self.require_current()
-        with self.store.transaction("making sure that no other attempt has taken over") as connection:
+        try:
+            with self.store.transaction("making sure that no other attempt has taken over") as connection:
+                require_current(connection, self.token)
+                with self._kept(connection):
+                    yield
+        except StoreUnavailableError:
+            self._ask()  # the transaction may have been ended because this process was stopped
+            raise
+
+    def _ask(self, timeout: float = 5.0) -> None:
+        """Raise :class:`FencedError` if Postgres says that another attempt has taken over."""
+        with suppress(StoreUnavailableError), self.store.transaction("asking who took over") as connection:
             require_current(connection, self.token)
-            with self._kept(connection):
-                yield
 
     @contextmanager
     def _kept(self, connection: Connection) -> Iterator[None]:
@@ -214,14 +222,14 @@ class Lease(Claim):
         self.record = record
         self._seconds = seconds
         self._period = min(_LONGEST_PERIOD, seconds / 6)
-        self._guards: dict[int, tuple[Connection, threading.Lock]] = {}
+        self._guards: dict[int, tuple[Any, threading.Lock]] = {}
         self._changed = threading.Condition()
         self._begun = self._answered = 0  # numbers of signs of life
         self._asked = self._ended = False
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
 
-    def confirm(self, timeout: float = 5.0) -> None:
+    def _ask(self, timeout: float = 5.0) -> None:
         with self._changed:
             # One that is under way may be answered already.
             next_sign, self._asked = self._begun + 1, True
@@ -291,8 +299,9 @@ class Lease(Claim):
     @contextmanager
     def _kept(self, connection: Connection) -> Iterator[None]:
         """Let the thread show Postgres that the process of this transaction is not stopped."""
-        lock = threading.Lock()
-        self._guards[id(connection)] = (connection, lock)
+        # The driver's own connection: SQLAlchemy's must not be used by two threads.
+        driver, lock = connection.connection.driver_connection, threading.Lock()
+        self._guards[id(connection)] = (driver, lock)
         try:
             yield
         finally:
@@ -300,7 +309,9 @@ class Lease(Claim):
                 del self._guards[id(connection)]
 
     def _keep_guards(self) -> None:
-        for connection, lock in list(self._guards.values()):
-            with lock, suppress(SQLAlchemyError):  # whoever holds it is told when it commits
-                if id(connection) in self._guards:
-                    connection.exec_driver_sql("SELECT 1")
+        for key, (driver, lock) in list(self._guards.items()):
+            with lock:
+                if key not in self._guards:
+                    continue
+                with suppress(psycopg2.Error), driver.cursor() as cursor:  # whoever holds it is told when it commits
+                    cursor.execute("SELECT 1")

@@ -270,7 +270,8 @@ def experiments(
     print_table(rows, "latest experiments", console)
     if listing.any_gone(rows):
         console.print(
-            "gone: its process has ended. Its `mario run` command continues it; --mark-crashed NAME records it as failed."
+            "gone: its process has ended, or gives no sign of life. Its `mario run` command continues it; --mark-crashed NAME "
+            "records it as failed."
         )
 
 

@@ -1,7 +1,9 @@
 """A queue of records in a SQLite database: appended to at its end, removed from at its front, intact after a crash."""
 
 import logging
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -217,15 +219,24 @@ def count_pending(path: Path) -> int:
 
 
 def read_pending(path: Path, owner: str) -> list[bytes]:
-    """The pending records of `owner` in the outbox at `path`, whoever has it open.
+    """The pending records of `owner` in an outbox that a stopped process has open.
+
+    A copy is read: the process may have been stopped while it held SQLite's lock, and it finds the outbox as it left it. What
+    it was about to write is rolled back in the copy, as after a kill.
 
     Raises:
-        OutboxError: it is damaged, or SQLite cannot read it.
+        OutboxError: it is damaged, or the process is not stopped and is writing. Or SQLite cannot read it.
+        OSError: it cannot be copied.
     """
-    try:
-        return [record.payload for record in database.check(path) if record.owner == owner] if path.exists() else []
-    except (DamagedError, sqlite3.Error) as error:
-        raise OutboxError(f"{path}, which another process has open, cannot be read: {error}") from error
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".copy-") as folder:
+        copy = Path(folder) / path.name
+        for suffix in ("", "-journal"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+        try:
+            return [record.payload for record in database.check(copy) if record.owner == owner] if copy.exists() else []
+        except (DamagedError, sqlite3.Error) as error:
+            raise OutboxError(f"{path}, which another process has open, cannot be read: {error}") from error
 
 
 def _legacy_file(path: Path) -> Path | None:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,9 +46,12 @@ def _import(paths: list[Path], save: Callable[[Path, Mapping[str, Any]], None]) 
     for path in paths:
         try:
             save(path, json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None))
+        except FileNotFoundError:  # another process imports it
+            continue
         except (ValueError, KeyError, TypeError) as error:
             logger.warning("%s cannot be read and counts as missing: %s", path, error)
-        path.rename(path.with_name(f"{path.name}.imported"))
+        with suppress(FileNotFoundError):
+            path.rename(path.with_name(f"{path.name}.imported"))
 
 
 def relative_paths(details: Mapping[str, Any], directory: Path) -> dict[str, Any]:

@@ -103,23 +103,19 @@ def open_experiment_store(experiment: Experiment) -> EpisodeStore:
     Raises:
         StoreUnavailableError: Postgres is unavailable; the message says whether rows wait for it.
     """
-    with naming_waiting_rows(experiment):
-        return open_store(experiment.settings)
-
-
-@contextmanager
-def naming_waiting_rows(experiment: Experiment) -> Iterator[None]:
-    """Add to a :class:`StoreUnavailableError` of the block where rows of `experiment` wait, if some do."""
-    message = ""
     try:
-        yield
+        return open_store(experiment.settings)
     except StoreUnavailableError as error:
-        found = rows_waiting(experiment)
-        if not found:
-            raise
-        message = f"{error.args[0]} {describe_waiting_rows(found)}. {_remedy(experiment)}"
-    if message:
-        raise StoreUnavailableError(message)
+        failure = naming_waiting_rows(experiment, error)
+    raise failure
+
+
+def naming_waiting_rows(experiment: Experiment, error: StoreUnavailableError) -> StoreUnavailableError:
+    """An error like `error` that also says where rows of `experiment` wait; `error` itself if none do."""
+    found = rows_waiting(experiment)
+    if not found:
+        return error
+    return StoreUnavailableError(f"{error.args[0]} {describe_waiting_rows(found)}. {_remedy(experiment)}")
 
 
 @contextmanager

@@ -32,6 +32,8 @@ def adopt_outboxes(experiment: Experiment, attempts: Sequence[AttemptRecord]) ->
     Raises:
         OutboxError, OSError: the disk fails, or a stopped process is writing one of the files.
     """
+    if experiment.run_id is None:
+        return  # none of them has come as far as to send something, and whose it would be is not known yet
     mine = attempts[-1]
     elsewhere = [
         each.attempt

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from episodes import EpisodeStore
+from episodes import EpisodeStore, StoreUnavailableError
 from episodes.records import archive_phases, finished_phase, save_phase
 from episodes.schema import RecordedPhase
 from tasks.earlier_files import absolute_paths, relative_paths
@@ -73,9 +73,11 @@ def archive(experiment: Experiment, names: Iterable[RecordedPhase], kept_as: str
 @contextmanager
 def _open_store(experiment: Experiment) -> Iterator[EpisodeStore]:
     """The store of the attempt, which is open already, or a new one."""
-    with naming_waiting_rows(experiment):
+    try:
         if experiment.claim is not None:
             yield experiment.claim.store
         else:
             with open_store(experiment.settings) as store:
                 yield store
+    except StoreUnavailableError as error:
+        raise naming_waiting_rows(experiment, error) from None

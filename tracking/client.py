@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.masking import mask_secrets_of, mask_url
+from spool import StoppedError
 from tracking.delivery import THREAD_NAME
 from tracking.errors import TrackingError
 from tracking.location import artifact_root, normalise, sqlite_path
@@ -74,13 +75,15 @@ def connect(uri: str, home: Path | None = None) -> "MlflowClient":
 def translate_errors(uri: str, what: str) -> Iterator[None]:
     """Turn errors of MLflow and its databases into a :class:`TrackingError` that names the store, without a password.
 
+    A :class:`spool.StoppedError` passes unchanged.
+
     Args:
         uri: the store.
         what: what failed, for the message.
     """
     try:
         yield
-    except TrackingError:
+    except (TrackingError, StoppedError):
         raise
     except Exception as error:
         reason = without_password(str(error) or type(error).__name__, uri)

@@ -7,8 +7,8 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 AGENT_ARTIFACT = "agent"
 SHA256_TAG = "sha256"
+Guard = Callable[[], AbstractContextManager[None]]
 REQUIRED_PACKAGES = ("mlflow", "numpy", "stable-baselines3", "sb3-contrib", "torch")
 
 
@@ -64,6 +65,7 @@ def register(
     requirements: Iterable[str] | None = None,
     aliases: Iterable[str] = (),
     step: int = 0,
+    guard: Guard = nullcontext,
 ) -> ModelVersion:
     """Log an agent as a model of a run and register it as a new version, unless the run has registered the same files.
 
@@ -86,8 +88,11 @@ def register(
         requirements: pip requirements; None: the installed versions of what an agent needs.
         aliases: further names of this version, taken from the version that had them.
         step: the training step at which the agent was saved.
+        guard: keeps the right to write, see :class:`tracking.TrackedRun`. The upload and what makes it a version have one each:
+            an upload takes long enough for another process to take over.
 
     Raises:
+        StoppedError: there is no right to write any more.
         TrackingError: the agent or the Python file is missing, or MLflow refuses; nothing is registered then.
     """
     for path, what in ((agent, "the agent"), (python_model, "the Python file that loads it")):
@@ -97,25 +102,28 @@ def register(
     labels = {clean_name(key): text(value, MAX_TAG) for key, value in without_secrets(dict(tags or {})).items()}
     labels[SHA256_TAG] = sha256
     with translate_errors(uri, f"the model {name!r} cannot be registered"):
-        run = client.get_run(run_id)
-        logged = _logged_before(client, run, name, sha256)
-        if logged is None:
-            shown = parameters(params) if params is not None else dict(run.data.params)
-            logged = client.create_logged_model(
-                run.info.experiment_id, name=name, source_run_id=run_id, tags=labels, params=shown, model_type="agent"
-            )
-            try:
-                _upload(client, logged, run_id, agent, python_model, input_example, list(requirements or _installed()))
-            except BaseException:
-                client.finalize_logged_model(logged.model_id, "FAILED")
-                raise
-            client.finalize_logged_model(logged.model_id, "READY")
-        _link(client, run, logged.model_id, step)
-        version = _version_of(client, name, run_id, logged.model_id)
-        if version is None:
-            version = _create_version(client, uri, name, logged, run_id, labels)
-        for alias in aliases:
-            client.set_registered_model_alias(name, alias, str(version))
+        with guard():
+            run = client.get_run(run_id)
+            logged = _logged_before(client, run, name, sha256)
+            if logged is None:
+                shown = parameters(params) if params is not None else dict(run.data.params)
+                logged = client.create_logged_model(
+                    run.info.experiment_id, name=name, source_run_id=run_id, tags=labels, params=shown, model_type="agent"
+                )
+                try:
+                    _upload(client, logged, run_id, agent, python_model, input_example, list(requirements or _installed()))
+                except BaseException:
+                    client.finalize_logged_model(logged.model_id, "FAILED")
+                    raise
+        with guard():
+            if str(logged.status) != "READY":
+                client.finalize_logged_model(logged.model_id, "READY")
+            _link(client, run, logged.model_id, step)
+            version = _version_of(client, name, run_id, logged.model_id)
+            if version is None:
+                version = _create_version(client, uri, name, logged, run_id, labels)
+            for alias in aliases:
+                client.set_registered_model_alias(name, alias, str(version))
     return ModelVersion(name, version, f"models:/{name}/{version}", logged.model_id, run_id, sha256)
 
 

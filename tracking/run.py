@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -17,7 +17,7 @@ from tracking.client import connect, experiment_id, find_run, translate_errors, 
 from tracking.delivery import Delivery, DeliveryReport, Entry, Lane, open_outboxes, pending_entries
 from tracking.errors import TrackingError
 from tracking.location import normalise, run_url
-from tracking.models import ModelVersion
+from tracking.models import Guard, ModelVersion
 from tracking.system_metrics import SystemMetrics
 from tracking.values import MAX_TAG, clean_name, finite, parameters, text, without_secrets
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-Guard = Callable[[], AbstractContextManager[None]]
 
 _KEY = "experiment_key"
 
@@ -243,8 +242,8 @@ class TrackedRun:
     def register_model(self, name: str, agent: Path, *, python_model: Path, **details: Any) -> ModelVersion:
         """Register an agent as a model version of this run; see :func:`tracking.models.register`."""
         self._delivery.flush(lanes=("metrics", "params"))
-        with self._guard():
-            return models.register(self._client, self._uri, self.run_id, name, agent, python_model=python_model, **details)
+        details |= {"python_model": python_model, "guard": self._guard}
+        return models.register(self._client, self._uri, self.run_id, name, agent, **details)
 
     def set_alias(self, name: str, version: str, alias: str) -> None:
         """Set `alias` to this version of the registered model `name`.

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from agents import CheckpointError, load_shipped
 from configs import PROJECT, Settings, load
 from configs.schema import USUAL_PROTOCOLS
+from episodes.schema import PHASE_RECORDS
 from flows.evaluating import confirmation
 from flows.models import Trust
 from flows.models import load as load_model
 from tasks.evaluate import RULES
+from tasks.experiment import open_store
 from tasks.phases import finished
 
 
@@ -155,13 +158,18 @@ def test_the_sha256_of_a_shipped_policy_is_that_of_its_manifest(shipped: Path, t
         load_model(str(copies[0]), settings, Trust(digest))
 
 
-def test_an_unfinished_run_is_not_shipped(mario: Any, pipeline: Any, tmp_path: Path) -> None:
-    record = pipeline.directory / "phases" / "evaluate.json"
-    moved = record.rename(tmp_path / "evaluate.json")
-    try:
-        done = mario("ship", pipeline.name, "--folder", str(tmp_path / "models"))
-    finally:
-        shutil.move(moved, record)
+def test_an_unfinished_run_is_not_shipped(mario: Any, pipeline: Any, settings: Settings, tmp_path: Path) -> None:
+    evaluation = update(PHASE_RECORDS).where(
+        PHASE_RECORDS.c.experiment_id == pipeline.experiment.id, PHASE_RECORDS.c.phase == "evaluate"
+    )
+    with open_store(settings) as store:
+        with store.transaction("hiding the record") as connection:
+            connection.execute(evaluation.values(kept_as="hidden"))
+        try:
+            done = mario("ship", pipeline.name, "--folder", str(tmp_path / "models"))
+        finally:
+            with store.transaction("showing the record") as connection:
+                connection.execute(evaluation.values(kept_as=""))
     assert done.returncode == 1
     assert "experiment tiny has not been evaluated" in done.stderr
     assert not (tmp_path / "models").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spool import Courier, Outage, Outbox, OutboxError, count_pending
+from spool import Courier, Outage, Outbox, OutboxError, StoppedError, count_pending
 
 LOG = logging.getLogger("tests.spool")
 
@@ -203,3 +203,27 @@ def test_an_outage_is_told_once_and_reminded_of_ever_more_rarely(caplog: pytest.
         "420 episodes wait in FILE: Postgres at db has been away for 7 min",
         "Postgres at db is back after 10 min: 600 episodes that waited are being sent",
     ]
+
+
+def test_a_delivery_that_is_forbidden_ends_all_and_keeps_what_is_pending(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "numbers.sqlite"
+    calls = []
+
+    def forbid(payloads: Sequence[bytes]) -> int:
+        calls.append(len(payloads))
+        raise StoppedError("another has taken over")
+
+    queue = courier(forbid, path)
+    queue.put(1)
+    began = time.monotonic()
+    assert not queue.flush(600, patient=True)
+    assert time.monotonic() - began < 60, "nothing is waited for"
+    assert str(queue.stopped) == "another has taken over"
+    queue.put(2)
+    assert queue.sync(30), "the disk still takes it"
+    queue.close(600, patient=True)
+    assert calls == [1], "it is not tried again"
+    assert (queue.lost, queue.pending, count_pending(path)) == (0, 2, 2)
+    assert caplog.text == "", "whoever forbids it says so"

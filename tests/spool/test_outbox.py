@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from spool import Outbox, OutboxError, OutboxLockedError, count_pending
+from configs import PROJECT
+from spool import Outbox, OutboxError, OutboxLockedError, count_pending, read_pending
 
 RECORDS = [b"first", b"", b"\x00" * 40, b"the fourth is longer " * 400, b"fifth", b"last"]
 DATABASE, JOURNAL, LOCK = "rows.sqlite", "rows.sqlite-journal", "rows.sqlite.lock"
@@ -332,3 +333,40 @@ def test_records_are_readable_without_this_program(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / DATABASE)
     assert connection.execute("SELECT payload FROM outbox ORDER BY id").fetchall() == [(record,) for record in RECORDS]
     connection.close()
+
+
+_WRITER = """
+import sys, time
+from pathlib import Path
+from spool import Outbox
+
+outbox = Outbox(Path(sys.argv[1]), "me")
+outbox.append([b"one", b"two"])
+connection = outbox._connection
+connection.execute("PRAGMA cache_spill=1")
+connection.execute("PRAGMA cache_size=1")
+connection.execute("BEGIN EXCLUSIVE")
+for number in range(3, 300):
+    connection.execute("INSERT INTO outbox (id, owner, payload, digest) VALUES (?, ?, ?, ?)", (number, b"me", bytes(999), b""))
+print("writing", flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_outbox_of_a_stopped_process_is_read_as_it_was_before_an_unfinished_write(tmp_path: Path) -> None:
+    """The process is in the middle of a transaction: it holds SQLite's lock, and pages of it are in the file already."""
+    path = tmp_path / "things.sqlite"
+    command = [sys.executable, "-c", _WRITER, str(path)]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "writing\n"
+            os.kill(process.pid, signal.SIGSTOP)
+            before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+            assert "things.sqlite-journal" in before
+            assert len(before["things.sqlite"]) > 100_000
+            assert read_pending(path, "me") == [b"one", b"two"]
+            assert read_pending(path, "another") == []
+            assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+        finally:
+            process.kill()

@@ -40,16 +40,21 @@ def start(settings: Settings, name: str, flow_run: str | None = None, **options:
     return running_experiment(load(TINY), name, settings, flow_run, **options)
 
 
-def train_a_little(experiment: Experiment) -> None:
-    """Write what an interrupted training leaves: a row, the folder of a checkpoint, and a phase record with a path."""
+def episode_row(experiment_id: int, episode_index: int = 0) -> EpisodeRow:
+    """A row of a training."""
     values: dict[str, Any] = dict.fromkeys(
-        ("env_index", "episode_index", "reward", "duration_seconds", "exploration_rate", "coins", "score", "x_pos", "y_pos"), 0
+        ("env_index", "reward", "duration_seconds", "exploration_rate", "coins", "score", "x_pos", "y_pos"), 0
     )
     values |= {"steps": 1, "frames": 4, "distance_traveled": 0, "time": 400, "life": 1, "world": 1, "stage": 1}
     values |= {"status": "small", "level_completed": False, "end_reason": "died", "global_step": 1}
-    row = EpisodeRow(experiment_id=experiment.id, phase="train", protocol="training", timestamp=datetime.now(UTC), **values)
+    values |= {"experiment_id": experiment_id, "episode_index": episode_index, "timestamp": datetime.now(UTC)}
+    return EpisodeRow(phase="train", protocol="training", **values)
+
+
+def train_a_little(experiment: Experiment) -> None:
+    """Write what an interrupted training leaves: a row, the folder of a checkpoint, and a phase record with a path."""
     with open_store(experiment.settings) as store, open_writer(experiment, store) as writer:
-        writer.put(row, {}, b"\0")
+        writer.put(episode_row(experiment.id), {}, b"\0")
     checkpoint = experiment.directory / "checkpoints" / "step-000000001"
     checkpoint.mkdir(parents=True)
     details = {"model_path": str(experiment.directory / "model"), "episodes": 1}
