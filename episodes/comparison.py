@@ -172,7 +172,7 @@ def endings(store: EpisodeStore, ids: Sequence[int], protocol: str, width: int) 
         .subquery()
     )
     keys = played.c[:4]
-    query = select(*keys, func.count(), func.min(played.c.episode)).group_by(*keys).order_by(*keys)
+    query: Select[Any] = select(*keys, func.count(), func.min(played.c.episode)).group_by(*keys).order_by(*keys)
     with store.transaction("reading where episodes end") as connection:
         return [
             EndingCount((int(world), int(stage)), int(place), str(reason), int(count), episode)
