@@ -134,19 +134,20 @@ def group_experiments(
             "name another protocol"
         )
     has_trained = set(trained)
-    members: dict[tuple[str, tuple[int, int] | None], dict[int, ComparedExperiment]] = {}
-    settings = {each.id: variant_values(each.config) for each in experiments if each.id in evaluated}
-    labels = _labels({each.id: (each.config.name, settings[each.id]) for each in experiments if each.id in evaluated})
     order = [each for each in experiments if each.id in evaluated]
-    # The best candidate for a seed comes last and replaces the others.
+    settings = {each.id: variant_values(each.config) for each in order}
+    labels = _labels({each.id: (each.config.name, settings[each.id]) for each in order})
+    candidates: dict[tuple[str, tuple[int, int] | None], dict[int, list[ComparedExperiment]]] = {}
     for each in sorted(order, key=lambda each: (each.id in has_trained, each.id)):
-        seeds = members.setdefault((labels[each.id], each.level), {})
-        if (other := seeds.get(each.config.seed)) is not None:
-            left_out.append((other, f"has the same configuration and seed as {each.name}"))
-        seeds[each.config.seed] = each
+        seeds = candidates.setdefault((labels[each.id], each.level), {})
+        seeds.setdefault(each.config.seed, []).append(each)
+    for seeds in candidates.values():
+        for *others, kept in seeds.values():
+            left_out += [(other, f"has the same configuration and seed as {kept.name}") for other in others]
     first = {label: index for index, label in reversed(list(enumerate(labels[each.id] for each in order)))}
     groups = [
-        Group(variant, level, tuple(own for _, own in sorted(seeds.items()))) for (variant, level), seeds in members.items()
+        Group(variant, level, tuple(own[-1] for _, own in sorted(seeds.items())))
+        for (variant, level), seeds in candidates.items()
     ]
     groups.sort(key=lambda group: (first[group.variant], _level_order(group.level)))
     values = {labels[number]: own for number, own in settings.items()}
