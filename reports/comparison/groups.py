@@ -111,8 +111,9 @@ def group_experiments(
 ) -> Grouping:
     """Group the experiments by variant and level.
 
-    Experiments that were not evaluated under `protocol` are left out. Of several experiments with the same configuration and
-    seed only one counts, because they are not independent: one that was trained rather than only evaluated, and the newest.
+    Experiments whose evaluation under `protocol` is missing or not finished are left out. Of several experiments with the same
+    configuration and seed only one counts, because they are not independent: one that was trained rather than only evaluated,
+    and the newest.
 
     Args:
         experiments: what to compare.
@@ -121,37 +122,52 @@ def group_experiments(
         protocol: of the evaluation.
 
     Raises:
-        ReportError: no experiment was evaluated under `protocol`.
+        ReportError: no experiment has a whole evaluation under `protocol`.
     """
-    evaluated = set(scores.loc[scores["protocol"] == protocol, "experiment_id"].astype(int))
-    left_out = [
-        (each, f"not evaluated under {protocol} (status: {each.status})") for each in experiments if each.id not in evaluated
-    ]
+    rows = scores[scores["protocol"] == protocol]
+    played = {int(row["experiment_id"]): int(row["episodes"]) for row in rows.to_dict("records")}
+    left_out = [(each, reason) for each in experiments if (reason := _missing(each, played.get(each.id, 0), protocol))]
+    missing = {each.id for each, _ in left_out}
+    evaluated = [each for each in experiments if each.id not in missing]
     if not evaluated:
         names = ", ".join(each.name for each in experiments[:5]) + (", ..." if len(experiments) > 5 else "")
         raise ReportError(
-            f"none of the {len(experiments)} experiments has an evaluation under {protocol} ({names}): wait until one has, or "
-            "name another protocol"
+            f"none of the {len(experiments)} experiments has a whole evaluation under {protocol} ({names}): wait until one "
+            "has, or name another protocol"
         )
-    has_trained = set(trained)
-    order = [each for each in experiments if each.id in evaluated]
-    settings = {each.id: variant_values(each.config) for each in order}
-    labels = _labels({each.id: (each.config.name, settings[each.id]) for each in order})
-    candidates: dict[tuple[str, tuple[int, int] | None], dict[int, list[ComparedExperiment]]] = {}
-    for each in sorted(order, key=lambda each: (each.id in has_trained, each.id)):
-        seeds = candidates.setdefault((labels[each.id], each.level), {})
-        seeds.setdefault(each.config.seed, []).append(each)
-    for seeds in candidates.values():
-        for *others, kept in seeds.values():
-            left_out += [(other, f"has the same configuration and seed as {kept.name}") for other in others]
-    first = {label: index for index, label in reversed(list(enumerate(labels[each.id] for each in order)))}
+    settings = {each.id: variant_values(each.config) for each in evaluated}
+    labels = _labels({each.id: (each.config.name, settings[each.id]) for each in evaluated})
+    groups, repeated = _groups(evaluated, labels, set(trained))
+    left_out += [(other, f"has the same configuration and seed as {kept.name}") for other, kept in repeated]
+    left_out.sort(key=lambda pair: pair[0].id)
+    return Grouping(tuple(groups), tuple(left_out), {labels[number]: own for number, own in settings.items()})
+
+
+def _groups(
+    experiments: Sequence[ComparedExperiment], labels: Mapping[int, str], trained: set[int]
+) -> tuple[list[Group], list[tuple[ComparedExperiment, ComparedExperiment]]]:
+    """The groups, and pairs of an experiment that does not count and the one with the same seed that does."""
+    seeds: dict[tuple[str, tuple[int, int] | None], dict[int, list[ComparedExperiment]]] = {}
+    for each in sorted(experiments, key=lambda each: (each.id in trained, each.id)):
+        seeds.setdefault((labels[each.id], each.level), {}).setdefault(each.config.seed, []).append(each)
     groups = [
-        Group(variant, level, tuple(own[-1] for _, own in sorted(seeds.items())))
-        for (variant, level), seeds in candidates.items()
+        Group(variant, level, tuple(same[-1] for _, same in sorted(own.items()))) for (variant, level), own in seeds.items()
     ]
-    groups.sort(key=lambda group: (first[group.variant], _level_order(group.level)))
-    values = {labels[number]: own for number, own in settings.items()}
-    return Grouping(tuple(groups), tuple(sorted(left_out, key=lambda pair: pair[0].id)), values)
+    order = list(dict.fromkeys(labels[each.id] for each in experiments))
+    groups.sort(key=lambda group: (order.index(group.variant), _level_order(group.level)))
+    repeated = [(other, same[-1]) for own in seeds.values() for same in own.values() for other in same[:-1]]
+    return groups, repeated
+
+
+def _missing(experiment: ComparedExperiment, played: int, protocol: str) -> str:
+    """Why the evaluation of an experiment cannot count; "": it can."""
+    if not played:
+        return f"not evaluated under {protocol} (status: {experiment.status})"
+    evaluate = experiment.config.evaluate
+    planned = {"greedy": 1, "noop": evaluate.noop_frames}.get(protocol, evaluate.episodes)
+    if played < planned:
+        return f"has played {played} of {planned} episodes under {protocol} (status: {experiment.status})"
+    return ""
 
 
 def variant_values(config: Config) -> dict[str, Any]:

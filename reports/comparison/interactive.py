@@ -11,6 +11,7 @@ from bokeh.models.renderers import DataRenderer
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 
+from reports.comparison.figures import MOST_LEVELS
 from reports.comparison.groups import level_name
 from reports.comparison.results import Results
 from reports.style import GRID, INK, MUTED, colour
@@ -35,11 +36,12 @@ class InteractivePlot:
 
 
 def interactive_curves(results: Results) -> InteractivePlot | None:
-    """The completion over decisions with bands, one panel for each level; None without training episodes.
+    """The completion over decisions with bands, one panel for each of the first levels; None without training episodes.
 
     The panels can be moved and zoomed together. The legend hides groups, and the mouse shows values.
     """
-    panels = [panel for level in results.grouping.levels if (panel := _panel(results, level)) is not None]
+    levels = results.grouping.levels[:MOST_LEVELS]
+    panels = [panel for level in levels if (panel := _panel(results, level)) is not None]
     if not panels:
         return None
     for panel in panels[1:]:

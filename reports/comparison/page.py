@@ -16,6 +16,7 @@ from reports.page import EMBEDDED_VIDEO_BYTES, data_uri, figure_context, render_
 from reports.results import NARROW_SPACE, number, percent, plural
 from reports.style import Picture, abbreviated, protocol_label
 
+MOST_IMPROVEMENTS = 20  # pairs that are shown at once; the rest can be unfolded
 MOST_NAMED = 3  # variants in the headline; the cards and the table have all
 
 
@@ -62,6 +63,7 @@ def render_comparison(results: Results, pictures: ComparisonPictures, clips: Map
         "overall": tables.overall_rows(results),
         "common_levels": ", ".join(level_name(level) for level in grouping.common_levels),
         "improvements": tables.improvement_rows(results),
+        "most_improvements": MOST_IMPROVEMENTS,
         "interactive": pictures.interactive,
         "curves": [figure_context(picture) for picture in pictures.curves],
         "curve_file": f"{pictures.curves[0].name}.png" if pictures.curves else "",

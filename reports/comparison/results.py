@@ -78,7 +78,7 @@ class Improvement:
 
     Attributes:
         first, second: the variants.
-        level: name of the level, or how many levels it is averaged over.
+        level: name of the level; "": averaged over the common levels.
         probability: that `first` scores higher; ties count half.
         interval: its bootstrap interval; None: one of the variants has only one seed on a level.
         attainable: the smallest two-sided p-value that the exact Mann-Whitney test could give with so many seeds.
@@ -159,6 +159,7 @@ class Results:
     def __init__(self, data: ComparisonData) -> None:
         self.data = data
         self.grouping = data.grouping
+        self._curves: dict[tuple[str, str], GroupCurve | None] = {}
         self._scores: dict[tuple[int, str], dict[str, float]] = {
             (row["experiment_id"], row["protocol"]): {
                 "completion": row["completed"] / row["episodes"],
@@ -202,19 +203,15 @@ class Results:
                     found.append(_improvement(first, second, level_name(level), strata))
             if len(self.grouping.common_levels) > 1:
                 strata = [self._strata(variant) for variant in (first, second)]
-                found.append(_improvement(first, second, f"all {len(self.grouping.common_levels)} common levels", strata))
+                found.append(_improvement(first, second, "", strata))
         return found
 
     def curve(self, group: Group, score: Literal["completion", "distance"]) -> GroupCurve | None:
         """The learning curve of a group where all of its seeds have episodes; None if there is no such span."""
-        column = "completed" if score == "completion" else "distance"
-        curves = np.array([self._curve(number, column) for number in group.ids])
-        known = np.isfinite(curves).all(axis=0)
-        if not known.any():
-            return None
-        mean, band = curve_band(curves[:, known])
-        (spans,) = np.nonzero(known)
-        return GroupCurve(spans, (spans + 0.5) * self.data.end / BINS, mean, band)
+        key = (group.name, score)
+        if key not in self._curves:  # several plots and tables show the same curve
+            self._curves[key] = self._group_curve(group, "completed" if score == "completion" else "distance")
+        return self._curves[key]
 
     def efficiency(self, group: Group) -> list[Efficiency]:
         """When the seeds of a group first reached each of :data:`RATES`."""
@@ -252,6 +249,15 @@ class Results:
         """The completion of a variant's seeds on each common level."""
         groups = [self.grouping.group(variant, level) for level in self.grouping.common_levels]
         return [self._of_seeds(group, "completion", self.data.protocol) for group in groups if group is not None]
+
+    def _group_curve(self, group: Group, column: str) -> GroupCurve | None:
+        curves = np.array([self._curve(number, column) for number in group.ids])
+        known = np.isfinite(curves).all(axis=0)
+        if not known.any():
+            return None
+        mean, band = curve_band(curves[:, known])
+        (spans,) = np.nonzero(known)
+        return GroupCurve(spans, (spans + 0.5) * self.data.end / BINS, mean, band)
 
     def _curve(self, experiment: int, column: str) -> Floats:
         """The curve of one experiment, float64 of shape (BINS,): NaN before its first and after its last episode."""

@@ -91,15 +91,16 @@ def overall_rows(results: Results) -> list[Row]:
 
 
 def improvement_rows(results: Results) -> list[Row]:
-    """The probability of improvement of each pair of variants, on each level and over the common levels."""
+    """The probability of improvement of each pair of variants, first over the common levels and then on each level."""
+    levels = len(results.grouping.common_levels)
     return [
         {
             "pair": f"{each.first} over {each.second}",
-            "level": each.level,
+            "level": each.level or f"all {levels} common levels",
             "cell": Cell(percent(each.probability), _improvement_interval(each.interval)),
             "verdict": each.verdict,
         }
-        for each in results.improvements()
+        for each in sorted(results.improvements(), key=lambda each: each.level != "")
     ]
 
 

@@ -47,16 +47,18 @@ def test_what_was_not_evaluated_or_has_the_same_seed_is_left_out(experiment: Mak
         experiment(2, name="again"),
         experiment(3, name="only-evaluated"),
         experiment(4, "ppo", "seed=1", name="running", status="running"),
+        experiment(5, "ppo", "seed=1", "evaluate.episodes=101", name="playing", status="running"),
     ]
-    grouping = group_experiments(some, scores({1: 0.9, 2: 0.5, 3: 0.7}), [1, 2, 4], "stochastic")
+    grouping = group_experiments(some, scores({1: 0.9, 2: 0.5, 3: 0.7, 5: 0.8}), [1, 2, 4, 5], "stochastic")
     assert [group.ids for group in grouping.groups] == [[2]]
     assert [(each.name, reason) for each, reason in grouping.left_out] == [
         ("first", "has the same configuration and seed as again"),
         ("only-evaluated", "has the same configuration and seed as again"),
         ("running", "not evaluated under stochastic (status: running)"),
+        ("playing", "has played 100 of 101 episodes under stochastic (status: running)"),
     ]
 
 
 def test_without_any_evaluation_there_is_nothing_to_compare(experiment: Make, scores: Scores) -> None:
-    with pytest.raises(ReportError, match=r"none of the 1 experiments has an evaluation under sticky_decisions \(ppo-1\)"):
+    with pytest.raises(ReportError, match=r"none of the 1 experiments has a whole evaluation under sticky_decisions \(ppo-1\)"):
         group_experiments([experiment(1)], scores({1: 0.5}), [1], "sticky_decisions")
