@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from configs import CHECKOUT, LOGGERS, ConfigError, Settings, load, preset_names, to_dict
+from configs import CHECKOUT, LOGGERS, ConfigError, Protocol, Settings, load, preset_names, to_dict
 from flows import faults, new_process, usage
 from flows.database_command import database_app
 from flows.prefect_access import MARIO_PROCESS
@@ -194,6 +194,23 @@ def report(
     )
     paths = report_on(loaded, settings, folder)
     console.print(f"report: {paths.html}", soft_wrap=True)
+
+
+@app.command()
+def compare(
+    experiments: Annotated[list[str], typer.Argument(help="names, ids, or patterns such as 'ppo-*'")],
+    output: Annotated[Path | None, typer.Option(callback=usage.output_folder, help="folder for the page")] = None,
+    protocol: Annotated[Protocol, typer.Option(help="evaluation to compare")] = "stochastic",
+    clips: Annotated[bool, typer.Option(help="make short videos of how episodes end")] = True,
+) -> None:
+    """Compare many experiments by seeds: presets and levels with intervals over their seeds."""
+    from flows import comparing
+
+    comparison = comparing.compare_experiments(experiments, Settings.from_environment(), output, protocol, clips=clips)
+    print_table(comparing.comparison_table(comparison), "completion by group", console)
+    for each, reason in comparison.results.grouping.left_out:
+        console.print(f"left out: {each.name} {reason}", soft_wrap=True)
+    console.print(f"comparison: {comparison.paths.html}", soft_wrap=True)
 
 
 @app.command()

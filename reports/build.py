@@ -1,14 +1,12 @@
 """Assembly and writing of the report."""
 
-import json
-import os
-import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reports.clips import Clips, make_clips
 from reports.data import ExperimentData, ReportData, ReportPaths
 from reports.endings_figure import endings_pictures
+from reports.files import remove_others, write_file
 from reports.learning_figure import CURVES, learning_picture
 from reports.page import Pictures, render_page
 from reports.protocol_figure import MEASURES, Summaries, protocol_picture
@@ -16,9 +14,6 @@ from reports.results import headline, index_of_best, protocol_summaries
 from reports.style import Picture
 from reports.tables import config_name, config_yaml
 from reports.timing_figure import phases_picture, throughput_picture
-
-FILES = "files.json"
-"""The list of the files that the report has written into its folder."""
 
 
 def build_report(data: ReportData, directory: Path, *, video: bool = True, embed: bool = True) -> ReportPaths:
@@ -46,34 +41,20 @@ def build_report(data: ReportData, directory: Path, *, video: bool = True, embed
     clips = make_clips(experiments[first], directory) if video else Clips()
     pictures = _pictures(experiments, summaries, clips)
     html = render_page(data, summaries, headlines, first, clips, pictures, embed=embed)
-    pngs = [_write(directory / f"{picture.name}.png", picture.data) for picture in pictures.all()]
+    pngs = [write_file(directory / f"{picture.name}.png", picture.data) for picture in pictures.all()]
     for experiment in experiments:
-        _write(directory / config_name(experiment), config_yaml(experiment).encode())
+        write_file(directory / config_name(experiment), config_yaml(experiment).encode())
     if clips.montage is not None:
         pngs.append(clips.montage)
     paths = ReportPaths(
-        html=_write(directory / "report.html", html.encode()),
+        html=write_file(directory / "report.html", html.encode()),
         pngs=tuple(pngs),
         video_best=clips.best.path if clips.best else None,
         video_typical=clips.typical.path if clips.typical else None,
     )
     configs = [directory / config_name(experiment) for experiment in experiments]
-    _remove_others(directory, [paths.html, *pngs, *configs, paths.video_best, paths.video_typical])
+    remove_others(directory, [paths.html, *pngs, *configs, paths.video_best, paths.video_typical])
     return paths
-
-
-def _remove_others(directory: Path, written: Iterable[Path | None]) -> None:
-    """Remove files of an earlier report that this one has not written. Other files in the folder are not touched."""
-    listing = directory / FILES
-    try:
-        earlier = {str(name) for name in json.loads(listing.read_text(encoding="utf-8"))}
-    except (OSError, ValueError, TypeError):
-        earlier = set()
-    now = {path.name for path in written if path is not None}
-    for name in earlier - now:
-        if Path(name).name == name:
-            (directory / name).unlink(missing_ok=True)
-    _write(listing, json.dumps(sorted(now)).encode())
 
 
 def _pictures(experiments: Sequence[ExperimentData], summaries: Sequence[Summaries], clips: Clips) -> Pictures:
@@ -92,14 +73,3 @@ def _pictures(experiments: Sequence[ExperimentData], summaries: Sequence[Summari
 
 def _present(pictures: Iterable[Picture | None]) -> list[Picture]:
     return [picture for picture in pictures if picture is not None]
-
-
-def _write(path: Path, data: bytes) -> Path:
-    """Write a file atomically, because an earlier report may be open in a browser. Returns `path`."""
-    partial = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}.part")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path

@@ -1,11 +1,13 @@
 """The plot of the positions in a level where episodes end."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from matplotlib.ticker import MaxNLocator
 
 from configs.levels import FINISH_X
@@ -65,13 +67,13 @@ def _picture(
     shown: list[Endings] = []
     for axes, (name, own, source) in zip(grid, groups, strict=False):
         shown.append(endings(own, level, end_x))
-        _bars(axes, shown[-1], f"{name}: {source} ({len(own)})")
+        draw_bars(axes, shown[-1], f"{name}: {source} ({len(own)})")
     if panorama is not None:
         _strip(grid[len(groups)], panorama)
     if len(chance):
         reference = endings(chance, level, end_x)
-        _bars(grid[-1], reference, f"random policy ({len(chance)})", single=CASTLE)
-    _reasons(grid[0], [reason for each in shown for reason in each.shares])
+        draw_bars(grid[-1], reference, f"random policy ({len(chance)})", single=CASTLE)
+    draw_reasons(grid[0], [reason for each in shown for reason in each.shares])
     grid[-1].set_xlabel(f"x position in level {level[0]}-{level[1]}, pixels", color=MUTED, fontsize=9.5)
     grid[-1].set_xlim(0, end_x + BIN_WIDTH / 2)
     if finish:
@@ -85,27 +87,42 @@ def _picture(
     return Picture(f"endings-{level[0]}-{level[1]}", png(figure), alt, caption, wide=True)
 
 
-def _bars(axes: Axes, shown: Endings, title: str, single: str | None = None) -> None:
+def draw_bars(
+    axes: Axes, shown: Endings, title: str, single: str | None = None, *, side: Literal["left", "right"] = "right"
+) -> dict[str, BarContainer]:
+    """Draw the shares as bars, one on the other by reason, and return the bars of each reason, one for each bin.
+
+    Args:
+        axes: where to draw.
+        shown: the endings.
+        title: written into the plot.
+        single: one colour for all reasons; None: the colours of the reasons.
+        side: where the title stands.
+    """
+    bars = {}
     base: npt.NDArray[np.float64] = np.zeros(len(shown.edges) - 1)
     for reason, shares in shown.shares.items():
         shade = single or END_REASON_COLOURS.get(reason, CASTLE)
-        axes.bar(shown.edges[:-1] + 2, shares, width=BIN_WIDTH - 4, bottom=base, align="edge", color=shade, linewidth=0)
+        bars[reason] = axes.bar(
+            shown.edges[:-1] + 2, shares, width=BIN_WIDTH - 4, bottom=base, align="edge", color=shade, linewidth=0
+        )
         base = base + shares
     style_axes(axes, "", "episodes")
     axes.set_ylim(0, max(0.02, float(np.max(base, initial=0.0))) * 1.3)
     percent_ticks(axes)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.text(
-        0.965,
+        0.965 if side == "right" else 0.012,
         0.93,
         title,
         transform=axes.transAxes,
-        ha="right",
+        ha=side,
         va="top",
         fontsize=10,
         color=INK,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
     )
+    return bars
 
 
 def _strip(axes: Axes, panorama: Image) -> None:
@@ -116,7 +133,8 @@ def _strip(axes: Axes, panorama: Image) -> None:
         spine.set_visible(False)
 
 
-def _reasons(axes: Axes, reasons: Sequence[str]) -> None:
+def draw_reasons(axes: Axes, reasons: Sequence[str]) -> None:
+    """Add a legend of the reasons above the plot."""
     labels = {
         END_REASON_LABELS.get(reason, reason): END_REASON_COLOURS.get(reason, CASTLE) for reason in dict.fromkeys(reasons)
     }

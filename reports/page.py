@@ -44,10 +44,6 @@ def render_page(
     clips: Clips, pictures: Pictures, *, embed: bool = True,
 ) -> str:  # fmt: skip
     """Render the page. `first` is the index of the experiment in the headline; `embed` False links all videos."""
-    # All external texts (names, YAML, provenance, errors) are escaped by the template.
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     experiments = list(data.experiments)
     context = {
         "title": data.title,
@@ -57,22 +53,30 @@ def render_page(
         "several": len(experiments) > 1,
         "comparison": tables.comparison_rows(experiments, headlines),
         **_video_context(clips, embed),
-        "learning": [_figure(picture) for picture in pictures.learning],
+        "learning": [figure_context(picture) for picture in pictures.learning],
         "learning_lead": _learning_lead(experiments),
-        "protocols": [_figure(picture) for picture in pictures.protocols],
+        "protocols": [figure_context(picture) for picture in pictures.protocols],
         "evaluations": tables.evaluation_rows(experiments, summaries),
         "evaluation_lead": _evaluation_lead(experiments),
         "notes": _notes(experiments, summaries),
-        "endings": [_figure(picture) for picture in pictures.endings],
+        "endings": [figure_context(picture) for picture in pictures.endings],
         "endings_lead": "The share of episodes that end in each part of a level. A tall bar marks an obstacle.",
-        "speed": [_figure(picture) for picture in pictures.speed],
+        "speed": [figure_context(picture) for picture in pictures.speed],
         "resources": tables.resource_rows(experiments),
         **_quality_context(experiments),
         "experiments": [_experiment_context(experiment) for experiment in experiments],
         "footer": f"Made by train-mario on {datetime.now(UTC):%d %B %Y, %H:%M} UTC.",
     }
     context["contents"] = _contents(context)
-    return environment.get_template("report.html").render(context)
+    return render_template("report.html", context)
+
+
+def render_template(name: str, context: Mapping[str, Any]) -> str:
+    """A page from the template `name`. All texts from outside (names, YAML, provenance, errors) are escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(name).render(context)
 
 
 def _eyebrow(experiments: Sequence[ExperimentData], first: int) -> str:
@@ -148,10 +152,10 @@ def _video(clip: Clip, clips: Clips, embedded: bool) -> dict[str, Any]:
         "id": clip.episode,
         "caption": _episode_caption(clip, clips.experiment),
         "alt": f"Video of {clip.title.lower()} episode {clip.episode}.",
-        "source": _uri("video/mp4", clip.path.read_bytes()) if embedded else clip.path.name,
+        "source": data_uri("video/mp4", clip.path.read_bytes()) if embedded else clip.path.name,
         "embedded": embedded,
         "size": f"{size / 1e6:.1f} MB",
-        "poster": _uri("image/png", _still(clip.poster)) if clip.poster is not None else "",
+        "poster": data_uri("image/png", _still(clip.poster)) if clip.poster is not None else "",
     }
 
 
@@ -210,11 +214,12 @@ def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(anchor, title) for anchor, title, shown in sections if shown]
 
 
-def _figure(picture: Picture) -> dict[str, Any]:
+def figure_context(picture: Picture) -> dict[str, Any]:
+    """What the macro `picture` of the templates needs."""
     with Image.open(io.BytesIO(picture.data)) as image:
         width, height = (round(side * 96 / DOTS_PER_INCH) for side in image.size)
     return {
-        "uri": _uri("image/png", picture.data), "alt": picture.alt, "caption": picture.caption, "wide": picture.wide,
+        "uri": data_uri("image/png", picture.data), "alt": picture.alt, "caption": picture.caption, "wide": picture.wide,
         "width": width, "height": height,
     }  # fmt: skip
 
@@ -225,8 +230,6 @@ def _still(frame: Frame) -> bytes:
     return written.getvalue()
 
 
-def _uri(media: str, data: bytes) -> str:
+def data_uri(media: str, data: bytes) -> str:
+    """The data as a URI that stands in the page."""
     return f"data:{media};base64,{base64.b64encode(data).decode()}"
-
-
-__all__ = ["EMBEDDED_VIDEO_BYTES", "Pictures", "render_page"]

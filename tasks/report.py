@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from configs import Settings, to_dict
+from configs import EnvironmentConfig, Settings, to_dict
 from episodes.attempts import attempts, describe_attempts
 from mario_env import EpisodeStart
 from tasks import phases
@@ -65,10 +65,10 @@ def report_on(experiments: Sequence[Experiment], settings: Settings, directory: 
         return build_report(ReportData(data), directory, video=video)
 
 
-def comparison_folder(names: Sequence[str]) -> str:
+def comparison_folder(names: Sequence[str], longest: int = _MAX_FOLDER_NAME) -> str:
     """The folder name for a report that compares experiments. It depends only on the names and their order."""
     joined = "-".join(names)
-    if len(joined) <= _MAX_FOLDER_NAME:
+    if len(joined) <= longest:
         return joined
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
     return f"{names[0][:100]}-and-{len(names) - 1}-more-{digest}"
@@ -93,7 +93,7 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
         phases=[PhaseTiming(record.phase, record.seconds) for record in records],
         resources=_resources(experiment),
         quality=list(_quality(store, experiment.id)),
-        replay=partial(_frames, store, experiment) if config.episodes.store_actions else None,
+        replay=partial(stored_frames, store, config.environment) if config.episodes.store_actions else None,
     )
 
 
@@ -123,13 +123,14 @@ def _quality(store: "EpisodeStore", experiment_id: int) -> "Iterator[RuleCheck]"
             )
 
 
-def _frames(store: "EpisodeStore", experiment: Experiment, episode_id: int) -> "Iterator[Frame]":
+def stored_frames(store: "EpisodeStore", environment: EnvironmentConfig, episode_id: int) -> "Iterator[Frame]":
+    """The frames of a stored episode that was played in `environment`; none if its actions were not stored."""
     from reports.replay import episode_frames
 
     episode = store.episode(episode_id)
     if episode.actions is None or episode.start is None:
         return iter(())
-    return episode_frames(experiment.config.environment, EpisodeStart.from_json(episode.start), episode.actions, episode.delays)
+    return episode_frames(environment, EpisodeStart.from_json(episode.start), episode.actions, episode.delays)
 
 
 # System metrics: their names in MLflow, their names in the report, and their units.

@@ -1,9 +1,12 @@
-"""Reads the history of metrics from MLflow."""
+"""Reads from MLflow what reports show: the history of metrics, and the pages of runs."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from tracking.client import connect, translate_errors
-from tracking.location import normalise
+from tracking.location import normalise, run_url
+
+_RUNS_PER_REQUEST: Final = 200
 
 
 def metric_histories(uri: str, run_id: str, names: Sequence[str]) -> dict[str, list[float]]:
@@ -20,3 +23,25 @@ def metric_histories(uri: str, run_id: str, names: Sequence[str]) -> dict[str, l
     return {
         name: [float(each.value) for each in sorted(history, key=lambda each: each.step)] for name, history in histories.items()
     }
+
+
+def run_pages(uri: str, run_ids: Sequence[str]) -> dict[str, str]:
+    """The URL of the page of each run, without runs that MLflow does not have.
+
+    For a store without a server it is the URL on the server of `mario ui`.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    uri = normalise(uri)
+    client = connect(uri)
+    pages: dict[str, str] = {}
+    with translate_errors(uri, "the pages of runs cannot be found"):
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        for start in range(0, len(run_ids), _RUNS_PER_REQUEST):
+            some = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + _RUNS_PER_REQUEST])
+            found = client.search_runs(experiments, f"attributes.run_id IN ({some})", max_results=_RUNS_PER_REQUEST)
+            for run in found:
+                # Without a server, the text is "mario ui, then URL".
+                pages[run.info.run_id] = run_url(uri, run.info.experiment_id, run.info.run_id).rpartition(" ")[2]
+    return pages

@@ -14,8 +14,9 @@ import yaml
 from PIL import Image
 
 from reports import page
-from reports.build import FILES, build_report
+from reports.build import build_report
 from reports.data import ExperimentData, PhaseTiming, ReportData, ReportPaths, ResourceUse, RuleCheck
+from reports.files import FILES
 from reports.video import Frame
 
 Rows = Callable[..., pd.DataFrame]
