@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, Integer, Select, and_, cast, column, exists, func, select, table, true
 
 from episodes.schema import EPISODES, EXPERIMENTS
+
+if TYPE_CHECKING:
+    from episodes.store import EpisodeStore
 
 _LOCKS = table("pg_locks", column("locktype"), column("database"), column("classid"), column("objid"), column("objsubid"))
 _DATABASES = table("pg_database", column("oid"), column("datname"))
@@ -81,3 +84,14 @@ def query(lock_class: int, count: int, status: str | None, preset: str | None, h
         .join(counts, onclause=true())
     )
     return newest.where(*wanted).order_by(EXPERIMENTS.c.id.desc()).limit(count)
+
+
+def ended_since(store: "EpisodeStore", moment: datetime) -> list[tuple[int, str]]:
+    """The id and name of each experiment that ended at `moment` or later, oldest first.
+
+    Raises:
+        StoreError: the database fails.
+    """
+    statement = select(EXPERIMENTS.c.id, EXPERIMENTS.c.name).where(EXPERIMENTS.c.ended >= moment).order_by(EXPERIMENTS.c.id)
+    with store.transaction("listing the experiments that have ended") as connection:
+        return [(int(number), str(name)) for number, name in connection.execute(statement)]

@@ -301,10 +301,18 @@ def ui(
     prefect_port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
-    """Run Prefect's server, a worker and MLflow's server on loopback, until Ctrl-C."""
+    """Run Prefect's server, its workers and MLflow's server on loopback, until Ctrl-C."""
     from flows.servers import Ports, serve
 
     serve(Settings.from_environment(), Ports(prefect_port, mlflow_port))
+
+
+@app.command(name="deploy")
+def deploy_flows() -> None:
+    """Create the work pools and deployments on the configured Prefect server; `mario ui` does so by itself."""
+    from flows.deploying import deploy
+
+    deploy()
 
 
 @app.command()
