@@ -307,6 +307,19 @@ def ui(
     serve(Settings.from_environment(), Ports(prefect_port, mlflow_port))
 
 
+@app.command()
+def worker(
+    pool: Annotated[str, typer.Argument(help="the work pool, such as mario or mario-gpu")],
+    queue: Annotated[list[str] | None, typer.Option(help="only flow runs of this work queue; may be repeated")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="how many flow runs at once")] = 1,
+    name: Annotated[str | None, typer.Option(help="the worker's name on Prefect's page")] = None,
+) -> None:
+    """Run a worker of a process pool until Ctrl-C or SIGTERM, which end its flow runs with a checkpoint."""
+    from flows.worker import run_worker, start_arguments
+
+    raise typer.Exit(run_worker(start_arguments(pool, queues=queue or [], limit=limit, name=name)))
+
+
 @app.command(name="deploy")
 def deploy_flows() -> None:
     """Create the work pools and deployments on the configured Prefect server; `mario ui` does so by itself."""

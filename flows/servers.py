@@ -15,7 +15,7 @@ from pathlib import Path
 
 from configs import CHECKOUT, Settings
 from configs.masking import mask_url
-from flows import guarded_server, prefect_access
+from flows import guarded_server, prefect_access, worker
 from tracking import (
     RunningServer,
     TrackingError,
@@ -28,11 +28,10 @@ from tracking import (
 
 logger = logging.getLogger(__name__)
 
-_WORKER = ("--no-prompt", "worker", "start", "--pool", "mario", "--type", "process")
 # One worker runs one flow at a time that plays games. Another one runs the flows that need not wait for a training.
 _WORKERS = {
-    "worker": (*_WORKER, "--work-queue", "default", "--limit", "1", "--name", "mario-worker"),
-    "light-worker": (*_WORKER, "--work-queue", "light", "--name", "mario-light-worker"),
+    "worker": worker.start_arguments("mario", queues=["default"], limit=1, name="mario-worker"),
+    "light-worker": worker.start_arguments("mario", queues=["light"], name="mario-light-worker"),
 }
 # Beginnings of the lines of a traceback, as Python and Rich print it. The error message follows them.
 _TRACEBACK_PREFIXES = (" ", "Traceback (most recent", "\u256d", "\u2502", "\u2570")
@@ -101,9 +100,9 @@ def _serve(home: Path, uri: str, ports: Ports, own_mlflow: bool) -> None:
             mlflow = stack.enter_context(RunningServer.start(uri, home, port=ports.mlflow, log=logs / "mlflow.log"))
         _wait_for_prefect(ports.prefect, auth, server, logs / "prefect.log")
         _deploy(client, logs / "deploy.log")
-        # A worker forwards the signal to its flow run, which writes a checkpoint. That takes a while.
+        patience = worker.CHECKPOINT_SECONDS + 15.0
         workers = {
-            name: stack.enter_context(_process(name, "prefect", arguments, client, logs, grace_seconds=30.0))
+            name: stack.enter_context(_process(name, "flows.worker", arguments, client, logs, grace_seconds=patience))
             for name, arguments in _WORKERS.items()
         }
         prefect_access.publish_server(home, url)
@@ -142,8 +141,8 @@ def _process(
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a Python module as a process in its own process group, and stop the group at the end.
 
-    The group also ends if this process is killed. Prefect's server waits for its clients' connections to close, and the worker
-    waits for its flow run. They are killed `grace_seconds` after the signal.
+    The group also ends if this process is killed. Prefect's server waits for its clients' connections to close, and a worker
+    waits for its flow runs. They are killed `grace_seconds` after the signal.
     """
     with (logs / f"{name}.log").open("ab") as sink:
         process = subprocess.Popen(
