@@ -315,9 +315,10 @@ def worker(
     name: Annotated[str | None, typer.Option(help="the worker's name on Prefect's page")] = None,
 ) -> None:
     """Run a worker of a process pool until Ctrl-C or SIGTERM, which end its flow runs with a checkpoint."""
-    from flows.worker import run_worker, start_arguments
+    from flows.graceful import run as run_gracefully
+    from flows.graceful import worker_arguments
 
-    raise typer.Exit(run_worker(start_arguments(pool, queues=queue or [], limit=limit, name=name)))
+    raise typer.Exit(run_gracefully(worker_arguments(pool, queues=queue or [], limit=limit, name=name)))
 
 
 @app.command(name="deploy")

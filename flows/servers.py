@@ -15,7 +15,7 @@ from pathlib import Path
 
 from configs import CHECKOUT, Settings
 from configs.masking import mask_url
-from flows import guarded_server, prefect_access, worker
+from flows import graceful, guarded_server, prefect_access
 from tracking import (
     RunningServer,
     TrackingError,
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 # One worker runs one flow at a time that plays games. Another one runs the flows that need not wait for a training.
 _WORKERS = {
-    "worker": worker.start_arguments("mario", queues=["default"], limit=1, name="mario-worker"),
-    "light-worker": worker.start_arguments("mario", queues=["light"], name="mario-light-worker"),
+    "worker": graceful.worker_arguments("mario", queues=["default"], limit=1, name="mario-worker"),
+    "light-worker": graceful.worker_arguments("mario", queues=["light"], name="mario-light-worker"),
 }
 # Beginnings of the lines of a traceback, as Python and Rich print it. The error message follows them.
 _TRACEBACK_PREFIXES = (" ", "Traceback (most recent", "\u256d", "\u2502", "\u2570")
@@ -100,9 +100,9 @@ def _serve(home: Path, uri: str, ports: Ports, own_mlflow: bool) -> None:
             mlflow = stack.enter_context(RunningServer.start(uri, home, port=ports.mlflow, log=logs / "mlflow.log"))
         _wait_for_prefect(ports.prefect, auth, server, logs / "prefect.log")
         _deploy(client, logs / "deploy.log")
-        patience = worker.CHECKPOINT_SECONDS + 15.0
+        patience = graceful.CHECKPOINT_SECONDS + 15.0
         workers = {
-            name: stack.enter_context(_process(name, "flows.worker", arguments, client, logs, grace_seconds=patience))
+            name: stack.enter_context(_process(name, "flows.graceful", arguments, client, logs, grace_seconds=patience))
             for name, arguments in _WORKERS.items()
         }
         prefect_access.publish_server(home, url)

@@ -1,8 +1,8 @@
-"""`mario worker`: a Prefect worker whose flow runs end in order when it is stopped.
+"""A command of Prefect that executes flow runs, and lets them end in order: `python -m flows.graceful ARGUMENTS`.
 
-Prefect's process worker kills its flow runs at once when it is stopped. This one first sends SIGTERM to them, so that a
-training writes its checkpoint, and then stops the worker. Pools of containers need none of this: there the container's own
-process (`prefect flow-run execute`) passes the signal on.
+Prefect's process worker, and the process of a container that executes one flow run (`prefect flow-run execute`), kill the flow
+run at once when they are stopped during a training, which handles SIGTERM itself. Here SIGTERM and Ctrl-C first send SIGTERM to
+the flow runs, so that a training writes its checkpoint. Prefect is told that they crashed, and they can be retried.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS: Final = 60.0
 """How long a flow run may take to end. A checkpoint with the largest replay buffer takes 4 s on a local disk."""
-_WORKER_SECONDS: Final = 10.0
+_REPORT_SECONDS: Final = 10.0
 
 
-def start_arguments(pool: str, *, queues: Sequence[str] = (), limit: int | None = None, name: str | None = None) -> list[str]:
-    """The arguments of `prefect worker start` for a worker of process `pool`.
+def worker_arguments(pool: str, *, queues: Sequence[str] = (), limit: int | None = None, name: str | None = None) -> list[str]:
+    """The arguments that start a worker of a process pool.
 
     Args:
         pool: the work pool.
@@ -35,18 +35,18 @@ def start_arguments(pool: str, *, queues: Sequence[str] = (), limit: int | None 
         limit: how many flow runs it executes at once; None: any number.
         name: the worker's name; None: Prefect makes one.
     """
-    arguments = ["--pool", pool, "--type", "process"]
+    arguments = ["worker", "start", "--pool", pool, "--type", "process"]
     for queue in queues:
         arguments += ["--work-queue", queue]
     arguments += [] if limit is None else ["--limit", str(limit)]
     return arguments + ([] if name is None else ["--name", name])
 
 
-def run_worker(arguments: Sequence[str]) -> int:
-    """Run `prefect worker start ARGUMENTS` until it ends, or until SIGTERM or Ctrl-C.
+def run(arguments: Sequence[str]) -> int:
+    """Run `prefect ARGUMENTS` until it ends, or until SIGTERM or Ctrl-C.
 
     Returns:
-        Its exit code; 0 after a signal.
+        Its exit code; 0 for a worker that a signal has stopped.
     """
 
     def interrupt(number: int, frame: object) -> None:
@@ -54,28 +54,31 @@ def run_worker(arguments: Sequence[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
-    command = attended("prefect", ["--no-prompt", "worker", "start", *arguments], _WORKER_SECONDS)
+    command = attended("prefect", ["--no-prompt", *arguments], _REPORT_SECONDS)
     # In a session of its own, so that the terminal's Ctrl-C does not reach it before its flow runs have ended.
-    worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
-        return worker.wait()
+        return process.wait()
     except KeyboardInterrupt:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        end_flow_runs(worker.pid, CHECKPOINT_SECONDS)
-        end_process_group(worker, _WORKER_SECONDS)
+        end_flow_runs(process.pid, CHECKPOINT_SECONDS)
+        if arguments[0] != "worker":  # it ends by itself, after it has told Prefect
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(_REPORT_SECONDS)
+        end_process_group(process, _REPORT_SECONDS)
         return 0
 
 
-def end_flow_runs(worker: int, patience: float) -> None:
-    """Send SIGTERM to the flow runs of a worker, and SIGKILL to those that still run after `patience` seconds.
+def end_flow_runs(parent: int, patience: float) -> None:
+    """Send SIGTERM to the flow runs of a process, and SIGKILL to those that still run after `patience` seconds.
 
     Args:
-        worker: the worker's process id.
+        parent: the process id of the worker, or of another process that executes flow runs.
         patience: seconds between the two signals.
     """
     try:
-        runs = [child.pid for child in psutil.Process(worker).children() if os.getpgid(child.pid) == child.pid]
+        runs = [child.pid for child in psutil.Process(parent).children() if os.getpgid(child.pid) == child.pid]
     except (psutil.NoSuchProcess, ProcessLookupError):
         return
     if runs:
@@ -103,4 +106,4 @@ def _alive(pid: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]))
