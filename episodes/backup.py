@@ -58,8 +58,7 @@ def restore(url: str | None, home: Path, file: Path) -> None:
             tables = inspect(connection).get_table_names()
         if tables:
             raise StoreError(
-                f"{store.masked_url} is not empty (it has {', '.join(sorted(tables))}): restore into an empty database, or into "
-                "a MARIO_HOME without one"
+                f"{store.masked_url} is not empty (it has {', '.join(sorted(tables))}): restore into an empty database"
             )
         database = make_url(store.url).database or ""
         _run(store, "pg_restore", "--exit-on-error", "--single-transaction", "--no-owner", "--dbname", database, str(file))
