@@ -55,7 +55,7 @@ faults: $(READY) ## kill whole runs again and again, take their Postgres away, c
 check: $(READY) ## the smoke test alone: find in seconds what would fail later
 	@$(MARIO) check
 
-ui: $(READY) ## Prefect server, its worker and the MLflow server, on loopback
+ui: $(READY) ## Prefect server, its workers and the MLflow server, on loopback
 	@$(MARIO) ui
 
 stop: $(READY) ## stop the embedded Postgres
