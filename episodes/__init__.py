@@ -1,5 +1,6 @@
 """The episode store: every episode ever played, one row each in Postgres, and what can be asked of them."""
 
+from episodes.backup import back_up, restore
 from episodes.embedded import psql_command, remove_embedded, stop_embedded
 from episodes.errors import ExperimentLockedError, FencedError, RevisionError, RowError, StoreError, StoreUnavailableError
 from episodes.fencing import FencingToken
@@ -28,8 +29,10 @@ __all__ = [
     "StoreUnavailableError",
     "StoredEpisode",
     "StoredExperiment",
+    "back_up",
     "psql_command",
     "remove_embedded",
+    "restore",
     "stop_embedded",
     "upgrade_database",
 ]

@@ -32,12 +32,12 @@ DETAILS: Final = {
 
 
 def validate(
-    store: "EpisodeStore", experiment_id: int, phase: str, *, counted: int, reward_sum: float | None = None
+    store: "EpisodeStore", experiment_id: int, phase: str, *, counted: int | None, reward_sum: float | None = None
 ) -> QualityResult:
     """Check the rows of an experiment and phase.
 
     Args:
-        counted: how many episodes the trainer counted.
+        counted: how many episodes the trainer counted; None leaves that rule out.
         reward_sum: the sum of their rewards that MLflow has; None leaves that rule out.
 
     Raises:

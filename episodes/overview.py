@@ -3,11 +3,14 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, Float, Integer, Select, and_, cast, func, select, true
 
 from episodes.schema import EPISODES, EXPERIMENTS
+
+if TYPE_CHECKING:
+    from episodes.store import EpisodeStore
 
 _RECENT = 100  # training episodes
 
@@ -94,3 +97,14 @@ def query(
         .join(counts, onclause=true())
     )
     return newest.where(*wanted).order_by(EXPERIMENTS.c.id.desc()).limit(count)
+
+
+def ended_since(store: "EpisodeStore", moment: datetime) -> list[tuple[int, str]]:
+    """The id and name of each experiment that ended at `moment` or later, oldest first.
+
+    Raises:
+        StoreError: the database fails.
+    """
+    statement = select(EXPERIMENTS.c.id, EXPERIMENTS.c.name).where(EXPERIMENTS.c.ended >= moment).order_by(EXPERIMENTS.c.id)
+    with store.transaction("listing the experiments that have ended") as connection:
+        return [(int(number), str(name)) for number, name in connection.execute(statement)]

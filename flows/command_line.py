@@ -356,10 +356,32 @@ def ui(
     prefect_port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
-    """Run Prefect's server, a worker and MLflow's server on loopback, until Ctrl-C."""
+    """Run Prefect's server, its workers and MLflow's server on loopback, until Ctrl-C."""
     from flows.servers import Ports, serve
 
     serve(Settings.from_environment(), Ports(prefect_port, mlflow_port))
+
+
+@app.command()
+def worker(
+    pool: Annotated[str, typer.Argument(help="the work pool, such as mario or mario-gpu")],
+    queue: Annotated[list[str] | None, typer.Option(help="only flow runs of this work queue; may be repeated")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="how many flow runs at once")] = 1,
+    name: Annotated[str | None, typer.Option(help="the worker's name on Prefect's page")] = None,
+) -> None:
+    """Run a worker of a process pool until Ctrl-C or SIGTERM, which end its flow runs with a checkpoint."""
+    from flows.graceful import run as run_gracefully
+    from flows.graceful import worker_arguments
+
+    raise typer.Exit(run_gracefully(worker_arguments(pool, queues=queue or [], limit=limit, name=name)))
+
+
+@app.command(name="deploy")
+def deploy_flows() -> None:
+    """Create the work pools and deployments on the configured Prefect server; `mario ui` does so by itself."""
+    from flows.deploying import deploy
+
+    deploy()
 
 
 @app.command()

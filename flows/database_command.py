@@ -1,11 +1,13 @@
-"""`mario database`: open the episode database in psql, or upgrade it."""
+"""`mario database`: open the episode database in psql, upgrade it, back it up, restore it."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from configs import Settings
+from flows import usage
 
 database_app = typer.Typer(invoke_without_command=True)
 console = Console()
@@ -14,7 +16,7 @@ errors = Console(stderr=True)
 
 @database_app.callback()
 def database(context: typer.Context) -> None:
-    """Print the command that opens the episode database in psql, or upgrade the database."""
+    """Print the command that opens the episode database in psql; or upgrade, back up or restore the database."""
     if context.invoked_subcommand is not None:
         return
     from episodes import RevisionError, psql_command
@@ -42,3 +44,27 @@ def upgrade(
         console.print(f"applied {step}", markup=False, highlight=False, soft_wrap=True)
     if not steps:
         console.print(f"nothing to do: {url} is at the newest revision", markup=False, highlight=False, soft_wrap=True)
+
+
+@database_app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(callback=usage.output_file, help="the file to write; an existing one is replaced")],
+) -> None:
+    """Write all episodes and experiments into a file, in the custom format of pg_dump. Runs may go on meanwhile."""
+    from episodes import back_up
+
+    settings = Settings.from_environment()
+    back_up(settings.database_url, settings.create_home(), file)
+    console.print(f"backup: {file}", markup=False, highlight=False, soft_wrap=True)
+
+
+@database_app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="a file of `mario database backup`")],
+) -> None:
+    """Read a backup into an empty database."""
+    from episodes import restore as restore_database
+
+    settings = Settings.from_environment()
+    restore_database(settings.database_url, settings.create_home(), file)
+    console.print(f"restored from {file}", markup=False, highlight=False, soft_wrap=True)

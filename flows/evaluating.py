@@ -28,6 +28,7 @@ def evaluate_model(
     trust: Trust,
     experiment_name: str | None = None,
     overrides: Sequence[str] = (),
+    flow_run_id: str | None = None,
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
     """Evaluate the model `reference` as a separate experiment.
 
@@ -39,6 +40,7 @@ def evaluate_model(
         trust: whether a file from elsewhere may be loaded.
         experiment_name: an evaluation to continue; episodes that it has are not played again. None: start a new one.
         overrides: `section.key=value` for settings that differ from the model's own evaluation.
+        flow_run_id: Prefect's id of the flow run, if there is one.
 
     Returns:
         A table for display, and the figures as JSON types. The figures have the key `confirmation` if the model was shipped
@@ -55,7 +57,7 @@ def evaluate_model(
     if episodes is not None:
         config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"episodes": episodes})})
     name = checked_name(experiment_name or f"{config.name}-evaluation-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    with running_experiment(config, name, settings, None) as experiment:
+    with running_experiment(config, name, settings, flow_run_id) as experiment:
         try:
             with open_store(settings) as store:
                 summaries, counts = play_protocols(experiment, agent, store)

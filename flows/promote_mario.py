@@ -19,6 +19,7 @@ from episodes.promotions import applying, champions, decisions, record_decision
 from episodes.schema import Decision, PromotionRecord
 from flows.evaluating import evaluate_model
 from flows.models import Trust
+from flows.worker_home import flow_settings
 from tasks.artifacts import show_markdown
 from tasks.experiment import load_experiment, open_store
 from tracking import resolve_tracking_uri
@@ -102,7 +103,7 @@ def promote_mario(
     Raises:
         ConfigError, PromotionError: the promotion is refused, before anything is played.
     """
-    promotion = promote(model, version, protocols or DEFAULT_PROTOCOLS, episodes, Settings.from_environment())
+    promotion = promote(model, version, protocols or DEFAULT_PROTOCOLS, episodes, flow_settings())
     show_markdown("promotion", f"**{model}**: {promotion.describe()}.")
     return evidence(promotion)
 

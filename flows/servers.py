@@ -1,4 +1,4 @@
-"""`mario ui`: run Prefect's server, a worker and MLflow's server on loopback, until Ctrl-C."""
+"""`mario ui`: run Prefect's server, its workers and MLflow's server on loopback, until Ctrl-C."""
 
 import fcntl
 import logging
@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from configs import CHECKOUT, Settings
 from configs.masking import mask_url
-from flows import guarded_server, prefect_access
+from flows import graceful, guarded_server, prefect_access
 from tracking import (
     RunningServer,
     TrackingError,
@@ -28,10 +28,11 @@ from tracking import (
 
 logger = logging.getLogger(__name__)
 
-WORK_POOL = "mario"
-# A link to the file in the project's folder; a wheel has its content.
-_DEPLOYMENTS = Path(__file__).with_name("prefect.yaml")
-_WORKER = ("--no-prompt", "worker", "start", "--pool", WORK_POOL, "--type", "process", "--name", "mario-worker")
+# One worker runs one flow at a time that plays games. Another one runs the flows that need not wait for a training.
+_WORKERS = {
+    "worker": graceful.worker_arguments("mario", queues=["default"], limit=1, name="mario-worker"),
+    "light-worker": graceful.worker_arguments("mario", queues=["light"], name="mario-light-worker"),
+}
 # Beginnings of the lines of a traceback, as Python and Rich print it. The error message follows them.
 _TRACEBACK_PREFIXES = (" ", "Traceback (most recent", "\u256d", "\u2502", "\u2570")
 
@@ -98,13 +99,16 @@ def _serve(home: Path, uri: str, ports: Ports, own_mlflow: bool) -> None:
         if own_mlflow:
             mlflow = stack.enter_context(RunningServer.start(uri, home, port=ports.mlflow, log=logs / "mlflow.log"))
         _wait_for_prefect(ports.prefect, auth, server, logs / "prefect.log")
-        _deploy(client, logs / "deploy.log", lambda: _require_started_server(ports.prefect, auth, server, logs / "prefect.log"))
-        # The worker forwards the signal to its flow run, which writes a checkpoint. That takes a while.
-        worker = stack.enter_context(_process("worker", "prefect", _WORKER, client, logs, grace_seconds=30.0))
+        _deploy(client, logs / "deploy.log")
+        patience = graceful.CHECKPOINT_SECONDS + 15.0
+        workers = {
+            name: stack.enter_context(_process(name, "flows.graceful", arguments, client, logs, grace_seconds=patience))
+            for name, arguments in _WORKERS.items()
+        }
         prefect_access.publish_server(home, url)
         stack.callback(prefect_access.withdraw_server, home)
         _print_addresses(ports, mlflow.url if mlflow else mask_url(uri), home)
-        _wait({"prefect": server, "worker": worker} | ({"mlflow": mlflow.process} if mlflow else {}), logs)
+        _wait({"prefect": server, **workers} | ({"mlflow": mlflow.process} if mlflow else {}), logs)
 
 
 def _require_startable(home: Path, ports: Ports, own_mlflow: bool) -> None:
@@ -131,18 +135,14 @@ def _prefect_server(
     return _process("prefect", "flows.guarded_server", (str(port),), environment, logs, grace_seconds=5.0)
 
 
-def _prefect(arguments: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
-
-
 @contextmanager
 def _process(
     name: str, module: str, arguments: Sequence[str], environment: dict[str, str], logs: Path, *, grace_seconds: float
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a Python module as a process in its own process group, and stop the group at the end.
 
-    The group also ends if this process is killed. Prefect's server waits for its clients' connections to close, and the worker
-    waits for its flow run. They are killed `grace_seconds` after the signal.
+    The group also ends if this process is killed. Prefect's server waits for its clients' connections to close, and a worker
+    waits for its flow runs. They are killed `grace_seconds` after the signal.
     """
     with (logs / f"{name}.log").open("ab") as sink:
         process = subprocess.Popen(
@@ -174,20 +174,15 @@ def _require_started_server(port: int, auth: str, process: "subprocess.Popen[byt
         raise ServerError(f"the server on port {port} is not the Prefect server that was started; see {log}:\n{_tail(log)}")
 
 
-def _deploy(environment: dict[str, str], log: Path, check: Callable[[], None]) -> None:
-    """Create the work pool and the deployment of `prefect.yaml`. `check` is called before each request."""
-    for arguments in (
-        ("work-pool", "create", WORK_POOL, "--type", "process", "--overwrite"),
-        ("deploy", "--all", "--prefect-file", str(_DEPLOYMENTS)),
-    ):
-        check()
+def _deploy(environment: dict[str, str], log: Path) -> None:
+    """Create the work pools and the deployments, in a process of its own."""
+    command = [sys.executable, "-m", "flows.deploying"]
+    with log.open("ab") as sink:
         done = subprocess.run(
-            _prefect(arguments), cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, check=False
         )
-        with log.open("ab") as sink:
-            sink.write(done.stdout + done.stderr)
-        if done.returncode != 0:
-            raise ServerError(f"prefect {' '.join(arguments)} failed; see {log}:\n{_tail(log)}")
+    if done.returncode != 0:
+        raise ServerError(f"the deployments could not be created; see {log}:\n{_tail(log)}")
 
 
 def _print_addresses(ports: Ports, mlflow: str, home: Path) -> None:

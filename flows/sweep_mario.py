@@ -18,6 +18,7 @@ from episodes import EpisodeStore, StoreError
 from flows.sweep_deployed import DEPLOYMENT, DeployedRuns
 from flows.sweep_local import LocalRuns
 from flows.sweep_progress import RunState, SweepProgress
+from flows.worker_home import flow_settings
 from mario_env.console import check_rom
 from tasks.artifacts import show_table
 from tasks.experiment import open_store
@@ -74,7 +75,7 @@ def sweep_mario(
     runs = plan(described)
     for environment in {run.config.environment for run in runs}:
         check_rom(environment)
-    settings = Settings.from_environment()
+    settings = flow_settings()
     states = dict.fromkeys((run.experiment for run in runs), RunState("queued"))
     with open_store(settings) as store, get_client(sync_client=True) as client:
         states |= completed_before(runs, store)

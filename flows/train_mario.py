@@ -10,8 +10,9 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from pydantic import WithJsonSchema
 
-from configs import Config, ConfigError, Settings, load, preset_names
+from configs import Config, ConfigError, load, preset_names
 from episodes import FencedError
+from flows.worker_home import flow_settings
 from mario_env.console import check_rom
 from tasks import phases
 from tasks.evaluate import evaluate_agent
@@ -37,7 +38,7 @@ Preset = Annotated[
         {
             "anyOf": [
                 {"type": "string", "title": "preset", "enum": preset_names()},
-                {"type": "string", "title": "path of a YAML file"},
+                {"type": "string", "title": "absolute path of a YAML file on the worker's machine"},
             ]
         }
     ),
@@ -90,7 +91,7 @@ def train_mario(
     """
     config = load(preset, overrides or [])
     check_rom(config.environment)
-    settings = Settings.from_environment()
+    settings = flow_settings()
     name = checked_name(experiment or flow_run.name)
     label_flow_run(config)
     if extend is not None:

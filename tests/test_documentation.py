@@ -17,7 +17,7 @@ from flows.command_line import app
 README = PROJECT / "README.md"
 DOCS = sorted((PROJECT / "docs").glob("*.md"))
 PAGES = [README, PROJECT / "ARCHITECTURE.md", PROJECT / "CONTRIBUTING.md", *DOCS]
-OTHERS = [PROJECT / "mlflow/README.md", PROJECT / "tests/faults/README.md"]
+OTHERS = [PROJECT / "tests/faults/README.md"]
 RECORDS = [PROJECT / "CHANGELOG.md", *sorted((PROJECT / "results").glob("*/README.md"))]
 FAULTS = (PROJECT / "tests/faults/README.md").read_text(encoding="utf-8")
 # What was tried and is gone is told there too.

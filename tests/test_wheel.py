@@ -136,13 +136,14 @@ def game(folder: Path, wheel: Path) -> Installed:
     return Installed(folder, others)
 
 
-def test_the_wheel_has_all_packages_with_their_types_and_nothing_of_the_tracking_servers_folder(wheel: Path) -> None:
+def test_the_wheel_has_all_packages_with_their_types_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {*PACKAGES, "mario_models"}
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     assert {f"mario_models/{path.name}" for path in (PROJECT / "models").iterdir()} <= set(names)
     assert "flows/prefect.yaml" in names
+    assert {f"flows/pools/{kind}.json" for kind in ("docker", "kubernetes", "process")} <= set(names)
 
 
 @pytest.mark.timeout(600)  # it compiles the emulator

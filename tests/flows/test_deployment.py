@@ -13,7 +13,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,8 +22,10 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from prefect.plugins import register_hook
+from sqlalchemy import create_engine, delete, insert, select
 
 from configs import PROJECT, Settings, preset_names
+from episodes.schema import EPISODES
 from flows import prefect_access
 from flows.prefect_plugin import full_name
 from tasks.experiment import open_store
@@ -69,6 +72,11 @@ class Servers:
         headers = {"Content-Type": "application/json", "Authorization": self.authorization}
         with urllib.request.urlopen(urllib.request.Request(f"{self.api}{path}", data, headers), timeout=20) as answer:
             return json.loads(answer.read())
+
+    @property
+    def client(self) -> dict[str, str]:
+        """The variables of a client on another machine."""
+        return {"PREFECT_API_URL": self.api, "PREFECT_API_AUTH_STRING": self.secret}
 
     @property
     def authorization(self) -> str:
@@ -176,6 +184,122 @@ def test_the_form_lists_the_presets_and_accepts_a_file(servers: Servers) -> None
     assert text["type"] == "string"
 
 
+def test_the_pools_and_deployments_of_the_files_are_there(servers: Servers) -> None:
+    """A limit that a person has set stays when the same is deployed again."""
+    pools = {pool["name"]: pool["concurrency_limit"] for pool in servers.fetch("/work_pools/filter", {})}
+    assert pools["mario"] is None
+    assert pools["mario-gpu"] == 1
+    deployed = {each["name"]: each for each in servers.fetch("/deployments/filter", {})}
+    places = {name: (each["work_pool_name"], each["work_queue_name"]) for name, each in deployed.items() if name != "by-hand"}
+    assert places == {
+        "train-mario": ("mario", "default"),
+        "gpu": ("mario-gpu", "default"),
+        "evaluate-mario": ("mario", "default"),
+        "check-mario": ("mario", "light"),
+    }
+    assert {(*each["pull_steps"], each["path"]) for each in deployed.values()} == {(None,)}, "no path of a machine is stored"
+    assert [each["active"] for each in deployed["check-mario"]["schedules"]] == [True]
+
+    assert prefect("work-pool", "set-concurrency-limit", "mario-gpu", "2").returncode == 0
+    again = subprocess.run(
+        [MARIO, "deploy"],
+        cwd=PROJECT,
+        env=os.environ | servers.client,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert servers.fetch("/work_pools/mario-gpu")["concurrency_limit"] == 2
+
+
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_a_pool_of_containers_can_be_created_from_its_file(servers: Servers, kind: str) -> None:
+    file = f"flows/pools/{kind}.json"
+    made = prefect("--no-prompt", "work-pool", "create", f"mario-{kind}", "--type", kind, "--base-job-template", file)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert servers.fetch(f"/work_pools/mario-{kind}")["base_job_template"] == json.loads((PROJECT / file).read_text())
+
+
+def test_a_worker_elsewhere_uses_its_own_home_and_stops_with_a_checkpoint(
+    servers: Servers, home: Path, settings: Settings, tmp_path: Path
+) -> None:
+    """As on another machine: another folder, another home, the database and servers by their addresses."""
+    folder, other, name = tmp_path / "folder", tmp_path / "home", "elsewhere"
+    folder.mkdir()
+    with open_store(settings) as store:
+        addresses = {"DATABASE_URL": store.url, "MLFLOW_TRACKING_URI": resolve_tracking_uri(None, home)}
+    environment = (
+        os.environ | servers.client | addresses | {"MARIO_HOME": str(other), "PREFECT_HOME": str(tmp_path / "prefect")}
+    )
+    log = (tmp_path / "log").open("w")
+    worker = subprocess.Popen([MARIO, "worker", "mario-gpu"], cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        overrides = 'overrides=["train.total_steps=2000000", "train.checkpoint_every=2000000"]'
+        arguments = ["--param", f"preset={TINY}", "--param", f"experiment={name}", "--param", overrides]
+        started = prefect("deployment", "run", "train-mario/gpu", *arguments)
+        assert started.returncode == 0, started.stdout + started.stderr
+        _wait_until(lambda: _trained_episodes(home, name) > 0, 200)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(120) == 0, (tmp_path / "log").read_text()
+    finally:
+        worker.kill()
+        log.close()
+    manifests = list((other / "experiments" / name / "checkpoints").glob("step-*/manifest.json"))
+    assert len(manifests) == 1
+    assert not (home / "experiments" / name).exists()
+    assert not list(folder.iterdir())
+    with open_store(settings) as store:
+        record = store.experiment(name).record
+    assert record.status == "interrupted"
+    assert servers.fetch(f"/flow_runs/{record.prefect_flow_run_id}")["state_type"] == "CRASHED"
+
+
+def test_an_experiment_is_evaluated_afresh(servers: Servers, pipeline: Any, settings: Settings) -> None:
+    arguments = ["--param", f"model={pipeline.name}", "--param", "episodes=3", "--param", "experiment=afresh"]
+    done = prefect("deployment", "run", "evaluate-mario", *arguments, "--watch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with open_store(settings) as store:
+        evaluated = store.experiment("afresh")
+        assert store.count(evaluated.id, "evaluate", "stochastic") == 3
+    assert evaluated.record.status == "completed"
+    run = servers.fetch(f"/flow_runs/{evaluated.record.prefect_flow_run_id}")
+    assert (run["name"], run["state_type"]) == ("afresh", "COMPLETED")
+
+
+def test_the_check_names_stale_runs_and_broken_rows_until_they_are_mended(
+    servers: Servers, pipeline: Any, settings: Settings, mario: Any
+) -> None:
+    with open_store(settings) as store:
+        whole = store.experiment(pipeline.name)
+        hour_ago = datetime.now(UTC) - timedelta(hours=1)
+        record = replace(whole.record, name="stale", status="running", started=hour_ago, ended=None, mlflow_run_id=None)
+        store.create_experiment(record)
+        engine = create_engine(store.url)
+    training = (EPISODES.c.experiment_id == whole.id) & (EPISODES.c.phase == "train")
+    with engine.begin() as connection:
+        row = dict(connection.execute(select(EPISODES).where(training).limit(1)).one()._mapping)
+        row |= {"episode_index": 9999, "time": 777, "frames": 1, "level_completed": True}
+        del row["id"]
+        bad = connection.execute(insert(EPISODES).values(row).returning(EPISODES.c.id)).scalar_one()
+    try:
+        assert prefect("deployment", "run", "check-mario", "--watch").returncode == 1
+    finally:
+        with engine.begin() as connection:
+            connection.execute(delete(EPISODES).where(EPISODES.c.id == bad))
+        engine.dispose()
+    run = servers.fetch("/flow_runs/filter", {"sort": "END_TIME_DESC", "limit": 1})[0]
+    assert run["state_type"] == "FAILED"
+    message = run["state"]["message"]
+    assert "stale is recorded as running" in message
+    assert f"{pipeline.name}, train: " in message
+
+    assert mario("experiments", "--mark-crashed", "stale").returncode == 0
+    done = prefect("deployment", "run", "check-mario", "--watch")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_cancelling_ends_the_training_with_a_checkpoint(servers: Servers, home: Path) -> None:
     experiment = "cancelled"
     arguments = ["--param", f"preset={TINY}", "--param", f"experiment={experiment}"]
@@ -278,7 +402,7 @@ def pool_by_hand(servers: Servers) -> str:
     """A second work pool with the same deployment, for a worker that is started by hand."""
     name = "by-hand"
     servers.fetch("/work_pools/", {"name": name, "type": "process"})
-    deployed = servers.fetch("/deployments/filter", {})[0]
+    deployed = servers.fetch("/deployments/name/train-mario/train-mario")
     same = {key: deployed[key] for key in ("flow_id", "entrypoint", "pull_steps", "parameters", "parameter_openapi_schema")}
     servers.fetch("/deployments/", same | {"name": name, "work_pool_name": name})
     return name
