@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
-from prefect import flow
+from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from configs import ConfigError, Settings, config_hash
@@ -20,7 +22,8 @@ from flows.sweep_local import LocalRuns
 from flows.sweep_progress import RunState, SweepProgress
 from flows.worker_home import flow_settings
 from mario_env.console import check_rom
-from tasks.artifacts import show_table
+from tasks.artifacts import show_markdown, show_table
+from tasks.comparison import compare
 from tasks.experiment import open_store
 
 logger = logging.getLogger(__name__)
@@ -65,7 +68,7 @@ def sweep_mario(
         poll_seconds: the time between two looks at the runs.
 
     Returns:
-        The name of the sweep, and its experiments.
+        The name of the sweep, its experiments, and the page that compares them by seeds.
 
     Raises:
         ConfigError: the sweep is refused, before any work.
@@ -84,14 +87,16 @@ def sweep_mario(
         with _opened(described, local, deployment, settings, client) as started:
             started.start(missing)
             _wait(described, runs, states, started, store, poll_seconds)
+    reported = _compare(described, [name for name, each in states.items() if each.state == "completed"], settings)
     failed = {name: each.message for name, each in states.items() if each.state == "failed"}
     if failed:
         listed = "\n".join(f"{name}: {message}" for name, message in failed.items())
         raise SweepError(
             f"{len(failed)} of {len(runs)} runs of the sweep {described.name} failed:\n{listed}\n"
             "Start the same sweep again to continue them; completed runs are not repeated"
+            + ("" if reported is None else f". The completed ones are compared in {reported}")
         )
-    return {"sweep": described.name, "experiments": [run.experiment for run in runs]}
+    return {"sweep": described.name, "experiments": [run.experiment for run in runs], "report": str(reported)}
 
 
 def completed_before(runs: Sequence[SweepRun], store: EpisodeStore) -> dict[str, RunState]:
@@ -114,6 +119,29 @@ def completed_before(runs: Sequence[SweepRun], store: EpisodeStore) -> dict[str,
         if record.status == "completed":
             found[run.experiment] = RunState("completed")
     return found
+
+
+def _compare(described: SweepConfig, completed: Sequence[str], settings: Settings) -> Path | None:
+    """Compare the completed runs by seeds. Returns the page; None if there are no runs to compare."""
+    if not completed:
+        return None
+    return comparison_by_seeds(completed, settings, settings.home / "reports" / f"sweep-{described.name}", described.name)
+
+
+@task(name="comparison by seeds", cache_policy=NO_CACHE, persist_result=False)
+def comparison_by_seeds(completed: Sequence[str], settings: Settings, folder: Path, sweep: str) -> Path | None:
+    """Write the page that compares the experiments `completed` into `folder`; None if none has been evaluated so."""
+    from reports.data import ReportError
+
+    with open_store(settings) as store:
+        ids = [store.experiment(name).id for name in completed]
+    try:
+        page = compare(ids, settings, folder, title=f"Super Mario Bros: sweep {sweep}").paths.html
+    except ReportError as error:
+        logger.warning("the runs are not compared: %s", error)
+        return None
+    show_markdown("comparison", f"Comparison of **{sweep}** by seeds: `{page}`.")
+    return page
 
 
 @contextmanager

@@ -52,11 +52,12 @@ def run_sweep(file: Path, local: int | None) -> int:
     with _table(sweep.name) as show:
         token = shown_by.set(show)
         try:
-            sweep_mario(sweep.model_dump(mode="json"), local)
+            done = sweep_mario(sweep.model_dump(mode="json"), local)
         except KeyboardInterrupt:
             return _INTERRUPTED
         finally:
             shown_by.reset(token)
+    console.print(f"comparison: {done['report']}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 

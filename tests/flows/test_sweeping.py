@@ -11,7 +11,7 @@ from flows.sweep_local import processor_shares
 from tasks.experiment import open_store
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
-SHORT = "[train.total_steps=512, 'evaluate.protocols=[greedy, random]', report.video=false, evaluate.model=last]"
+SHORT = "[train.total_steps=512, 'evaluate.protocols=[stochastic, random]', report.video=false, evaluate.model=last]"
 
 
 @pytest.mark.timeout(600)  # whole runs, at a time when others run too
@@ -29,6 +29,9 @@ def test_a_failed_run_costs_that_run_and_finished_ones_are_not_repeated(mario: A
         assert "Traceback" not in output
         log = settings.home / "sweeps" / "pair-tiny-1-1-huge-seed0.log"
         assert str(log) in output
+        page = settings.home / "reports" / "sweep-pair" / "comparison.html"
+        assert f"The completed ones are compared in {page}" in output
+    assert "pair-tiny-1-1-small-seed0" in page.read_text()
     with open_store(settings) as store:
         small = store.experiment("pair-tiny-1-1-small-seed0")
         assert small.record.status == "completed"

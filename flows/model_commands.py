@@ -1,0 +1,148 @@
+"""The commands of `mario` about trained models.
+
+Heavy packages are imported in the commands that need them.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from configs import CHECKOUT, ConfigError, Settings
+from flows import usage
+from flows.tables import print_table
+
+model_app = typer.Typer()
+console = Console()
+
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated")]
+Model = Annotated[str, typer.Argument(help="a name in models/, a path, a run id, or models:/NAME@ALIAS")]
+Sha256 = Annotated[
+    str | None, typer.Option("--sha256", help="SHA-256 of the manifest of a model from elsewhere, as its author names it")
+]
+TrustModel = Annotated[bool, typer.Option("--trust", help="load a model file from elsewhere without a SHA-256")]
+Name = Annotated[str | None, typer.Option("--as", help="name of the copy; default: the level or the preset")]
+
+# `keep` and `ship` write to the checkout, to be committed, or else to the working directory.
+_KEPT_IN = CHECKOUT or Path()
+
+
+@model_app.command()
+def evaluate(
+    model: Model,
+    overrides: Overrides = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", callback=usage.output_file, help="write the figures to this file")
+    ] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, help="episodes per protocol")] = None,
+    experiment: Annotated[str | None, typer.Option(help="continue this evaluation, or start one with this name")] = None,
+    sha256: Sha256 = None,
+    trust: TrustModel = False,
+) -> None:
+    """Evaluate a model under every protocol, with a random policy for reference.
+
+    The figures of a shipped model are compared with those it was shipped with. They are not compared if --set changes what is
+    played (for example --set environment.stage=2).
+    """
+    from flows.evaluating import describe_confirmation, evaluate_model
+    from flows.models import Trust
+
+    settings, changed = Settings.from_environment(), overrides or []
+    table, figures = evaluate_model(model, episodes, settings, Trust(sha256, trust), experiment, changed)
+    print_table(table, model, console)
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        console.print(f"figures: {json_file}", soft_wrap=True)
+    if (found := figures.get("confirmation")) is not None:
+        console.print(describe_confirmation(found), soft_wrap=True)
+        if found["contradicted"]:
+            raise typer.Exit(1)
+    elif changed:
+        console.print(
+            f"played with {' '.join(changed)}: not compared with the figures that the model was shipped with", soft_wrap=True
+        )
+
+
+@model_app.command()
+def watch(
+    model: Annotated[str | None, typer.Argument(help="a name in models/, a path, a run id, or models:/NAME@ALIAS")] = None,
+    episode: Annotated[int | None, typer.Option(help="id of a stored episode to replay")] = None,
+    video: Annotated[Path | None, typer.Option(callback=usage.output_file, help="write an MP4 file, open no window")] = None,
+    stochastic: Annotated[bool, typer.Option(help="sample actions as in training")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="seed for --stochastic")] = 0,
+    observation: Annotated[bool, typer.Option("--observation", help="show what the agent sees beside the game")] = False,
+    sha256: Sha256 = None,
+    trust: TrustModel = False,
+) -> None:
+    """Watch a model play, or replay a stored episode."""
+    from flows.models import Trust
+    from flows.watching import episode_frames, model_frames, show
+
+    if (model is None) == (episode is None):
+        raise ConfigError("name a model, or an episode with --episode ID (`mario episodes` lists them)")
+    settings = Settings.from_environment()
+    if episode is not None:
+        frames = episode_frames(episode, settings, observation=observation)
+    else:
+        trusted = Trust(sha256, trust)
+        frames = model_frames(str(model), settings, trusted, stochastic=stochastic, seed=seed, observation=observation)
+    written = show(frames, video, observation=observation)
+    if written is not None:
+        console.print(f"video: {written}", soft_wrap=True)
+
+
+@model_app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="a registered name, such as mario-1-1")],
+    version: Annotated[int | None, typer.Option(min=1, help="the candidate; default: the alias `candidate`")] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, help="episodes per protocol")] = None,
+    protocols: Annotated[
+        list[str] | None, typer.Option("--protocol", help="may be repeated; default: stochastic, sticky")
+    ] = None,
+) -> None:
+    """Let a candidate and the champion play the same new episodes; the better one is the champion."""
+    from flows.promoting import run_promotion
+
+    console.print(run_promotion(model, version, protocols, episodes), soft_wrap=True)
+
+
+@model_app.command()
+def rollback(model: Annotated[str, typer.Argument(help="a registered name, such as mario-1-1")]) -> None:
+    """Make the earlier champion of a registered model the champion again."""
+    from flows.promote_mario import rollback as roll_back
+
+    console.print(roll_back(model, Settings.from_environment()).describe(), soft_wrap=True)
+
+
+@model_app.command()
+def keep(
+    experiment: Annotated[str, typer.Argument(help="name or id of a completed run")],
+    name: Name = None,
+    folder: Annotated[Path, typer.Option(callback=usage.output_folder, help="folder of the results")] = _KEPT_IN / "results",
+    replace: Annotated[bool, typer.Option("--replace", help="replace the results of another run with the same name")] = False,
+) -> None:
+    """Copy a run's results into the project: figures, learning curve, report, configuration and provenance."""
+    from tasks.keeping import keep_experiment
+
+    kept = keep_experiment(experiment, Settings.from_environment(), folder, name, replace_other=replace)
+    console.print(f"results: {kept.folder}", soft_wrap=True)
+    if kept.notice:
+        console.print(kept.notice, soft_wrap=True)
+
+
+@model_app.command()
+def ship(
+    experiment: Annotated[str, typer.Argument(help="name or id of a completed run")],
+    name: Name = None,
+    folder: Annotated[Path, typer.Option(callback=usage.output_folder, help="folder of the models")] = _KEPT_IN / "models",
+) -> None:
+    """Copy a run's policy into the project, with the figures of its evaluation."""
+    from tasks.keeping import ship_model
+
+    description = ship_model(experiment, Settings.from_environment(), folder, name)
+    console.print(f"model: {description.with_suffix('')}.pth, {description.name}", soft_wrap=True)
+    digest = hashlib.sha256(description.read_bytes()).hexdigest()
+    console.print(f"SHA-256 of {description.name}, for others to pass to --sha256: {digest}", soft_wrap=True)
