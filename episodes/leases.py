@@ -20,7 +20,7 @@ import psycopg2
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from episodes import boundary
-from episodes.errors import ExperimentLockedError, FencedError, StoreError, StoreUnavailableError
+from episodes.errors import ExperimentLockedError, FencedError, GuardUnavailableError, StoreError, StoreUnavailableError
 from episodes.fencing import FencingToken, require_current, superseded
 from episodes.holders import has_ended, this_process
 from episodes.schema import ATTEMPTS, EXPERIMENTS, AttemptRecord
@@ -188,7 +188,7 @@ class Claim:
 
         Raises:
             FencedError: another attempt has taken over.
-            StoreUnavailableError: Postgres cannot be asked, or the transaction was lost in the block.
+            GuardUnavailableError: Postgres cannot be asked, or the transaction was lost in the block.
         """
         self.require_current()
         try:
@@ -196,9 +196,9 @@ class Claim:
                 require_current(connection, self.token)
                 with self._kept(connection):
                     yield
-        except StoreUnavailableError:
+        except StoreUnavailableError as error:
             self._ask()  # the transaction may have been ended because this process was stopped
-            raise
+            raise GuardUnavailableError(str(error)) from None
 
     def _ask(self, timeout: float = 5.0) -> None:
         """Raise :class:`FencedError` if Postgres says that another attempt has taken over."""
