@@ -191,13 +191,19 @@ class Claim:
             GuardUnavailableError: Postgres cannot be asked, or the transaction was lost in the block.
         """
         self.require_current()
+        begun = False
         try:
             with self.store.transaction("making sure that no other attempt has taken over") as connection:
                 require_current(connection, self.token)
                 with self._kept(connection):
+                    begun = True
                     yield
         except StoreUnavailableError as error:
-            self._ask()  # the transaction may have been ended because this process was stopped
+            try:
+                self._ask()
+            except FencedError as fenced:  # the transaction was ended because this process was stopped
+                late = ". What it was sending to MLflow when it was stopped may have arrived after that" if begun else ""
+                raise FencedError(f"{fenced}{late}") from None
             raise GuardUnavailableError(str(error)) from None
 
     def _ask(self, timeout: float = 5.0) -> None:

@@ -312,6 +312,7 @@ def test_a_stopped_process_is_taken_over_and_notices_when_it_goes_on(
         output, _ = process.communicate("\n", timeout=60)
     assert output.startswith("attempt 1 at experiment")
     assert "attempt 2 took over on here" in output
+    assert "What it was sending to MLflow when it was stopped may have arrived after that" in output
     lease.confirm()
     lease.release()
 
