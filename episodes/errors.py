@@ -1,6 +1,6 @@
 """What the episode store raises."""
 
-from spool import StoppedError
+from spool import HeldBackError, StoppedError
 
 
 class StoreError(RuntimeError):
@@ -25,3 +25,7 @@ class ExperimentLockedError(StoreError):
 
 class FencedError(StoreError, StoppedError):
     """A newer attempt at the experiment has taken over, so this one may not write any more; the message says which."""
+
+
+class GuardUnavailableError(StoreUnavailableError, HeldBackError):
+    """The database cannot be asked whether another attempt has taken over, so nothing is done for now."""

@@ -20,7 +20,7 @@ import psycopg2
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from episodes import boundary
-from episodes.errors import ExperimentLockedError, FencedError, StoreError, StoreUnavailableError
+from episodes.errors import ExperimentLockedError, FencedError, GuardUnavailableError, StoreError, StoreUnavailableError
 from episodes.fencing import FencingToken, require_current, superseded
 from episodes.holders import has_ended, this_process
 from episodes.schema import ATTEMPTS, EXPERIMENTS, AttemptRecord
@@ -188,17 +188,23 @@ class Claim:
 
         Raises:
             FencedError: another attempt has taken over.
-            StoreUnavailableError: Postgres cannot be asked, or the transaction was lost in the block.
+            GuardUnavailableError: Postgres cannot be asked, or the transaction was lost in the block.
         """
         self.require_current()
+        begun = False
         try:
             with self.store.transaction("making sure that no other attempt has taken over") as connection:
                 require_current(connection, self.token)
                 with self._kept(connection):
+                    begun = True
                     yield
-        except StoreUnavailableError:
-            self._ask()  # the transaction may have been ended because this process was stopped
-            raise
+        except StoreUnavailableError as error:
+            try:
+                self._ask()
+            except FencedError as fenced:  # the transaction was ended because this process was stopped
+                late = ". What it was sending to MLflow when it was stopped may have arrived after that" if begun else ""
+                raise FencedError(f"{fenced}{late}") from None
+            raise GuardUnavailableError(str(error)) from None
 
     def _ask(self, timeout: float = 5.0) -> None:
         """Raise :class:`FencedError` if Postgres says that another attempt has taken over."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeVar
 
-from spool.lock import OutboxError, StoppedError
+from spool.lock import HeldBackError, OutboxError, StoppedError
 from spool.outage import Outage
 from spool.outbox import Outbox
 
@@ -66,8 +66,8 @@ class Courier(Generic[Item]):
         name: of the threads.
         encode: turns an item into bytes; it is called in a thread of its own.
         deliver: is given the first pending payloads and returns how many of them are settled, at least one. If it raises, the
-            server is away, and the person is told the exception's text; :class:`StoppedError` ends all deliveries. It must
-            accept a payload that it has had before.
+            server is away, and the person is told the exception's text. :class:`StoppedError` ends all deliveries, and of a
+            :class:`HeldBackError` nobody is told. It must accept a payload that it has had before.
         outage: tells the person.
         outbox: where items are stored; :meth:`close` closes it. None: in memory.
         batch: the most payloads for one call of `deliver`.
@@ -325,7 +325,8 @@ class Courier(Generic[Item]):
         self.reason = str(error) or type(error).__name__
         if self._ended:
             return
-        self._outage.failed(self.reason, self.pending)
+        if not isinstance(error, HeldBackError):
+            self._outage.failed(self.reason, self.pending)
         with self._changed:
             self._attempts += 1
             self._failures += 1

@@ -17,6 +17,10 @@ class StoppedError(RuntimeError):
     """Nothing may be delivered any more, now or later. A courier whose delivery raises it ends, and keeps what is pending."""
 
 
+class HeldBackError(RuntimeError):
+    """Something else than the courier's server is away, of which the person is told elsewhere. The delivery is tried again."""
+
+
 class FileLock:
     """An exclusive lock on the file `path`, which is made when it is missing; held until :meth:`release`.
 

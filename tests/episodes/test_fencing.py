@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 
 from episodes import EpisodeRow, EpisodeStore, ExperimentLockedError, ExperimentRecord, FencedError, FencingToken, Lease
 from episodes.attempts import attempts
+from episodes.errors import GuardUnavailableError
 from episodes.holders import has_ended, this_process
 from episodes.leases import EARLIER_LOCK, _raise_token, acquire, retire
 from episodes.pending import convert
@@ -311,6 +312,7 @@ def test_a_stopped_process_is_taken_over_and_notices_when_it_goes_on(
         output, _ = process.communicate("\n", timeout=60)
     assert output.startswith("attempt 1 at experiment")
     assert "attempt 2 took over on here" in output
+    assert "What it was sending to MLflow when it was stopped may have arrived after that" in output
     lease.confirm()
     lease.release()
 
@@ -324,6 +326,8 @@ def test_a_holder_that_postgres_has_not_heard_of_goes_on_unless_another_has_begu
     lease.confirm(timeout=1)
     time.sleep(1.5)  # the lease expires in the meantime
     lease.require_current()
+    with pytest.raises(GuardUnavailableError, match="making sure that no other attempt has taken over failed"), lease.guard():
+        pytest.fail("Postgres cannot be asked")
     server.let_in(database_name)
     lease.confirm()
     with pytest.raises(ExperimentLockedError):

@@ -18,6 +18,7 @@ from episodes.attempts import attempts
 from episodes.records import finished_phase, quality_results
 from episodes.schema import RecordedPhase
 from tests.conftest import MARIO, PASSWORD, Postgres
+from tests.stopping import stop_between_writes
 from tracking import resolve_tracking_uri
 from tracking.client import connect
 
@@ -97,7 +98,7 @@ def test_a_stopped_run_is_completed_by_another_and_records_nothing_more(
         assert experiment is not None
         rows, expires = store.count(experiment, "train"), attempts(store, experiment)[0].expires
         first.until(lambda: store.count(experiment, "train") > rows and attempts(store, experiment)[0].expires != expires)
-        os.kill(first.process.pid, signal.SIGSTOP)
+        stop_between_writes(first.process.pid, store)
         assert finished_phase(store, experiment, "train") is None, "it was to be stopped in its training"
     second = start()
     while second.process.wait() != 0:

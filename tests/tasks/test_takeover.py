@@ -22,6 +22,7 @@ from tasks.experiment import Experiment, open_run, open_store, open_writer, spoo
 from tasks.phases import PhaseRecord
 from tasks.starting import finish_experiment, mark_crashed, running_experiment
 from tasks.transient import is_transient
+from tests.stopping import stop_between_writes
 from tests.tasks.test_starting import episode_row
 from tracking import resolve_tracking_uri
 from tracking.client import connect
@@ -33,7 +34,7 @@ FAST = ["retry.lease_seconds=2"]
 _TRAINER = """
 import sys
 from configs import Settings, load
-from episodes import FencedError, StoreUnavailableError, address
+from episodes import FencedError
 from episodes.quality import QualityResult
 from episodes.records import save_quality
 from tasks import phases
@@ -43,7 +44,6 @@ from tasks.starting import finish_experiment, running_experiment
 from tests.tasks.test_starting import episode_row
 
 preset, name, model = sys.argv[1:]
-address.IDLE_SECONDS = 2
 settings = Settings.from_environment()
 refused = set()
 
@@ -52,8 +52,6 @@ def attempt(what, action):
         action()
     except FencedError:
         refused.add(what)
-    except StoreUnavailableError:
-        pass  # it was stopped in a transaction, which Postgres has ended
 
 with running_experiment(load(preset, ["retry.lease_seconds=2"]), name, settings, None) as experiment:
     claim = experiment.required_claim
@@ -138,7 +136,8 @@ def test_a_stopped_process_records_nothing_more_when_it_goes_on(settings: Settin
         assert process.stdout.readline() == "wrote\n", process.stderr and process.stderr.read()
         with pytest.raises(ExperimentLockedError), running_experiment(load(TINY, FAST), name, settings, None):
             pass
-        os.kill(process.pid, signal.SIGSTOP)
+        with open_store(settings) as store:
+            stop_between_writes(process.pid, store)
         manager, experiment = take_over(settings, name)
         with open_store(settings) as store, open_run(experiment) as run:
             run.log_metrics({"step": -1}, -1)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from spool import StoppedError, count_pending
+from spool import HeldBackError, StoppedError, count_pending
 from tests.tracking.test_models import EXAMPLE, POLICY
-from tracking import TrackedRun, TrackingError
+from tracking import TrackedRun
 from tracking.client import connect
 from tracking.delivery import LANES, lane_file
 
@@ -102,10 +102,13 @@ def test_nothing_is_written_without_the_right_to(
     assert caplog.text == "", "whoever holds the lease says it"
 
 
-def test_a_guard_that_gets_no_answer_is_tried_again(guarded: TrackedRun, guard: Guard) -> None:
-    guard.fault = TrackingError("Postgres is away")
+def test_a_guard_that_gets_no_answer_is_tried_again(
+    guarded: TrackedRun, guard: Guard, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard.fault = HeldBackError("Postgres is away")
     guarded.log_metrics({"loss": 1.0}, 1)
     assert not guarded.flush()
+    assert caplog.text == "", "MLflow is not away"
     guard.fault = None
     assert guarded.flush()
     assert guarded.metric("loss") == 1.0
