@@ -75,7 +75,8 @@ def team(postgres: Postgres) -> Iterator[dict[str, Engine]]:
     """The databases of `compose.yaml`, made by its own statements, with a row in each."""
     url = start_embedded(postgres.home)
     compose = yaml.safe_load((PROJECT / "compose.yaml").read_text(encoding="utf-8"))
-    statements = ["CREATE ROLE mario LOGIN SUPERUSER", "CREATE DATABASE mario OWNER mario"]
+    # The embedded server has the database `mario` already.
+    statements = ["CREATE ROLE mario LOGIN SUPERUSER"]
     statements += compose["configs"]["databases"]["content"].split(";")
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

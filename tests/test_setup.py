@@ -173,7 +173,8 @@ def test_set_up_refuses_a_file_that_is_not_the_one_that_was_locked(tmp_path: Pat
     files.mkdir()
     (project / "constraints").mkdir(parents=True)
     shutil.copy(PROJECT / "Makefile", project)
-    shutil.copy(FIND, project / "constraints")
+    for script in (FIND, FIND.with_name("install.sh")):
+        shutil.copy(script, project / "constraints")
     (project / "backend.py").write_text(BACKEND)
     (project / "pyproject.toml").write_text(TOY)
     wheel(project, "toy")

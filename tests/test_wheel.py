@@ -182,6 +182,29 @@ def test_what_is_shipped_is_found(whole: Installed) -> None:
     assert (whole.elsewhere / "mario.mp4").read_bytes()[4:8] == b"ftyp"
 
 
+def test_a_worker_without_a_permanent_home_is_refused(whole: Installed) -> None:
+    """Prefect gives a flow run a temporary working directory, where the home would be."""
+    code = (
+        "import json, os\n"
+        "from configs import ConfigError\n"
+        "from flows.worker_home import flow_settings\n"
+        "def outcome():\n"
+        "    try:\n"
+        "        return str(flow_settings().home)\n"
+        "    except ConfigError as error:\n"
+        "        return str(error)\n"
+        "found = [outcome()]\n"
+        "os.environ['PREFECT__FLOW_RUN_ID'] = 'of a worker'\n"
+        "found.append(outcome())\n"
+        "os.environ['MARIO_HOME'] = '/permanent'\n"
+        "print(json.dumps([*found, outcome()]))"
+    )
+    by_hand, by_worker, with_home = whole.evaluate(code)
+    assert by_hand == str(whole.elsewhere / ".mario")
+    assert "set MARIO_HOME to a permanent folder" in by_worker
+    assert with_home == "/permanent"
+
+
 @pytest.mark.timeout(600)
 def test_a_whole_run_works_from_another_folder(whole: Installed) -> None:
     """Migrations, templates, the embedded database and MLflow, and the home in the working directory."""
