@@ -24,9 +24,12 @@ from configs import PROJECT
 from tracking import resolve_tracking_uri
 from tracking.client import connect
 
-COMPOSE = (PROJECT / "compose.yaml").read_text(encoding="utf-8")
-FILE: dict[str, Any] = yaml.safe_load(COMPOSE)
+FILES = [(PROJECT / name).read_text(encoding="utf-8") for name in ("compose.yaml", "mlflow/compose.yaml")]
+COMPOSE = "\n".join(FILES)
+FILE, MLFLOW = (yaml.safe_load(text) for text in FILES)
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
+assert SERVICES["mlflow"].pop("extends") == {"file": "mlflow/compose.yaml", "service": "mlflow"}
+SERVICES["mlflow"] = MLFLOW["services"]["mlflow"] | SERVICES["mlflow"]
 DOCKERFILE = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
 
 
@@ -55,7 +58,9 @@ def test_compose_has_the_form_of_the_specification() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the schema names its draft by an address that the library does not know
         validator = jsonschema.validators.validator_for(schema)(schema)
-    assert [f"{list(error.absolute_path)}: {error.message}" for error in validator.iter_errors(FILE)] == []
+    for text in FILES:
+        errors = validator.iter_errors(yaml.safe_load(text))
+        assert [f"{list(error.absolute_path)}: {error.message}" for error in errors] == []
 
 
 def test_every_server_has_a_health_check_and_whoever_needs_it_waits_for_it() -> None:

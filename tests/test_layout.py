@@ -99,7 +99,7 @@ def test_the_entry_points_are_there() -> None:
 
 
 def test_the_real_mlflow_is_imported_from_the_projects_folder() -> None:
-    assert not list(PROJECT.glob("mlflow*")), "it would hide the real package"
+    assert not list((PROJECT / "mlflow").rglob("*.py")), "a .py file below mlflow/ hides the real package"
     code = "import mlflow; print(mlflow.__version__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == importlib.metadata.version("mlflow")
