@@ -97,7 +97,7 @@ class Settings:
             ) from None
 
     def experiment_directory(self, name: str) -> Path:
-        """The folder with the checkpoints, models, phase records and reports of one experiment."""
+        """The folder with the checkpoints, models and reports of one experiment."""
         return self.home / "experiments" / name
 
     def process_environment(self) -> dict[str, str]:
