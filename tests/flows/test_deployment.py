@@ -1,4 +1,4 @@
-"""The deployment: the servers of `mario ui`, its worker, and `prefect deployment run`."""
+"""The deployments: the servers of `mario ui`, its workers and pools, a worker elsewhere, and `prefect deployment run`."""
 
 import base64
 import json
