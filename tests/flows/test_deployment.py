@@ -25,6 +25,7 @@ from prefect.plugins import register_hook
 from sqlalchemy import create_engine, delete, insert, select
 
 from configs import PROJECT, Settings, preset_names
+from episodes.attempts import attempts
 from episodes.schema import EPISODES
 from flows import prefect_access
 from flows.prefect_plugin import full_name
@@ -177,6 +178,36 @@ def test_a_whole_run_completes_on_the_worker(servers: Servers, settings: Setting
     assert {"preset", "algorithm", "level", "seed"} <= set(tracked.data.tags)
 
 
+def test_a_sweep_that_is_killed_and_started_again_runs_nothing_twice(
+    servers: Servers, settings: Settings, mario: Any, tmp_path: Path
+) -> None:
+    file, name = tmp_path / "killed.yaml", "killed-tiny-1-1-seed3"
+    overrides = "[train.total_steps=512, 'evaluate.protocols=[stochastic]', report.video=false, evaluate.model=last]"
+    file.write_text(f"presets: ['{TINY}']\nseeds: [3]\noverrides: {overrides}\n")
+
+    def flow_runs() -> list[dict[str, Any]]:
+        wanted = {"flow_runs": {"tags": {"all_": ["sweep:killed"]}}}
+        return list(servers.fetch("/flow_runs/filter", wanted))
+
+    with (tmp_path / "log").open("w") as log:
+        sweep = subprocess.Popen([MARIO, "sweep", str(file)], cwd=PROJECT, stdout=log, stderr=log)
+        try:
+            _wait_until(lambda: [run["state_type"] for run in flow_runs()] == ["RUNNING"], 200)
+        finally:
+            sweep.kill()
+            sweep.wait()
+    for _ in range(2):
+        done = mario("sweep", str(file))
+        assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = flow_runs()
+    assert (run["name"], run["state_type"]) == (name, "COMPLETED")
+    assert {"preset:tiny", "level:1-1", "seed:3"} <= set(run["tags"])
+    with open_store(settings) as store:
+        experiment = store.experiment(name)
+        assert experiment.record.status == "completed"
+        assert len(attempts(store, experiment.id)) == 1
+
+
 def test_the_form_lists_the_presets_and_accepts_a_file(servers: Servers) -> None:
     deployment = servers.fetch("/deployments/name/train-mario/train-mario")
     choice, text = deployment["parameter_openapi_schema"]["properties"]["preset"]["anyOf"]
@@ -194,6 +225,8 @@ def test_the_pools_and_deployments_of_the_files_are_there(servers: Servers) -> N
     assert places == {
         "train-mario": ("mario", "default"),
         "gpu": ("mario-gpu", "default"),
+        "sweep-mario": ("mario", "light"),
+        "promote-mario": ("mario", "default"),
         "evaluate-mario": ("mario", "default"),
         "check-mario": ("mario", "light"),
     }
