@@ -114,6 +114,8 @@ class Settings:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
             "PREFECT_HOME": str(self.home / "prefect"),
+            # A run that is missed is looked for (prefect.yaml). Prefect's default is 180 s.
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             # prefect.toml sets the same for `prefect` commands in the project's folder.
             "PREFECT_PLUGINS_ENABLED": "true",
             "PREFECT_PLUGINS_ALLOW": "train_mario",

@@ -21,6 +21,7 @@ class ExperimentOverview:
 
     Attributes:
         status: as recorded; a process that was killed leaves `running`.
+        attempt: the number of its newest attempt; 0: there was none yet.
         held: whether a process holds the experiment, which means that it runs it.
         steps: decisions up to the training's last episode.
         total_steps: decisions that the training is to have.
@@ -33,6 +34,7 @@ class ExperimentOverview:
     name: str
     preset: str
     status: str
+    attempt: int
     held: bool
     started: datetime
     steps: int
@@ -87,6 +89,7 @@ def query(
             EXPERIMENTS.c.name,
             name.label("preset"),
             EXPERIMENTS.c.status,
+            EXPERIMENTS.c.attempt,
             is_held.label("held"),
             EXPERIMENTS.c.started,
             cast(EXPERIMENTS.c.config["train"]["total_steps"].astext, BigInteger).label("total_steps"),

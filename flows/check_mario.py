@@ -1,12 +1,13 @@
-"""The flow `check-mario`: on a schedule, look for stale runs and for stored rows that break a rule."""
+"""The flow `check-mario`: continue runs whose process is gone, and look for stored rows that break a rule."""
 
 from typing import Annotated
 
 from prefect import flow
 from pydantic import Field
 
+from flows.continuing import continue_stale_runs
 from flows.worker_home import flow_settings
-from tasks.stored import check_stored_rows, find_stale_runs
+from tasks.stored import check_stored_rows
 
 
 class StoredStateError(RuntimeError):
@@ -14,22 +15,25 @@ class StoredStateError(RuntimeError):
 
 
 @flow(name="check-mario", persist_result=False, validate_parameters=True)
-def check_mario(hours: Annotated[float, Field(gt=0)] = 6.0) -> None:
-    """Look for experiments whose process is gone, and check the rows of experiments that ended lately.
+def check_mario(hours: Annotated[float, Field(ge=0)] = 6.0, attempts: Annotated[int, Field(ge=0)] = 4) -> None:
+    """Continue experiments whose process is gone, and check the rows of experiments that ended lately.
 
     Args:
         hours: how long ago an experiment may have ended for its rows to be checked.
+        attempts: an experiment that has had this number of attempts is not continued; 0: none is.
 
     Raises:
-        StoredStateError: something was found. The flow run's artifacts list it.
+        StoredStateError: something needs a person. The flow run's artifacts list it.
         StoreError: the database fails.
     """
     settings = flow_settings()
-    stale = find_stale_runs(settings)
-    broken = check_stored_rows(settings, hours)
+    stale = continue_stale_runs(settings, attempts)
+    broken = check_stored_rows(settings, hours) if hours else []
     found = [
-        f"{name} is recorded as running, and no process runs it: continue it, or `mario experiments --mark-crashed {name}`"
-        for name in stale
+        f"{each.experiment} is recorded as running, and no process runs it; {each.outcome}: continue it, or "
+        f"`mario experiments --mark-crashed {each.experiment}`"
+        for each in stale
+        if not each.continued
     ]
     found += [f"{each.experiment}, {each.phase}: {each.rule}: {each.observed} (expected: {each.expected})" for each in broken]
     if found:

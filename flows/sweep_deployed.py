@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 
-from configs import config_hash
 from configs.sweep import SweepConfig, SweepRun
+from flows.continuing import flow_runs_named, idempotency_key, start_again
 from flows.sweep_progress import RunState
 from tasks.naming import labels
 
@@ -19,7 +17,6 @@ logger = logging.getLogger(__name__)
 
 DEPLOYMENT = "train-mario/train-mario"
 
-_NAMES_IN_A_REQUEST = 100
 _ENDED = {StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED}
 
 
@@ -27,19 +24,21 @@ _ENDED = {StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CA
 class DeployedRuns:
     """Runs of the deployment, one for each run of the sweep.
 
-    A flow run is found again by its name and the sweep's tag. So a sweep that is started again follows flow runs that exist.
-    It starts only those that are missing or have failed before. The idempotency key counts the earlier ones: of two sweeps that
-    start the same run at the same time, Prefect starts it once.
+    A flow run is found again by its name, which is the experiment's. So a sweep that is started again follows flow runs that
+    exist. It starts only those that are missing or have failed before. The idempotency key counts the earlier ones: of two
+    sweeps that start the same run at the same time, Prefect starts it once.
 
     Attributes:
         sweep: the sweep.
         client: a client of the Prefect server.
         deployment: FLOW/DEPLOYMENT.
+        most: flow runs of an experiment; one that has crashed after so many has failed.
     """
 
     sweep: SweepConfig
     client: SyncPrefectClient
     deployment: str = DEPLOYMENT
+    most: int = 4
 
     @property
     def tag(self) -> str:
@@ -48,10 +47,10 @@ class DeployedRuns:
 
     def start(self, runs: Sequence[SweepRun]) -> None:
         """Start those of `runs` that no flow run runs or waits to run."""
-        earlier = self._flow_runs(runs)
+        earlier = flow_runs_named(self.client, [run.experiment for run in runs])
         for run in runs:
             known = earlier.get(run.experiment, [])
-            if known and not _has_ended(known[0]):
+            if known and known[0].state_type not in _ENDED:
                 logger.info("%s is a flow run already; it is followed", run.experiment)
                 continue
             run_deployment(
@@ -59,48 +58,31 @@ class DeployedRuns:
                 parameters={"preset": run.preset, "overrides": list(run.overrides), "experiment": run.experiment},
                 flow_run_name=run.experiment,
                 tags=[self.tag, *(f"{name}:{value}" for name, value in labels(run.config).items())],
-                idempotency_key=f"{self.tag} {run.experiment} {config_hash(run.config)[:12]} {len(known)}",
+                idempotency_key=idempotency_key(run.experiment, len(known)),
                 timeout=0,
             )
 
     def states(self, runs: Sequence[SweepRun]) -> dict[str, RunState]:
         """The state of the newest flow run of each of `runs`, by the name of the experiment.
 
+        A flow run that has crashed is started again: its worker was stopped, or its process was killed.
+
         Raises:
             httpx.HTTPError: the server does not answer.
         """
-        newest = {name: found[0] for name, found in self._flow_runs(runs).items()}
-        return {run.experiment: _state(newest.get(run.experiment)) for run in runs}
+        found = flow_runs_named(self.client, [run.experiment for run in runs])
+        return {run.experiment: self._state(found.get(run.experiment, [])) for run in runs}
 
-    def _flow_runs(self, runs: Sequence[SweepRun]) -> dict[str, list[FlowRun]]:
-        """All flow runs of `runs`, the newest first, by the name of the experiment."""
-        found: dict[str, list[FlowRun]] = {}
-        names = [run.experiment for run in runs]
-        for first in range(0, len(names), _NAMES_IN_A_REQUEST):
-            wanted = FlowRunFilter(
-                name=FlowRunFilterName(any_=names[first : first + _NAMES_IN_A_REQUEST]),
-                tags=FlowRunFilterTags(all_=[self.tag]),
-            )
-            offset = 0
-            while page := self.client.read_flow_runs(
-                flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_DESC, offset=offset
-            ):
-                offset += len(page)
-                for flow_run in page:
-                    found.setdefault(flow_run.name, []).append(flow_run)
-        return found
-
-
-def _has_ended(flow_run: FlowRun) -> bool:
-    return flow_run.state_type in _ENDED
-
-
-def _state(flow_run: FlowRun | None) -> RunState:
-    if flow_run is None or flow_run.state is None:
-        return RunState("queued")
-    kind = flow_run.state.type
-    if kind == StateType.COMPLETED:
-        return RunState("completed")
-    if kind in _ENDED:
-        return RunState("failed", flow_run.state.message or flow_run.state.name or kind.value.lower())
-    return RunState("running" if kind in (StateType.RUNNING, StateType.CANCELLING) else "queued")
+    def _state(self, known: Sequence[FlowRun]) -> RunState:
+        if not known or known[0].state is None:
+            return RunState("queued")
+        newest, kind = known[0], known[0].state.type
+        if kind == StateType.COMPLETED:
+            return RunState("completed")
+        if kind == StateType.CRASHED and len(known) < self.most:
+            start_again(self.client, newest, known)
+            logger.warning("the flow run of %s has crashed; another one continues it", newest.name)
+            return RunState("queued")
+        if kind in _ENDED:
+            return RunState("failed", known[0].state.message or known[0].state.name or kind.value.lower())
+        return RunState("running" if kind in (StateType.RUNNING, StateType.CANCELLING) else "queued")

@@ -19,7 +19,7 @@ from tasks.experiment import open_store
 logger = logging.getLogger(__name__)
 
 _MOST: Final = 10_000  # experiments looked at
-_STARTING: Final = timedelta(minutes=1)  # an experiment has its row a moment before its process has the lock
+_STARTING: Final = timedelta(minutes=1)  # an experiment has its row before its first attempt
 
 
 @dataclass(frozen=True)
@@ -39,24 +39,11 @@ class BrokenRule:
     expected: str
 
 
-@task(name="stale runs", cache_policy=NO_CACHE, persist_result=False)
-def find_stale_runs(settings: Settings) -> list[str]:
-    """The names of the experiments that are recorded as running although their process is gone.
-
-    Raises:
-        StoreError: the database fails.
-    """
-    with open_store(settings) as store:
-        stale = stale_runs(store)
-    rows = [{"experiment": each.name, "begun": f"{each.started:%Y-%m-%d %H:%M} UTC", "steps": each.steps} for each in stale]
-    show_table("stale-runs", rows, f"{len(rows)} experiments are recorded as running, and no process runs them")
-    return [each.name for each in stale]
-
-
 def stale_runs(store: EpisodeStore) -> Sequence[ExperimentOverview]:
-    """The experiments that are recorded as running, and whose lock no process holds."""
+    """The experiments that are recorded as running, and that no process holds."""
     latest = datetime.now(UTC) - _STARTING
-    return [each for each in store.overview(_MOST, status="running", held=False) if each.started < latest]
+    unheld = store.overview(_MOST, status="running", held=False)
+    return [each for each in unheld if each.attempt or each.started < latest]
 
 
 @task(name="stored rows", cache_policy=NO_CACHE, persist_result=False)

@@ -289,6 +289,37 @@ def test_a_worker_elsewhere_uses_its_own_home_and_stops_with_a_checkpoint(
     assert servers.fetch(f"/flow_runs/{record.prefect_flow_run_id}")["state_type"] == "CRASHED"
 
 
+def test_a_run_whose_process_is_killed_is_continued_by_itself(servers: Servers, settings: Settings) -> None:
+    """The worker reports the crash, Prefect's automation starts the check, and the check starts a flow run that continues."""
+    name, overrides = (
+        "killed-process",
+        'overrides=["train.total_steps=3072", "evaluate.protocols=[greedy]", "report.video=false"]',
+    )
+    arguments = ["--param", f"preset={TINY}", "--param", f"experiment={name}", "--param", overrides]
+    started = prefect("deployment", "run", "train-mario", *arguments)
+    assert started.returncode == 0, started.stdout + started.stderr
+    checkpoints = settings.experiment_directory(name) / "checkpoints"
+    _wait_until(lambda: any(checkpoints.glob("step-*/manifest.json")), 200)
+    (first,) = _flow_runs(servers, name)
+    os.kill(int(first["infrastructure_pid"].rpartition(":")[2]), signal.SIGKILL)
+
+    def completed() -> bool:
+        with open_store(settings) as store:
+            return store.experiment(name).record.status == "completed"
+
+    _wait_until(completed, 280)
+    _wait_until(lambda: {run["state_type"] for run in _flow_runs(servers, name)} == {"CRASHED", "COMPLETED"}, 60)
+    with open_store(settings) as store:
+        assert [each.attempt for each in attempts(store, store.experiment(name).id)] == [1, 2]
+    (second,) = (run for run in _flow_runs(servers, name) if run["id"] != first["id"])
+    lines = servers.fetch("/logs/filter", {"logs": {"flow_run_id": {"any_": [second["id"]]}}, "limit": 200})
+    assert any("exactly as without an interruption" in line["message"] for line in lines)
+
+
+def _flow_runs(servers: Servers, name: str) -> list[dict[str, Any]]:
+    return list(servers.fetch("/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}}))
+
+
 def test_an_experiment_is_evaluated_afresh(servers: Servers, pipeline: Any, settings: Settings) -> None:
     arguments = ["--param", f"model={pipeline.name}", "--param", "episodes=3", "--param", "experiment=afresh"]
     done = prefect("deployment", "run", "evaluate-mario", *arguments, "--watch")
