@@ -47,7 +47,7 @@ types: $(READY) ## mypy, strict
 	@$(BIN)/mypy
 
 pytest: $(READY) ## every test but those of `make faults`
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 faults: $(READY) ## kill whole runs again and again, take their Postgres away, compare (15 to 30 minutes)
 	@$(BIN)/python -m pytest -m faults -n0 tests

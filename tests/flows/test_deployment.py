@@ -32,6 +32,8 @@ from flows.prefect_plugin import full_name
 from tasks.experiment import open_store
 from tracking import resolve_tracking_uri
 
+pytestmark = pytest.mark.whole_runs
+
 MARIO = str(Path(sys.executable).with_name("mario"))
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")

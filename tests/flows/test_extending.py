@@ -10,6 +10,8 @@ from episodes.records import finished_phase
 from episodes.schema import RecordedPhase
 from tasks.experiment import open_store
 
+pytestmark = pytest.mark.whole_runs
+
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 SHORT = ["--set", "train.total_steps=512", "--set", "evaluate.protocols=[greedy, random]", "--set", "report.video=false"]

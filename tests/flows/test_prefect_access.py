@@ -78,7 +78,7 @@ def test_the_configured_certificate_is_used(tmp_path: Path) -> None:
                 prefect.settings.temporary_settings(changed),
                 pytest.raises(running.NoPrefectServerError, match=answer),
             ):
-                running._require_reachable_server()
+                running.require_reachable_server()
 
 
 @pytest.mark.parametrize("listener", [file_server, silent, dripping])
@@ -91,5 +91,5 @@ def test_a_configured_server_that_is_not_prefect_is_refused_in_time(
         with prefect.settings.temporary_settings({prefect.settings.PREFECT_API_URL: url}):
             start = time.monotonic()
             with pytest.raises(running.NoPrefectServerError, match=rf"{url} (does not answer|is not a Prefect server).*URL"):
-                running._require_reachable_server()
+                running.require_reachable_server()
             assert time.monotonic() - start < 20

@@ -18,6 +18,8 @@ from tracking import ModelNotFoundError, TrackedRun, resolve_tracking_uri
 from tracking.client import connect
 from tracking.registry import Registry
 
+pytestmark = pytest.mark.whole_runs
+
 MODEL = "mario-promoted"
 # Mario stands still, and a short wait ends the episode.
 SHORT = ["environment.stall_after=20", "environment.max_steps=400"]

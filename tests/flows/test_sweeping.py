@@ -10,6 +10,8 @@ from episodes.attempts import attempts
 from flows.sweep_local import processor_shares
 from tasks.experiment import open_store
 
+pytestmark = pytest.mark.whole_runs
+
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 SHORT = "[train.total_steps=512, 'evaluate.protocols=[stochastic, random]', report.video=false, evaluate.model=last]"
 

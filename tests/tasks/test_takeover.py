@@ -184,7 +184,7 @@ def test_the_next_attempt_records_what_the_one_before_left_on_the_disk(settings:
 
 
 def test_what_another_machine_has_played_again_is_set_aside(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    name = "elsewhere"
+    name = "of-two-machines"
     with running_experiment(load(TINY), name, settings, None) as experiment:
         leave_rows(experiment, 3)
     other = Settings(settings.home.with_name("of-another-machine"), None, None)
