@@ -6,8 +6,9 @@ from typing import cast, get_args
 from configs import ConfigError, Settings
 from configs.schema import Protocol
 from flows import faults
+from flows.project_logs import show_project_logs
 from flows.promote_mario import DEFAULT_EPISODES, promote_mario
-from flows.running import require_reachable_server, show_project_logs
+from flows.running import require_reachable_server
 
 
 def run_promotion(model: str, version: int | None, protocols: Sequence[str] | None, episodes: int | None) -> str:

@@ -12,9 +12,10 @@ from prefect.settings import get_current_settings
 from rich.console import Console
 
 from agents.errors import DeviceLostError
-from configs import LOGGERS, Config, Settings, load
+from configs import Config, Settings, load
 from configs.masking import mask_url
 from flows import faults, new_process
+from flows.project_logs import show_project_logs
 from flows.train_mario import describe_run, run_arguments, train_mario
 from mario_env.console import check_rom
 from tasks.experiment import checked_name
@@ -130,9 +131,3 @@ async def _get_status(url: str, trusted: "ssl.SSLContext | bool") -> int:
     """
     async with asyncio.timeout(_TIMEOUT_SECONDS), httpx.AsyncClient(timeout=None, verify=trusted) as client:
         return (await client.get(url)).status_code
-
-
-def show_project_logs() -> None:
-    """Show the project's log lines on the console. Prefect shows only warnings of loggers other than its own."""
-    for name in LOGGERS:
-        logging.getLogger(name).setLevel(logging.INFO)

@@ -14,7 +14,8 @@ from rich.text import Text
 from configs import ConfigError, Settings
 from configs.sweep import plan, read_sweep
 from flows import faults
-from flows.running import require_reachable_server, show_project_logs
+from flows.project_logs import show_project_logs
+from flows.running import require_reachable_server
 from flows.sweep_mario import Show, shown_by, sweep_mario
 from flows.tables import table_of
 

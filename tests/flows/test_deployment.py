@@ -295,7 +295,7 @@ def test_a_run_whose_process_is_killed_is_continued_by_itself(servers: Servers, 
     """The worker reports the crash, Prefect's automation starts the check, and the check starts a flow run that continues."""
     name, overrides = (
         "killed-process",
-        'overrides=["train.total_steps=3072", "evaluate.protocols=[greedy]", "report.video=false"]',
+        'overrides=["train.total_steps=20480", "evaluate.protocols=[greedy]", "report.video=false"]',
     )
     arguments = ["--param", f"preset={TINY}", "--param", f"experiment={name}", "--param", overrides]
     started = prefect("deployment", "run", "train-mario", *arguments)
@@ -315,7 +315,8 @@ def test_a_run_whose_process_is_killed_is_continued_by_itself(servers: Servers, 
         assert [each.attempt for each in attempts(store, store.experiment(name).id)] == [1, 2]
     (second,) = (run for run in _flow_runs(servers, name) if run["id"] != first["id"])
     lines = servers.fetch("/logs/filter", {"logs": {"flow_run_id": {"any_": [second["id"]]}}, "limit": 200})
-    assert any("exactly as without an interruption" in line["message"] for line in lines)
+    said = [line["message"] for line in lines]
+    assert any("exactly as without an interruption" in message for message in said), "\n".join(said)
 
 
 def _flow_runs(servers: Servers, name: str) -> list[dict[str, Any]]:
