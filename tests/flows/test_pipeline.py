@@ -19,7 +19,9 @@ from tasks.phases import PHASES, finished
 from tasks.starting import finish_experiment, running_experiment
 from tasks.train import train_agent
 from tracking import resolve_model, resolve_tracking_uri
+from tracking.client import connect
 from tracking.models import logged_model_id
+from tracking.registry import Registry
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
@@ -146,30 +148,44 @@ def test_mlflow_has_parameters_metrics_and_artifacts(stored: StoredExperiment, s
 
 
 def test_the_model_is_registered_with_its_evaluation(
-    stored: StoredExperiment, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    stored: StoredExperiment, settings: Settings, pipeline: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
     from mlflow import MlflowClient
 
     uri = resolve_tracking_uri(None, settings.home)
     client = MlflowClient(uri, uri)
-    version = client.get_model_version("mario-test", "1")
+    reference = model_version(pipeline)
+    version = client.get_model_version("mario-test", reference.rpartition("/")[2])
     assert version.run_id == stored.record.mlflow_run_id
     assert version.tags["algorithm"] == "ppo"
-    metrics = {metric.key for metric in client.get_logged_model(logged_model_id(client, "models:/mario-test/1")).metrics}
+    metrics = {metric.key for metric in client.get_logged_model(logged_model_id(client, reference)).metrics}
     assert {"evaluate/greedy/completion", "evaluate/random/distance_iqm"} <= metrics
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # set_tracking_uri would leave it to the tests that follow
-    model = mlflow.pyfunc.load_model("models:/mario-test@tiny")
+    model = mlflow.pyfunc.load_model(reference)
     actions = model.predict(np.zeros((3, *Frames.shape), Frames.dtype))
     assert actions.shape == (3,)
     assert actions.dtype == np.int64
 
 
 def test_every_way_of_naming_the_model_finds_it(stored: StoredExperiment, settings: Settings, pipeline: Any) -> None:
+    """The newest version and the alias may be those of a later run of the same preset."""
     uri = resolve_tracking_uri(None, settings.home)
     expected = load_agent(pipeline.directory / "best-model").manifest.files
-    for reference in ("mario-test", "models:/mario-test/1", "models:/mario-test@tiny", str(stored.record.mlflow_run_id)):
+    for reference in (model_version(pipeline), str(stored.record.mlflow_run_id)):
         assert load_agent(resolve_model(reference, uri)).manifest.files == expected
+    alias = Registry(uri).at_alias("mario-test", "tiny")
+    assert alias is not None
+    assert resolve_model("models:/mario-test@tiny", uri) == resolve_model(alias.reference, uri)
+    newest = max(int(each.version) for each in connect(uri).search_model_versions("name='mario-test'"))
+    assert resolve_model("mario-test", uri) == resolve_model(f"models:/mario-test/{newest}", uri)
+
+
+def model_version(pipeline: Any) -> str:
+    """The version that the run has registered."""
+    record = finished(pipeline.experiment, "train")
+    assert record is not None
+    return f"models:/mario-test/{record.details['model_version']}"
 
 
 def test_the_report_is_self_contained(pipeline: Any) -> None:
@@ -212,7 +228,7 @@ def test_a_training_phase_that_lost_its_record_registers_nothing_new(
 
 def test_evaluating_the_model_gives_the_same_figures(mario: Any, pipeline: Any, tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    done = mario("evaluate", "models:/mario-test@tiny", "--json", str(figures))
+    done = mario("evaluate", model_version(pipeline), "--json", str(figures))
     assert done.returncode == 0, done.stdout + done.stderr
     record = finished(pipeline.experiment, "evaluate")
     assert record is not None

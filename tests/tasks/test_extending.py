@@ -99,7 +99,7 @@ def test_an_extension_is_recorded_and_the_later_phases_run_again(settings: Setti
 def test_an_earlier_evaluation_is_archived_apart_from_other_experiments(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    name = "judged"
+    name = "judged-before"
     with running_experiment(load(TINY), f"{name}-at-{STEPS}", settings, None) as other:
         pass
     with running_experiment(load(TINY), name, settings, None) as experiment, open_store(settings) as store:
