@@ -13,9 +13,9 @@ from configs.source import Document
 
 _MAX_FAULTS = 50  # listed in one message
 
-_short_repr = reprlib.Repr()
-_short_repr.maxstring = _short_repr.maxother = 80
-_short_repr.maxlist = _short_repr.maxdict = 8
+short_repr = reprlib.Repr()
+short_repr.maxstring = short_repr.maxother = 80
+short_repr.maxlist = short_repr.maxdict = 8
 
 
 def explain(error: ValidationError, document: Document, model: type[BaseModel]) -> str:
@@ -76,9 +76,9 @@ def _message(detail: ErrorDetails, path: tuple[str, ...], model: type[BaseModel]
         hint = nearest(tag, ALGORITHMS)
         return f"{tag!r} is unknown; " + (f"did you mean {hint}? " if hint else "") + f"Valid: {', '.join(ALGORITHMS)}"
     if kind == "model_type":
-        return f"expected keys and values, not {_short_repr.repr(detail['input'])}"
+        return f"expected keys and values, not {short_repr.repr(detail['input'])}"
     message = detail["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     if kind == "value_error" or isinstance(detail["input"], Mapping | BaseModel):
         return message
-    return f"{message}, not {_short_repr.repr(detail['input'])}"
+    return f"{message}, not {short_repr.repr(detail['input'])}"

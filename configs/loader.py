@@ -7,7 +7,6 @@ nearest valid key.
 
 import hashlib
 import json
-import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from configs.errors import ConfigError
-from configs.explaining import explain
+from configs.explaining import explain, short_repr
 from configs.hashing import hashed_values
 from configs.nearest import nearest
 from configs.schema import STORED, Config, EnvironmentConfig
@@ -42,10 +41,6 @@ _ORIGINAL_ENVIRONMENT_KEYS = {"game", "world", "stage", "frame_skip", "noop_fram
 _MAX_CHAIN = 16  # presets that extend one another
 
 _MAX_SHOWN = 200  # characters of an override in a message
-
-_short_repr = reprlib.Repr()
-_short_repr.maxstring = _short_repr.maxother = 80
-_short_repr.maxlist = _short_repr.maxdict = 8
 
 
 def preset_names() -> list[str]:
@@ -82,7 +77,7 @@ def from_dict(values: Mapping[str, Any], source: str) -> Config:
         ConfigError: it does not fit the schema of this version; the message names `source`.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{source}: expected keys and values, not {_short_repr.repr(values)}")
+        raise ConfigError(f"{source}: expected keys and values, not {short_repr.repr(values)}")
     document = Document(Path(source), _with_current_names(_without_retired(values, source)), {})
     try:
         return Config.model_validate(document.values, context={STORED: True})
@@ -149,7 +144,7 @@ def _without_retired(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         if not isinstance(present, Mapping) or key not in present:
             continue
         if understood is not None and present[key] not in understood:
-            shown = _short_repr.repr(present[key])
+            shown = short_repr.repr(present[key])
             raise ConfigError(f"{source}: {section}.{key} is {shown}, which is no longer supported: train again without it")
         kept[section] = {name: value for name, value in present.items() if name != key}
     return kept
@@ -211,7 +206,7 @@ def _resolve(path: Path, chain: tuple[Path, ...]) -> Document:
     if parent is None:
         return document
     if not isinstance(parent, str):
-        raise ConfigError(f"{document.place((_EXTENDS,))}: extends: name one preset, not {_short_repr.repr(parent)}")
+        raise ConfigError(f"{document.place((_EXTENDS,))}: extends: name one preset, not {short_repr.repr(parent)}")
     sibling = path.parent / parent
     parent_path = sibling if parent.endswith((".yaml", ".yml")) and _is_file(sibling) else _preset_path(parent)
     base = _resolve(parent_path, (*chain, path))

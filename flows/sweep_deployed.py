@@ -17,8 +17,6 @@ logger = logging.getLogger(__name__)
 
 DEPLOYMENT = "train-mario/train-mario"
 
-_ENDED = {StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED}
-
 
 @dataclass
 class DeployedRuns:
@@ -50,7 +48,7 @@ class DeployedRuns:
         earlier = flow_runs_named(self.client, [run.experiment for run in runs])
         for run in runs:
             known = earlier.get(run.experiment, [])
-            if known and known[0].state_type not in _ENDED:
+            if known and not (known[0].state and known[0].state.is_final()):
                 logger.info("%s is a flow run already; it is followed", run.experiment)
                 continue
             run_deployment(
@@ -76,13 +74,14 @@ class DeployedRuns:
     def _state(self, known: Sequence[FlowRun]) -> RunState:
         if not known or known[0].state is None:
             return RunState("queued")
-        newest, kind = known[0], known[0].state.type
+        newest, state = known[0], known[0].state
+        kind = state.type
         if kind == StateType.COMPLETED:
             return RunState("completed")
         if kind == StateType.CRASHED and len(known) < self.most:
             start_again(self.client, newest, known)
             logger.warning("the flow run of %s has crashed; another one continues it", newest.name)
             return RunState("queued")
-        if kind in _ENDED:
-            return RunState("failed", known[0].state.message or known[0].state.name or kind.value.lower())
+        if state.is_final():
+            return RunState("failed", state.message or state.name or kind.value.lower())
         return RunState("running" if kind in (StateType.RUNNING, StateType.CANCELLING) else "queued")
