@@ -71,6 +71,11 @@ class EnvironmentConfig(Section):
     noop_frames: int = Field(0, ge=0, le=600, description="idle frames after a reset: drawn from 1 to this number; 0: none")
     reward: RewardConfig = RewardConfig()
 
+    @property
+    def level_name(self) -> str:
+        """The name of the level, such as `1-2`, or `full-game`."""
+        return "full-game" if self.game == "full" else f"{self.world}-{self.stage}"
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.game == "full" and (self.world, self.stage) != (1, 1):

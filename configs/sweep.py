@@ -119,9 +119,7 @@ def _run(sweep: SweepConfig, preset: str, level: str | None, variant: str | None
     except ConfigError as error:
         place = ", ".join(part for part in (preset, level, variant) if part is not None)
         raise ConfigError(f"sweep {sweep.name}, {place}: {error}") from None
-    environment = config.environment
-    played = "full-game" if environment.game == "full" else f"{environment.world}-{environment.stage}"
-    parts = [sweep.name, config.name, played, *([variant] if variant is not None else []), f"seed{seed}"]
+    parts = [sweep.name, config.name, config.environment.level_name, *([variant] if variant is not None else []), f"seed{seed}"]
     experiment = "-".join(parts)
     if len(experiment) > _MAX_NAME or not re.fullmatch(r"[A-Za-z0-9._-]+", experiment):
         raise ConfigError(

@@ -11,7 +11,7 @@ from prefect.deployments import run_deployment
 from configs.sweep import SweepConfig, SweepRun
 from flows.continuing import flow_runs_named, idempotency_key, start_again
 from flows.sweep_progress import RunState
-from tasks.naming import labels
+from tasks.naming import flow_run_tags
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class DeployedRuns:
                 self.deployment,
                 parameters={"preset": run.preset, "overrides": list(run.overrides), "experiment": run.experiment},
                 flow_run_name=run.experiment,
-                tags=[self.tag, *(f"{name}:{value}" for name, value in labels(run.config).items())],
+                tags=[self.tag, *flow_run_tags(run.config)],
                 idempotency_key=idempotency_key(run.experiment, len(known)),
                 timeout=0,
             )

@@ -9,17 +9,16 @@ from prefect.runtime import flow_run
 from configs import Config
 from tasks.artifacts import show_markdown
 from tasks.experiment import Experiment, open_run
-from tasks.naming import labels
+from tasks.naming import flow_run_tags
 
 logger = logging.getLogger(__name__)
 
 
 def label_flow_run(config: Config) -> None:
     """Tag the flow run with preset, algorithm, level and seed. A failure is only logged."""
-    tags = {f"{name}:{value}" for name, value in labels(config).items()}
     try:
         with get_client(sync_client=True) as client:
-            client.update_flow_run(UUID(str(flow_run.id)), tags=sorted({*flow_run.tags, *tags}))
+            client.update_flow_run(UUID(str(flow_run.id)), tags=sorted({*flow_run.tags, *flow_run_tags(config)}))
     except Exception as error:
         logger.warning("the flow run could not be tagged: %s", error)
 

@@ -3,15 +3,10 @@
 import secrets
 from datetime import UTC, datetime
 
-from configs import Config, EnvironmentConfig
+from configs import Config
 
 # With this limit, every generated name is a valid name of an experiment.
 _MAX_PRESET = 40
-
-
-def level_name(environment: EnvironmentConfig) -> str:
-    """The name of the level, such as `1-2`, or `full-game`."""
-    return "full-game" if environment.game == "full" else f"{environment.world}-{environment.stage}"
 
 
 def labels(config: Config) -> dict[str, str]:
@@ -19,19 +14,24 @@ def labels(config: Config) -> dict[str, str]:
     return {
         "preset": config.name,
         "algorithm": config.agent.algorithm,
-        "level": level_name(config.environment),
+        "level": config.environment.level_name,
         "seed": str(config.seed),
     }
 
 
+def flow_run_tags(config: Config) -> list[str]:
+    """The labels of a run as tags of its flow run, such as `level:1-1`."""
+    return [f"{name}:{value}" for name, value in labels(config).items()]
+
+
 def model_name(config: Config) -> str:
     """The name in the model registry: the configured one, or that of the level, so that all that play it can be compared."""
-    return config.tracking.registered_model or f"mario-{level_name(config.environment)}"
+    return config.tracking.registered_model or f"mario-{config.environment.level_name}"
 
 
 def run_name(config: Config, stamp: str) -> str:
     """The name of a run: preset, level, seed and a stamp, such as `ppo-1-1-seed0-1125-1403-9f2c`."""
-    return f"{config.name[:_MAX_PRESET]}-{level_name(config.environment)}-seed{config.seed}-{stamp}"
+    return f"{config.name[:_MAX_PRESET]}-{config.environment.level_name}-seed{config.seed}-{stamp}"
 
 
 def stamp(created: datetime | None = None, identity: str | None = None) -> str:
