@@ -7,9 +7,9 @@ device, and at the ground the modules `errors`, `progress` and `announce`.
 # First: on the older stack stable-baselines3 imports the old Gym, which prints a notice unless mario_env has silenced it.
 import mario_env  # noqa: F401  # isort: split
 from agents.algorithms import MemoryNeeds, build, memory_needs
-from agents.checkpoints import Checkpoint, Manifest, latest_checkpoint
+from agents.checkpoints import Checkpoint, Manifest, SharedFolder, checkpoints_folder, latest_checkpoint
 from agents.device import Provenance, provenance, resolve_device
-from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError
+from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError, SharedStorageError
 from agents.policies import (
     Agent,
     episodes_to_play,
@@ -23,9 +23,10 @@ from agents.policies import (
     ship,
 )
 from agents.progress import EpisodeTotals, PlayedEpisode, Progress, ValidationResult
-from agents.training import TrainingInterrupted, TrainingResult, Validation, train
+from agents.training import STATE_FILES, TrainingInterrupted, TrainingResult, Validation, train
 
 __all__ = [
+    "STATE_FILES",
     "Agent",
     "AgentError",
     "Checkpoint",
@@ -39,11 +40,14 @@ __all__ = [
     "PlayedEpisode",
     "Progress",
     "Provenance",
+    "SharedFolder",
+    "SharedStorageError",
     "TrainingInterrupted",
     "TrainingResult",
     "Validation",
     "ValidationResult",
     "build",
+    "checkpoints_folder",
     "episodes_to_play",
     "evaluation_seed",
     "keep_best",

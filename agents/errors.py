@@ -21,6 +21,10 @@ class CheckpointError(AgentError):
     """A checkpoint or model on disk is unusable, or could not be written."""
 
 
+class SharedStorageError(AgentError):
+    """The storage that machines share cannot be read or written."""
+
+
 class ContinuationError(AgentError):
     """A training cannot resume exactly; the message is the reason."""
 

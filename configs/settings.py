@@ -34,22 +34,29 @@ class Settings:
             checkout, or in the working directory if the project is installed from a wheel.
         database_url: `DATABASE_URL`; None: the embedded Postgres below `home`.
         tracking_uri: `MLFLOW_TRACKING_URI`; None: SQLite below `home`.
+        checkpoints_url: `MARIO_CHECKPOINTS`, the folder that machines share: a URL that fsspec knows, or an absolute path;
+            None: checkpoints are in `home` alone.
     """
 
     home: Path
     database_url: str | None
     tracking_uri: str | None
+    checkpoints_url: str | None = None
 
     def __repr__(self) -> str:
         database, tracking = (url and mask_url(url) for url in (self.database_url, self.tracking_uri))
-        return f"Settings(home={self.home!r}, database_url={database!r}, tracking_uri={tracking!r})"
+        checkpoints = self.checkpoints_url and mask_url(self.checkpoints_url)
+        return (
+            f"Settings(home={self.home!r}, database_url={database!r}, tracking_uri={tracking!r}, "
+            f"checkpoints_url={checkpoints!r})"
+        )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Read the environment variables. An empty variable counts as unset.
 
         Raises:
-            ConfigError: MARIO_HOME names the home folder of a user who does not exist.
+            ConfigError: MARIO_HOME names the home folder of a user who does not exist, or MARIO_CHECKPOINTS is a relative path.
         """
         environment = os.environ if environment is None else environment
         home = environment.get("MARIO_HOME")
@@ -58,10 +65,17 @@ class Settings:
                 home = os.fspath(Path(home).expanduser())
             except RuntimeError as error:
                 raise ConfigError(f"MARIO_HOME={home} names no folder: {error}") from None
+        checkpoints = environment.get("MARIO_CHECKPOINTS") or None
+        if checkpoints is not None and "://" not in checkpoints and not Path(checkpoints).is_absolute():
+            raise ConfigError(
+                f"MARIO_CHECKPOINTS={checkpoints} is neither a URL nor an absolute path, so each process would use another "
+                "folder: give a URL such as s3://bucket/folder, or an absolute path"
+            )
         return cls(
             home=Path(home).resolve() if home else (CHECKOUT or Path.cwd()) / ".mario",
             database_url=environment.get("DATABASE_URL") or None,
             tracking_uri=environment.get("MLFLOW_TRACKING_URI") or None,
+            checkpoints_url=checkpoints,
         )
 
     def create_home(self) -> Path:

@@ -3,7 +3,7 @@
 from spool.courier import Courier
 from spool.lock import HeldBackError, OutboxError, OutboxLockedError, StoppedError
 from spool.outage import Outage
-from spool.outbox import Outbox, count_pending, read_pending
+from spool.outbox import Outbox, copy_pending, count_pending, read_pending
 
 __all__ = [
     "Courier",
@@ -13,6 +13,7 @@ __all__ = [
     "OutboxError",
     "OutboxLockedError",
     "StoppedError",
+    "copy_pending",
     "count_pending",
     "read_pending",
 ]

@@ -6,7 +6,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -216,6 +216,24 @@ def count_pending(path: Path) -> int:
         except (DamagedError, sqlite3.Error) as error:
             raise OutboxError(f"{path} cannot be read: {error}") from error
     return count
+
+
+def copy_pending(path: Path, target: Path) -> int:
+    """Copy the outbox at `path`, whoever has it open, to `target`, which does not exist. Returns how many records it has.
+
+    Raises:
+        OutboxError: it is damaged, or SQLite cannot read it.
+        OSError: it cannot be copied.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy)
+        return len(database.check(target))
+    except (DamagedError, sqlite3.Error) as error:
+        raise OutboxError(f"{path} cannot be copied: {error}") from error
 
 
 def read_pending(path: Path, owner: str) -> list[bytes]:

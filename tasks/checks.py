@@ -7,6 +7,7 @@ faults at once.
 import logging
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,7 @@ def run_checks(config: Config, settings: Settings) -> list[CheckResult]:
         ("workers", _workers),
         ("database", _database),
         ("tracking", _tracking),
+        ("shared storage", _shared_storage),
     )
     return [_run(name, check, config, settings) for name, check in checks]
 
@@ -167,6 +169,22 @@ def _tracking(config: Config, settings: Settings) -> str:
 
     uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
     return check_writable(uri, settings.create_home(), config.tracking.experiment)
+
+
+def _shared_storage(config: Config, settings: Settings) -> str:
+    """Write, read and delete a file where machines share their checkpoints."""
+    from agents import SharedFolder
+
+    if settings.checkpoints_url is None:
+        return "not used: checkpoints stay on this machine (MARIO_CHECKPOINTS)"
+    folder, name, content = SharedFolder.open(settings.checkpoints_url), f"check-{uuid.uuid4().hex}", b"a file of mario check"
+    folder.write(name, content)
+    try:
+        if folder.read(name) != content:
+            raise CheckFailedError(f"{folder.url} does not return what was written to it")
+    finally:
+        folder.remove(name)
+    return folder.url
 
 
 def _level(config: Config) -> str:

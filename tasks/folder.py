@@ -12,6 +12,7 @@ from pathlib import Path
 
 from configs import Settings
 from episodes import Claim, EpisodeStore, ExperimentRecord
+from tasks.sharing import is_shared
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +53,13 @@ def require_matching(store: EpisodeStore, experiment_id: int, settings: Settings
         )
     # A separate evaluation needs nothing from the folder: its episodes are counted in Postgres.
     rows = sum(store.count(experiment_id, phase=phase) for phase in ("integration", "train"))
-    if rows == 0 or (directory / _CONFIG).exists():
+    if rows == 0 or (directory / _CONFIG).exists() or is_shared(settings, experiment_id, record):
         return
     raise MissingFolderError(
         f"experiment {record.name} has {rows} episodes in Postgres ({store.masked_url}), but its folder {directory}, with its "
-        f"checkpoints, does not exist. It was begun on {record.host}: continue there, or copy that folder "
-        f"here. To start again at step 0, give --restart: the rows are kept under the name {record.name}-old-1 or the next free"
+        f"checkpoints, does not exist. It was begun on {record.host}: continue there, or copy that folder here. With "
+        "MARIO_CHECKPOINTS, machines share checkpoints. To start again at step 0, give --restart: the rows are kept under the "
+        f"name {record.name}-old-1 or the next free"
     )
 
 

@@ -13,7 +13,7 @@ from episodes import AttemptRecord, EpisodeStore, ExperimentRecord, FencedError,
 from episodes.attempts import attempts
 from episodes.leases import acquire, retire
 from mario_env.snapshots import differences
-from tasks import folder
+from tasks import folder, sharing
 from tasks.earlier_files import import_files
 from tasks.experiment import Experiment, open_run, open_store, write_waiting_rows
 from tasks.naming import labels
@@ -243,7 +243,9 @@ def _open_attempt(experiment: Experiment, lease: Lease) -> Experiment:
     folder.create(record, settings)
     import_files(store, lease.token, experiment.directory)
     starts = attempts(store, experiment.id)
+    sharing.fetch(experiment, starts)
     adopt_outboxes(experiment, starts)
+    sharing.publish(experiment)
     origin = provenance(config.train.device)
     with TrackedRun.open(
         resolve_tracking_uri(settings.tracking_uri, settings.home),

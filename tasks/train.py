@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from configs.restrictions import CANDIDATE
 from episodes import EpisodeStore, EpisodeWriter, StoreError, StoreUnavailableError
 from mario_env import observation_space
-from tasks import phases
+from tasks import phases, sharing
 from tasks.artifacts import show_markdown
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded_totals
 from tasks.naming import labels, model_name
@@ -24,7 +24,7 @@ from tasks.rows import EpisodeSink, evaluation_protocol
 from tracking import ModelVersion, TrackedRun, TrackingError
 
 if TYPE_CHECKING:
-    from agents import PlayedEpisode, TrainingResult, Validation
+    from agents import Checkpoint, PlayedEpisode, TrainingResult, Validation
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ def train_agent(experiment: Experiment) -> PhaseRecord:
         TrainingInterrupted: SIGINT or SIGTERM was received; a checkpoint was written first.
         FencedError: another attempt has taken over; no checkpoint was written.
         NonFiniteError: the loss or a weight is NaN or infinite.
+        SharedStorageError: the storage that machines share is unavailable at the end. If the phase is started again, it copies
+            the model without further training.
         StoreUnavailableError: Postgres is unavailable at the end. The model is kept, and rows wait on disk. If the phase is
             started again, it writes them without further training.
     """
@@ -66,6 +68,7 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
     result = _run_training(experiment, store, run)
     run.log_metrics({"train/episodes": result.episodes, "train/reward_sum": result.reward_sum}, result.steps)
     model_path, model_steps = _select_model(experiment, result)
+    sharing.publish(experiment)
     try:
         version = register(experiment, run, model_path, model_steps)
     except TrackingError as error:
@@ -119,10 +122,9 @@ def _run_training(experiment: Experiment, store: EpisodeStore, run: TrackedRun) 
                 episode_indices=store.next_episode_indices(experiment.id, "train", "training"),
                 recorded=recorded_totals(store, experiment.id, "train"),
                 until=lambda _: stop_if_fenced(experiment),
+                on_start=lambda: sharing.publish_or_warn(experiment),
                 before_checkpoint=lambda: prepare_checkpoint(experiment, writer, run),
-                on_checkpoint=lambda checkpoint: run.log_dict(
-                    checkpoint.manifest.to_json(), f"checkpoints/{checkpoint.path.name}.json"
-                ),
+                on_checkpoint=lambda checkpoint: share_checkpoint(experiment, checkpoint, run),
             )
             progress.steps = result.steps
     except StoreUnavailableError as error:
@@ -178,6 +180,12 @@ def prepare_checkpoint(experiment: Experiment, writer: EpisodeWriter, run: Track
     """
     experiment.required_claim.confirm()
     sync_records(writer, run)
+
+
+def share_checkpoint(experiment: Experiment, checkpoint: "Checkpoint", run: TrackedRun) -> None:
+    """Log a checkpoint's manifest, and copy the checkpoint to where other machines find it."""
+    run.log_dict(checkpoint.manifest.to_json(), f"checkpoints/{checkpoint.path.name}.json")
+    sharing.publish_or_warn(experiment)
 
 
 def sync_records(writer: EpisodeWriter, run: TrackedRun) -> None:

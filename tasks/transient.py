@@ -34,7 +34,7 @@ def is_transient(error: BaseException | None) -> bool:
     from httpx import HTTPStatusError, TransportError
     from sqlalchemy.exc import InterfaceError, OperationalError
 
-    from agents import DeviceLostError
+    from agents import DeviceLostError, SharedStorageError
     from agents.errors import is_out_of_memory
     from episodes import StoreUnavailableError
     from mario_env import WorkerError
@@ -43,7 +43,7 @@ def is_transient(error: BaseException | None) -> bool:
     final = (ModelNotFoundError, RunNotFoundError, DeviceLostError)
     # Prefect's client uses httpx, whose TransportError is not an OSError.
     servers = (OSError, EOFError, TransportError, OperationalError, InterfaceError, StoreUnavailableError, TrackingError)
-    transient = (*servers, WorkerError)
+    transient = (*servers, WorkerError, SharedStorageError)
     # The original error may be the cause of an error with a message for the user.
     while error is not None:
         if isinstance(error, final):

@@ -37,7 +37,9 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("mario-home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MARIO_HOME", str(home))
-        for name in ("DATABASE_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME"):
+        for name in ("DATABASE_URL", "MLFLOW_TRACKING_URI", "MARIO_CHECKPOINTS"):
+            patch.delenv(name, raising=False)
+        for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME"):
             patch.delenv(name, raising=False)
         Settings.from_environment().apply(os.environ)
         yield home
@@ -112,6 +114,24 @@ def pipeline(home: Path, mario: Command, tmp_path_factory: pytest.TempPathFactor
     done = mario("run", TINY, "--experiment", "tiny", cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return Pipeline("tiny", done.stdout + done.stderr, home / "experiments" / "tiny", cwd)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """URL of a bucket in an S3 server of the session's own, which this process and its children find and may use."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    access = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "tester", "AWS_DEFAULT_REGION": "us-east-1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**access, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="mario")
+        yield "s3://mario"
+    server.stop()
 
 
 @pytest.fixture

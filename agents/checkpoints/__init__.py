@@ -29,6 +29,7 @@ from agents.checkpoints.manifests import (
 )
 from agents.checkpoints.progress_state import progress_state, set_progress_state
 from agents.checkpoints.run_state import RunState, conditions, exactness_obstacle
+from agents.checkpoints.shared import SharedFolder
 
 __all__ = [
     "CONFIG",
@@ -38,6 +39,7 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "RunState",
+    "SharedFolder",
     "best_checkpoint",
     "checkpoints_folder",
     "conditions",

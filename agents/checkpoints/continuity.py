@@ -17,6 +17,8 @@ from mario_env.snapshots import differences
 
 _START_FILE = "beginning.json"
 _INEXACT_FILE = "continued.json"
+FILES = (_START_FILE, _INEXACT_FILE)
+"""The names of both."""
 
 
 def start_mismatch(directory: Path, conditions: Mapping[str, Any], *, recorded: bool) -> str | None:
@@ -54,7 +56,7 @@ def earlier_inexact(directory: Path, steps: int) -> str | None:
 
 def clear(directory: Path) -> None:
     """Delete both files, for a training that starts from scratch."""
-    for name in (_START_FILE, _INEXACT_FILE):
+    for name in FILES:
         (directory / name).unlink(missing_ok=True)
 
 

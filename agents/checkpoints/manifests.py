@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,13 +88,34 @@ def write_folder(target: Path, write: Callable[[Path], Manifest]) -> Manifest:
     Raises:
         CheckpointError: the folder could not be written, for instance because the disk is full. `target` is unchanged.
     """
+
+    def fill(aside: Path) -> Manifest:
+        manifest = write(aside)
+        manifest = replace(manifest, files={path.name: file_entry(path) for path in sorted(aside.iterdir())})
+        _write_json(aside / MANIFEST, manifest.to_json())
+        return manifest
+
+    return replace_folder(target, fill)
+
+
+def replace_folder(target: Path, fill: Callable[[Path], Manifest]) -> Manifest:
+    """Create the folder `target` completely or not at all, with the files that `fill` puts into the empty folder it is given.
+
+    Returns:
+        The result of `fill`.
+
+    Raises:
+        CheckpointError: as `write_folder`, and those of `fill`. `target` is unchanged.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f"{_ASIDE}{target.name}-", dir=target.parent))
     except OSError as error:
         raise CheckpointError(f"{target} could not be written: {_reason(error)}") from error
     try:
-        return _write_aside(aside, target, write)
+        manifest = fill(aside)
+        _put_in_place(aside, target)
+        return manifest
     except OSError as error:
         raise CheckpointError(f"{target} could not be written: {_reason(error)}") from error
     finally:
@@ -209,15 +230,10 @@ def remove_incomplete(parent: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _write_aside(aside: Path, target: Path, write: Callable[[Path], Manifest]) -> Manifest:
-    manifest = write(aside)
-    files = {}
-    for path in sorted(aside.iterdir()):
+def _put_in_place(aside: Path, target: Path) -> None:
+    for path in aside.iterdir():
         _sync(path)
-        files[path.name] = file_entry(path)
-    manifest = Manifest(**{**manifest.__dict__, "files": files})
     aside.chmod(0o755)  # mkdtemp's 0700 would prevent other users of the machine from reading a shared model
-    _write_json(aside / MANIFEST, manifest.to_json())
     _sync(aside)
     if target.exists():
         # A folder cannot be renamed to the name of one that is not empty. A kill between the two calls does no harm: the
@@ -225,7 +241,6 @@ def _write_aside(aside: Path, target: Path, write: Callable[[Path], Manifest]) -
         shutil.rmtree(target)
     aside.rename(target)
     _sync(target.parent)
-    return manifest
 
 
 def _entries_to_json(files: Mapping[str, FileEntry]) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from agents.training.loop import train
 from agents.training.result import TrainingInterrupted, TrainingResult
+from agents.training.start import STATE_FILES
 from agents.training.validation import Validation
 
-__all__ = ["TrainingInterrupted", "TrainingResult", "Validation", "train"]
+__all__ = ["STATE_FILES", "TrainingInterrupted", "TrainingResult", "Validation", "train"]

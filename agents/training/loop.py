@@ -60,6 +60,7 @@ def train(
     episode_indices: Mapping[int, int] | None = None,
     recorded: EpisodeTotals | None = None,
     until: Callable[[Progress], bool] | None = None,
+    on_start: Callable[[], None] = lambda: None,
     before_checkpoint: Callable[[], None] | None = None,
     on_checkpoint: Callable[[Checkpoint], None] | None = None,
     validation: Validation | None = None,
@@ -87,6 +88,7 @@ def train(
         recorded: the totals of the episodes on record, for the cumulative metrics of a training that does not resume exactly.
             Default: those of the checkpoint. After a kill the record has episodes that are not in the checkpoint's counts.
         until: called after every step; the training ends early when it returns True.
+        on_start: called before the first step, when the files in `directory` describe this start (`STATE_FILES`).
         before_checkpoint: called before each checkpoint. It must make sure that episodes and metrics so far are on record: a
             training that resumes from the checkpoint does not play them again.
         on_checkpoint: called after each complete checkpoint.
@@ -114,6 +116,7 @@ def train(
         stack.callback(_release, started.model)
         if not started.exact:
             started.adopt_record(episode_indices, recorded)
+        on_start()
         run = _Run(config, directory, started, request, before_checkpoint, on_checkpoint)
         if validation is not None and config.train.validation is not None:
             if not started.exact:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
@@ -28,6 +29,9 @@ from agents.progress import Counters, EpisodeTotals
 from agents.training import thread_choice
 from configs import Config
 from configs.seeds import Stream, seed_of
+
+STATE_FILES: Final = (*continuity.FILES, thread_choice.CHOICE)
+"""Small files in the folder of a training, beside the checkpoints, that its exact continuation depends on."""
 
 
 @dataclass
