@@ -17,7 +17,7 @@ from configs import Settings
 from episodes import EpisodeStore, ExperimentOverview
 from tasks.artifacts import show_table
 from tasks.experiment import open_store
-from tasks.stored import stale_runs
+from tasks.stored import held_runs, stale_runs
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +48,10 @@ class StaleRun:
 def continue_stale_runs(settings: Settings, most: int) -> list[StaleRun]:
     """Continue the experiments that are recorded as running although their process is gone.
 
-    Whether it is gone is known from the lease of its newest attempt in Postgres, not from Prefect. So a run that has completed
-    meanwhile, or whose process only lost its way to Prefect, is left alone. The flow run becomes crashed. Another flow run of
-    the same deployment, with the same parameters, continues the experiment from its checkpoint.
+    Whether it is gone is known from the lease of its newest attempt in Postgres. So a run that has completed since, or whose
+    process only lost its way to Prefect, is left alone. If Prefect says that the flow run has crashed, the lease need not have
+    expired: the next attempt waits for that. The flow run becomes crashed. Another flow run of the same deployment, with the
+    same parameters, continues the experiment from its checkpoint.
 
     Args:
         settings: the home folder and the servers.
@@ -61,21 +62,32 @@ def continue_stale_runs(settings: Settings, most: int) -> list[StaleRun]:
     """
     with open_store(settings) as store, get_client(sync_client=True) as client:
         found = [_continue(store, client, each, most) for each in stale_runs(store)]
+        found += [_continue(store, client, each, most) for each in held_runs(store) if _has_crashed(store, client, each)]
     show_table("stale-runs", [vars(each) for each in found], f"{len(found)} experiments had no process any more")
     for each in found:
         logger.warning("%s: %s", each.experiment, each.outcome)
     return found
 
 
+def _has_crashed(store: EpisodeStore, client: SyncPrefectClient, running: ExperimentOverview) -> bool:
+    flow_run = _flow_run(store, client, running)
+    return flow_run is not None and flow_run.state_type == StateType.CRASHED
+
+
+def _flow_run(store: EpisodeStore, client: SyncPrefectClient, experiment: ExperimentOverview) -> FlowRun | None:
+    """The flow run of the newest attempt; None if this server has none."""
+    flow_run_id = store.experiment(experiment.id).record.prefect_flow_run_id
+    try:
+        return None if flow_run_id is None else client.read_flow_run(UUID(flow_run_id))
+    except ObjectNotFound:
+        return None
+
+
 def _continue(store: EpisodeStore, client: SyncPrefectClient, stale: ExperimentOverview, most: int) -> StaleRun:
     def outcome(words: str, continued: bool = False) -> StaleRun:
         return StaleRun(stale.name, f"{stale.started:%Y-%m-%d %H:%M}", stale.steps, words, continued)
 
-    flow_run_id = store.experiment(stale.id).record.prefect_flow_run_id
-    try:
-        flow_run = None if flow_run_id is None else client.read_flow_run(UUID(flow_run_id))
-    except ObjectNotFound:
-        flow_run = None
+    flow_run = _flow_run(store, client, stale)
     if flow_run is None or flow_run.deployment_id is None:
         return outcome("it was not started by a deployment of this Prefect server")
     if stale.attempt >= most:

@@ -2,16 +2,18 @@
 
 import logging
 import shlex
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Annotated, Any
 
 from prefect import flow
 from prefect.context import FlowRunContext
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from pydantic import WithJsonSchema
 
 from configs import Config, ConfigError, load, preset_names
-from episodes import FencedError
+from episodes import ExperimentLockedError, FencedError
 from flows.worker_home import flow_settings
 from mario_env.console import check_rom
 from tasks import phases
@@ -29,6 +31,8 @@ from tasks.train import move_alias, train_agent
 from tasks.transient import retry_options, retry_transient
 
 logger = logging.getLogger(__name__)
+
+_LEASE_MARGIN = 15.0  # seconds
 
 
 # Prefect's form shows a list of presets, and accepts any other text as the path of a YAML file.
@@ -98,9 +102,8 @@ def train_mario(
         require_extensible(experiment, extend, settings, restart=restart)
     smoke = smoke_test.with_options(**retry_options(config.retry))(config, settings)
     with ExitStack() as stack:
-        started = retry_transient(
-            config.retry,
-            "the start of the experiment",
+        started = _once_unlocked(
+            config,
             lambda: stack.enter_context(
                 running_experiment(config, name, settings, flow_run.id, restart=restart, extend=extend)
             ),
@@ -122,6 +125,24 @@ def train_mario(
             logger.warning("interrupted; to continue: %s", resume_command(preset, overrides or [], started.name))
             raise
     return summary
+
+
+def _once_unlocked(config: Config, start: Callable[[], Experiment]) -> Experiment:
+    """Start the experiment. A run of a deployment waits for the lease of a process that may have died on another machine.
+
+    Raises:
+        ExperimentLockedError: another process still runs it after that time, or this is no run of a deployment.
+    """
+    patience = config.retry.lease_seconds + _LEASE_MARGIN if deployment.id is not None else 0.0
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return retry_transient(config.retry, "the start of the experiment", start)
+        except ExperimentLockedError as error:
+            if time.monotonic() >= deadline:
+                raise
+            logger.info("waiting at most %.0f s: %s", deadline - time.monotonic(), error)
+            time.sleep(min(5.0, config.retry.lease_seconds / 4))
 
 
 def _run_phases(experiment: Experiment) -> dict[str, Any]:

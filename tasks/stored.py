@@ -46,6 +46,11 @@ def stale_runs(store: EpisodeStore) -> Sequence[ExperimentOverview]:
     return [each for each in unheld if each.attempt or each.started < latest]
 
 
+def held_runs(store: EpisodeStore) -> Sequence[ExperimentOverview]:
+    """The experiments that are recorded as running, and whose lease has not expired."""
+    return store.overview(_MOST, status="running", held=True)
+
+
 @task(name="stored rows", cache_policy=NO_CACHE, persist_result=False)
 def check_stored_rows(settings: Settings, hours: float) -> list[BrokenRule]:
     """Check the rows of all experiments that ended within the last `hours`, and return the rules that they break.

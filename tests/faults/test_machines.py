@@ -100,8 +100,9 @@ def store(postgres: Postgres) -> Iterator[EpisodeStore]:
 
 def attempts_of(store: EpisodeStore, sweep: str) -> dict[str, list[AttemptRecord]]:
     """The attempts at each experiment of a sweep."""
-    names = [each.name for each in store.experiments() if each.name.startswith(f"{sweep}-")]
-    return {name: attempts(store, store.experiment(name).id) for name in names}
+    names = [name for name in store.experiments()["name"] if name.startswith(f"{sweep}-")]
+    found = {name: attempts(store, store.experiment(name).id) for name in names}
+    return {name: tries for name, tries in found.items() if tries}  # none yet: it is being created
 
 
 def ran_on(attempt: AttemptRecord, machines: dict[str, Machine]) -> str:
