@@ -190,6 +190,7 @@ def test_a_sweep_survives_its_machines(
     process.kill()
     process.wait()
     process = start_sweep(file, client_home, shared, log)
+    wait_until(lambda: log.read_text().count("of them completed before") == 2, 300, "the sweep has begun again")
     stopped = wait_until(lambda: in_training_on(store, sweep, machines, "second"), 300, "the second machine trains")
     machines["second"].stop_between_writes(store)
     LOG.info("the second machine was stopped while it trained %s", stopped)

@@ -249,6 +249,15 @@ def test_the_pools_and_deployments_of_the_files_are_there(servers: Servers) -> N
     assert servers.fetch("/work_pools/mario-gpu")["concurrency_limit"] == 2
 
 
+def test_the_schedule_of_the_check_plans_flow_runs(servers: Servers) -> None:
+    """Prefect's server only logs that it fails to: with SQLAlchemy 2.1, Prefect 3.8 does."""
+    planned = {
+        "deployments": {"name": {"any_": ["check-mario"]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
+    _wait_until(lambda: any(run["auto_scheduled"] for run in servers.fetch("/flow_runs/filter", planned)), 120)
+
+
 @pytest.mark.parametrize("kind", ["docker", "kubernetes"])
 def test_a_pool_of_containers_can_be_created_from_its_file(servers: Servers, kind: str) -> None:
     file = f"flows/pools/{kind}.json"
