@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from prefect import task
@@ -20,6 +21,9 @@ from tasks.experiment import open_store
 from tasks.stored import held_runs, stale_runs
 
 logger = logging.getLogger(__name__)
+
+# A flow run that has begun checks the machine, and may wait for the lease of the attempt before.
+_BEGINNING = timedelta(minutes=5)
 
 # A person or the flow itself has ended it: nothing continues it without a person.
 _ENDED_ON_PURPOSE = {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CANCELLING}
@@ -94,11 +98,24 @@ def _continue(store: EpisodeStore, client: SyncPrefectClient, stale: ExperimentO
         return outcome(f"it has had {stale.attempt} attempts")
     if flow_run.state_type in _ENDED_ON_PURPOSE:
         return outcome(f"its flow run is {str(flow_run.state_name).lower()}")
-    if flow_run.state_type != StateType.CRASHED:
-        message = f"attempt {stale.attempt} at {stale.name} has given no sign of life; its process is gone"
-        client.set_flow_run_state(flow_run.id, Crashed(message=message))
-    again = start_again(client, flow_run, flow_runs_named(client, [stale.name]).get(stale.name, []))
+    known = flow_runs_named(client, [stale.name]).get(stale.name, [flow_run])
+    newest = known[0]
+    if newest.id != flow_run.id and _is_under_way(newest):
+        return outcome(f"flow run {newest.id} will continue it", continued=True)
+    for each in {flow_run.id: flow_run, newest.id: newest}.values():
+        if each.state is None or not each.state.is_final():
+            message = f"attempt {stale.attempt} at {stale.name} has given no sign of life; its process is gone"
+            client.set_flow_run_state(each.id, Crashed(message=message))
+    again = start_again(client, flow_run, known)
     return outcome(f"flow run {again.id} continues it", continued=True)
+
+
+def _is_under_way(flow_run: FlowRun) -> bool:
+    """Whether a flow run waits for a worker, or has begun so lately that it need not hold the experiment yet."""
+    state = flow_run.state
+    if state is None or state.is_final():
+        return False
+    return state.type != StateType.RUNNING or datetime.now(UTC) - state.timestamp < _BEGINNING
 
 
 def start_again(client: SyncPrefectClient, flow_run: FlowRun, known: Sequence[FlowRun]) -> FlowRun:

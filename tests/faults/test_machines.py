@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
 LOG = logging.getLogger(__name__)
 ROUNDS = int(os.environ.get("MARIO_MACHINES_ROUNDS", "1"))
-STEPS, EVERY = 6_144, 256
+STEPS, EVERY = 4_096, 256
 SEEDS = [1, 2]
 CLOCKS = ["id", "experiment_id", "timestamp", "duration_seconds"]
 
