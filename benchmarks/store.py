@@ -31,13 +31,14 @@ from sqlalchemy import func, insert, literal, or_, select, text, update
 
 from benchmarks import synthetic
 from configs import Settings, config_hash, load, to_dict
-from episodes import EpisodeStore, ExperimentRecord, pending, remove_embedded
+from episodes import EpisodeStore, ExperimentRecord, pending, remove_embedded, stop_embedded
 from episodes.leases import acquire
 from episodes.schema import EPISODE_ACTIONS, EPISODES, EXPERIMENTS
 from episodes.writer import insert_episodes
 
 LEVELS: Final = ((1, 1), (1, 2), (1, 3), (1, 4))
 BATCH: Final = 64
+CONNECTIONS: Final = 3  # that a writer has at most
 AT_ONCE: Final = 1024  # rows that one process hands over before it waits for Postgres
 DUMPS: Final = 250  # of a run in MLflow: a million decisions of the preset `ppo`
 METRICS: Final = 20  # in each
@@ -78,6 +79,9 @@ def measure(settings: Settings, rows: int, writers: int, runs: int) -> dict[str,
     """All figures."""
     home = settings.create_home()
     with EpisodeStore.open(None, home) as store:
+        allow_connections(store, writers)
+    stop_embedded(home)
+    with EpisodeStore.open(None, home) as store:
         figures = compare_ways(store, home, max(1, rows // 20 // writers), writers)
         judged = synthetic.evaluation_episodes(rows // writers)
         ids = add_experiments(store, "writer", writers, judged)
@@ -95,6 +99,12 @@ def measure(settings: Settings, rows: int, writers: int, runs: int) -> dict[str,
         figures |= measured(f"comparison of {runs}", settings, "run-*")
         figures |= measured(f"pages of {runs} runs in MLflow", settings, "run-*")
     return figures
+
+
+def allow_connections(store: EpisodeStore, writers: int) -> None:
+    """Let the server accept all writers from its next start on: each has a connection for rows and one for its lease."""
+    with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"ALTER SYSTEM SET max_connections = {20 + CONNECTIONS * writers}")
 
 
 # Writing

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _SECONDS: Final = 0.25  # between the ends of two training episodes
 # As the shipped agents play: zlib makes 0.40 to 0.45 byte of an action, 0.50 of a random one.
 _REPEATED: Final = 0.3
+_STREAM: Final = 500_000
 
 Play = tuple[EpisodeRow, dict[str, Any], bytes]
 """A row, where the episode started, and its actions."""
@@ -33,28 +35,30 @@ def evaluation_episodes(rows: int) -> int:
 def episodes(experiment: int, level: tuple[int, int], rows: int, seed: int) -> Iterator[Play]:
     """The episodes of one experiment: a training that learns the level, validations on the way, then the evaluation."""
     random = np.random.default_rng(seed)
+    make = partial(_play, random, experiment, level, _stream(random))
     each = evaluation_episodes(rows)
     validations = min(200, rows // 50)
     training = rows - validations - each * len(PROTOCOLS)
     step = 0
     for index in range(training):
         skill = index / training
-        play = _play(random, experiment, level, skill, index, "train", "training", step)
+        play = make(skill, index, "train", "training", step)
         step += play[0].steps
         yield play
     for index in range(validations):
         skill = (index // 20 + 1) * 20 / max(20, validations)
-        yield _play(random, experiment, level, skill, index, "train", "stochastic", int(skill * step))
+        yield make(skill, index, "train", "stochastic", int(skill * step))
     for protocol in PROTOCOLS:
         for index in range(each):
             skill = 0.05 if protocol == "random" else 1.0
-            yield _play(random, experiment, level, skill, index, "evaluate", protocol, step)
+            yield make(skill, index, "evaluate", protocol, step)
 
 
 def _play(
     random: np.random.Generator,
     experiment: int,
     level: tuple[int, int],
+    actions: bytes,
     skill: float,
     index: int,
     phase: str,
@@ -75,15 +79,16 @@ def _play(
         time=max(0, 400 - steps // 6), life=2, status="small", world=level[0], stage=level[1], level_completed=completed,
         end_reason="completed" if completed else "died",
     )  # fmt: skip
-    return row, {"noop_frames": 0}, _actions(random, steps)
+    begin = int(random.integers(0, _STREAM - steps))
+    return row, {"noop_frames": 0}, actions[begin : begin + steps]
 
 
-def _actions(random: np.random.Generator, steps: int) -> bytes:
-    """Actions from 0 to 6, some of them held for several decisions."""
-    drawn = random.choice(7, size=steps, p=(0.04, 0.18, 0.16, 0.27, 0.15, 0.18, 0.02)).astype(np.uint8)
-    fresh = random.random(steps) >= _REPEATED
+def _stream(random: np.random.Generator) -> bytes:
+    """Actions from 0 to 6, some of them held for several decisions, of which each episode gets a stretch."""
+    drawn = random.choice(7, size=_STREAM, p=(0.04, 0.18, 0.16, 0.27, 0.15, 0.18, 0.02)).astype(np.uint8)
+    fresh = random.random(_STREAM) >= _REPEATED
     fresh[0] = True
-    held: bytes = drawn[np.maximum.accumulate(np.where(fresh, np.arange(steps), 0))].tobytes()
+    held: bytes = drawn[np.maximum.accumulate(np.where(fresh, np.arange(_STREAM), 0))].tobytes()
     return held
 
 

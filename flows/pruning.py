@@ -1,0 +1,53 @@
+"""`mario prune`: delete what nobody needs any more."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from configs import ConfigError
+from episodes.pruning import RULES, Rule
+from tasks.pruning import Found, find_prunable, prune_all
+
+__all__ = ["chosen_rules", "find_prunable", "prune_all", "pruning_table", "total"]
+
+
+def chosen_rules(names: Sequence[str]) -> list[Rule]:
+    """The rules with these names; all if there are none.
+
+    Raises:
+        ConfigError: there is no such rule.
+    """
+    if unknown := [name for name in names if name not in RULES]:
+        raise ConfigError(f"there is no rule {unknown[0]!r}; there are {', '.join(RULES)}")
+    return cast("list[Rule]", list(names or RULES))
+
+
+def pruning_table(found: Sequence[Found]) -> list[dict[str, str]]:
+    """A row for each experiment, for display."""
+    return [
+        {
+            "experiment": each.rows.name,
+            "ended": f"{each.rows.ended:%Y-%m-%d}",
+            "what": RULES[each.rows.rule],
+            "episodes": f"{each.rows.episodes:,}",
+            "actions": f"{each.rows.actions:,}",
+            "MB": f"{(each.rows.bytes + each.bytes) / 1e6:.1f}",
+            "files": _files(each),
+        }
+        for each in found
+    ]
+
+
+def total(found: Sequence[Found]) -> str:
+    """The sums over `found` in one phrase."""
+    whole = sum(each.rows.rule != "actions" for each in found)
+    episodes, actions, files = (
+        sum(counts) for counts in zip(*((each.rows.episodes, each.rows.actions, each.files) for each in found), strict=True)
+    )
+    size = sum(each.rows.bytes + each.bytes for each in found) / 1e6
+    return f"{whole} experiments, {episodes:,} episodes, the actions of {actions:,}, {files:,} files: {size:,.1f} MB"
+
+
+def _files(found: Found) -> str:
+    if found.rows.rule == "actions":
+        return ""
+    return f"not here (host {found.rows.host})" if found.folder is None else f"{found.files:,}"
