@@ -8,8 +8,8 @@ what the outbox costs. Then each of these is done in a process of its own, whose
 - the report and the data-quality check of one experiment that has the training episodes of all 64;
 - the comparison of 1 000 experiments, each with a run in MLflow.
 
-Videos are left out: their time does not depend on the number of rows. All is in a temporary folder below the working directory,
-whose disk is measured: an embedded Postgres, and SQLite for MLflow. A million rows need 3 GB there.
+Videos are left out: their time does not depend on the number of rows. The databases are temporary: an embedded Postgres, and
+SQLite for MLflow in the working directory. A million rows and 1 000 runs need 5 GB.
 """
 
 import argparse
@@ -82,10 +82,10 @@ def measure(settings: Settings, rows: int, writers: int, runs: int) -> dict[str,
         allow_connections(store, writers)
     stop_embedded(home)
     with EpisodeStore.open(None, home) as store:
-        figures = compare_ways(store, home, max(1, rows // 20 // writers), writers)
+        figures = compare_ways(store, settings, max(1, rows // 20 // writers), writers)
         judged = synthetic.evaluation_episodes(rows // writers)
         ids = add_experiments(store, "writer", writers, judged)
-        seconds = write(home, ids, rows // writers, through_outbox=True)
+        seconds = write(settings, ids, rows // writers, through_outbox=True)
         maintain(store)
         figures |= {"rows": count(store), "seconds to write": seconds, "rows/s": count(store) / seconds} | sizes(store)
         figures |= measured(f"comparison of {writers}", settings, "writer-*")
@@ -110,27 +110,27 @@ def allow_connections(store: EpisodeStore, writers: int) -> None:
 # Writing
 
 
-def compare_ways(store: EpisodeStore, home: Path, each: int, writers: int) -> dict[str, float]:
+def compare_ways(store: EpisodeStore, settings: Settings, each: int, writers: int) -> dict[str, float]:
     """Rows/s through outboxes and straight into Postgres, the better of two rounds by turns. The rows are deleted."""
     ways = {"rows/s through outboxes": True, "rows/s straight into Postgres": False}
     best = dict.fromkeys(ways, 0.0)
     for turn in range(2):
         for number, (name, through_outbox) in enumerate(ways.items()):
             ids = add_experiments(store, f"way-{turn}-{number}", writers, 1)
-            best[name] = max(best[name], writers * each / write(home, ids, each, through_outbox=through_outbox))
+            best[name] = max(best[name], writers * each / write(settings, ids, each, through_outbox=through_outbox))
     with store.transaction("emptying the tables") as connection:
         connection.execute(text("TRUNCATE experiments CASCADE"))
     through, straight = best.values()
     return best | {"straight over through outboxes": straight / through}
 
 
-def write(home: Path, ids: Sequence[int], each: int, *, through_outbox: bool) -> float:
+def write(settings: Settings, ids: Sequence[int], each: int, *, through_outbox: bool) -> float:
     """The seconds in which one process for each experiment writes `each` rows. They begin together."""
     # A process is forked from one that has imported everything, and has no threads.
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload([__name__])
     ready, begin = processes.Barrier(len(ids) + 1), processes.Barrier(len(ids) + 1)
-    arguments = ((home, number, place, each, through_outbox, ready, begin) for place, number in enumerate(ids))
+    arguments = ((settings, number, place, each, through_outbox, ready, begin) for place, number in enumerate(ids))
     started = [processes.Process(target=write_experiment, args=those) for those in arguments]
     for process in started:
         process.start()
@@ -144,9 +144,12 @@ def write(home: Path, ids: Sequence[int], each: int, *, through_outbox: bool) ->
     return time.perf_counter() - began
 
 
-def write_experiment(home: Path, number: int, place: int, each: int, through_outbox: bool, ready: Any, begin: Any) -> None:
+def write_experiment(
+    settings: Settings, number: int, place: int, each: int, through_outbox: bool, ready: Any, begin: Any
+) -> None:
     """Write the rows of one experiment, in a process of its own."""
-    with EpisodeStore.connected(None, home) as store:
+    home = settings.home
+    with EpisodeStore.connected(settings.database_url, home) as store:
         lease = acquire(store, number, _ORIGIN, seconds=60)
         plays = synthetic.episodes(number, LEVELS[place % len(LEVELS)], each, place)
         ready.wait()
@@ -233,7 +236,6 @@ def maintain(store: EpisodeStore, *, full: bool = False) -> None:
     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for table in TABLES:
             connection.exec_driver_sql(f"VACUUM {'(FULL, ANALYZE)' if full and table == 'episodes' else '(ANALYZE)'} {table}")
-        connection.exec_driver_sql("CHECKPOINT")
 
 
 def count(store: EpisodeStore, experiment: int | None = None) -> int:
@@ -279,27 +281,30 @@ def work(name: str, experiments: str) -> None:
     settings.apply()
     kind = name.split()[0]
     began = time.perf_counter()
-    {"comparison": _compare, "report": _report, "quality": _check, "pages": _read_pages}[kind](experiments, settings)
+    {"comparison": compare, "report": report, "quality": check, "pages": read_pages}[kind](experiments, settings)
     seconds = time.perf_counter() - began
     unit = 1 if sys.platform == "darwin" else 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     sys.stdout.write(json.dumps({"seconds": seconds, "megabytes": most}) + "\n")
 
 
-def _compare(experiments: str, settings: Settings) -> None:
+def compare(experiments: str, settings: Settings) -> None:
+    """Compare the experiments that match a pattern, as `mario compare` does."""
     from flows.comparing import compare_experiments
 
     compare_experiments([experiments], settings, clips=False)
 
 
-def _report(experiment: str, settings: Settings) -> None:
+def report(experiment: str, settings: Settings) -> None:
+    """Write the report on an experiment, as `mario report` does."""
     from tasks.experiment import load_experiment
     from tasks.report import report_on
 
     report_on([load_experiment(experiment, settings)], settings, settings.home / "report")
 
 
-def _check(experiment: str, settings: Settings) -> None:
+def check(experiment: str, settings: Settings) -> None:
+    """Check the training rows of an experiment, as the pipeline does after the training."""
     from episodes.expectations import validate
     from tasks.experiment import open_store
 
@@ -311,7 +316,8 @@ def _check(experiment: str, settings: Settings) -> None:
         raise RuntimeError(f"the rows of the benchmark break a rule, so its figures are invalid: {result.summary()}")
 
 
-def _read_pages(experiments: str, settings: Settings) -> None:
+def read_pages(experiments: str, settings: Settings) -> None:
+    """Ask MLflow for the pages of the runs of the experiments that match a pattern, as a comparison does."""
     from tasks.experiment import open_store
     from tracking import resolve_tracking_uri
     from tracking.history import run_pages

@@ -144,16 +144,15 @@ def _rule(row: Any, evidence: set[str], rules: Sequence[Rule]) -> Rule | None:
 
 def _measured(connection: Connection, row: Any, rule: Rule) -> Prunable:
     mine = EPISODES.c.experiment_id == row.id
-    of_episodes = 0, 0
-    if rule == "actions":
-        chosen = EPISODE_ACTIONS.c.episode_id.in_(_unshown(connection, row.id))
-    else:
-        chosen = EPISODE_ACTIONS.c.episode_id.in_(select(EPISODES.c.id).where(mine))
-        of_episodes = connection.execute(select(func.count(), _bytes(EPISODES.name)).where(mine)).one()._tuple()
-    of_actions = connection.execute(select(func.count(), _bytes(EPISODE_ACTIONS.name)).where(chosen)).one()
+    ids = _unshown(connection, row.id) if rule == "actions" else select(EPISODES.c.id).where(mine)
+    of_episodes, size = 0, 0
+    if rule != "actions":
+        of_episodes, size = connection.execute(select(func.count(), _bytes(EPISODES.name)).where(mine)).one()
+    measured = select(func.count(), _bytes(EPISODE_ACTIONS.name)).where(EPISODE_ACTIONS.c.episode_id.in_(ids))
+    of_actions, more = connection.execute(measured).one()
     return Prunable(
         rule, row.id, row.name, row.started, row.host, row.ended,
-        episodes=of_episodes[0], actions=of_actions[0], bytes=of_episodes[1] + of_actions[1],
+        episodes=of_episodes, actions=of_actions, bytes=int(size + more),
     )  # fmt: skip
 
 

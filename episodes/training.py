@@ -163,7 +163,7 @@ def _spans(store: EpisodeStore, conditions: Conditions, episodes: int, steps: in
     rows = EPISODES.c
     spans = max(1, min(_SPANS, episodes // 10))
     place = func.greatest(_ceiling(rows.global_step * spans, max(1, steps)) - 1, 0)
-    played = select(rows, place.label("place")).where(*conditions).subquery().c
+    played = select(EPISODES, place.label("place")).where(*conditions).subquery().c
     query = (
         select(
             played.place,

@@ -195,9 +195,10 @@ def prune(
 
     settings = Settings.from_environment()
     found = pruning.find_prunable(settings, pruning.chosen_rules(rules or []), days)
-    print_table(pruning.pruning_table(found), f"to be deleted: ended more than {days} days ago", console)
     if not found:
+        console.print(f"nothing to delete of experiments that ended more than {days} days ago", soft_wrap=True)
         return
+    print_table(pruning.pruning_table(found), f"ended more than {days} days ago", console)
     if not yes:
         console.print(f"{pruning.total(found)}. Nothing was deleted; --yes deletes it.", soft_wrap=True)
         return

@@ -39,12 +39,11 @@ def pruning_table(found: Sequence[Found]) -> list[dict[str, str]]:
 
 def total(found: Sequence[Found]) -> str:
     """The sums over `found` in one phrase."""
-    whole = sum(each.rows.rule != "actions" for each in found)
-    episodes, actions, files = (
-        sum(counts) for counts in zip(*((each.rows.episodes, each.rows.actions, each.files) for each in found), strict=True)
-    )
-    size = sum(each.rows.bytes + each.bytes for each in found) / 1e6
-    return f"{whole} experiments, {episodes:,} episodes, the actions of {actions:,}, {files:,} files: {size:,.1f} MB"
+    experiments = sum(each.rows.rule != "actions" for each in found)
+    episodes, actions = sum(each.rows.episodes for each in found), sum(each.rows.actions for each in found)
+    files, size = sum(each.files for each in found), sum(each.rows.bytes + each.bytes for each in found) / 1e6
+    rows = f"experiments: {experiments}, episodes: {episodes:,}, actions of episodes: {actions:,}"
+    return f"{rows}, files: {files:,}; {size:,.1f} MB"
 
 
 def _files(found: Found) -> str:

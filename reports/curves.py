@@ -41,7 +41,7 @@ def learning_curve(train: Training, column: str) -> Curve:
     shown = train.curve["shown"].to_numpy(dtype=bool)
 
     def points(series: pd.Series) -> Series:
-        return series.to_numpy(dtype=np.float64)[shown]
+        return np.asarray(series.to_numpy(dtype=np.float64)[shown])
 
     return Curve(
         steps=points(train.curve["global_step"]),
