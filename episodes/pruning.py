@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import Connection, Select, delete, exists, func, literal_column, select
 
@@ -23,12 +23,9 @@ from episodes.training import best_episode, typical_episode
 
 Rule = Literal["actions", "failed", "archived"]
 
-RULES: Final[dict[Rule, str]] = {
-    "actions": "actions of training episodes",
-    "failed": "all of a failed or interrupted experiment",
-    "archived": "all of an experiment that was started again",
-}
-"""What each rule deletes."""
+RULES: Final[tuple[Rule, ...]] = get_args(Rule)
+"""`actions`: those of training episodes of completed experiments. `failed`: failed and interrupted experiments. `archived`:
+experiments that were started again, which `--restart` has named NAME-old-N."""
 
 _ARCHIVED_NAME: Final = re.compile(r".*-old-\d+")  # see `tasks.folder.archive`
 

@@ -27,7 +27,7 @@ def pruning_table(found: Sequence[Found]) -> list[dict[str, str]]:
         {
             "experiment": each.rows.name,
             "ended": f"{each.rows.ended:%Y-%m-%d}",
-            "what": RULES[each.rows.rule],
+            "rule": each.rows.rule,
             "episodes": f"{each.rows.episodes:,}",
             "actions": f"{each.rows.actions:,}",
             "MB": f"{(each.rows.bytes + each.bytes) / 1e6:.1f}",
@@ -49,4 +49,4 @@ def total(found: Sequence[Found]) -> str:
 def _files(found: Found) -> str:
     if found.rows.rule == "actions":
         return ""
-    return f"not here (host {found.rows.host})" if found.folder is None else f"{found.files:,}"
+    return f"not here (begun on {found.rows.host})" if found.folder is None else f"{found.files:,}"
