@@ -192,9 +192,10 @@ def prune(
 ) -> None:
     """Delete actions of old training episodes, and failed and archived experiments; shows first what it would delete."""
     from flows import pruning
+    from tasks.pruning import find_prunable, prune_all
 
     settings = Settings.from_environment()
-    found = pruning.find_prunable(settings, pruning.chosen_rules(rules or []), days)
+    found = find_prunable(settings, pruning.chosen_rules(rules or []), days)
     if not found:
         console.print(f"nothing to delete of experiments that ended more than {days} days ago", soft_wrap=True)
         return
@@ -203,7 +204,7 @@ def prune(
         console.print(f"{pruning.total(found)}. Nothing was deleted; --yes deletes it.", soft_wrap=True)
         return
     deleted = []
-    for each, done in pruning.prune_all(settings, found, days):
+    for each, done in prune_all(settings, found, days):
         if done:
             deleted.append(each)
         else:

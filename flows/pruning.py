@@ -1,13 +1,11 @@
-"""`mario prune`: delete what nobody needs any more."""
+"""`mario prune`: its rules and its table."""
 
 from collections.abc import Sequence
 from typing import cast
 
 from configs import ConfigError
 from episodes.pruning import RULES, Rule
-from tasks.pruning import Found, find_prunable, prune_all
-
-__all__ = ["chosen_rules", "find_prunable", "prune_all", "pruning_table", "total"]
+from tasks.pruning import Found
 
 
 def chosen_rules(names: Sequence[str]) -> list[Rule]:
