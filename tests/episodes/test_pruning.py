@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from configs import Settings, load, to_dict
+from configs import ConfigError, Settings, load, to_dict
 from episodes import EpisodeRow, EpisodeStore, ExperimentRecord, FencingToken, StoreError
 from episodes.leases import acquire
 from episodes.promotions import record_decision
 from episodes.pruning import RULES, find
 from episodes.records import save_phase
 from episodes.schema import PromotionRecord
+from flows.pruning import chosen_rules
 from flows.watching import WatchError, episode_frames
 from tasks import folder
 from tasks.pruning import find_prunable, prune_all
@@ -180,7 +181,7 @@ def test_the_command_shows_first_and_deletes_with_yes(
     assert "deleted: experiments: 1, episodes: 7" in done.stdout
     assert store.experiments().empty
 
-    assert "nothing to delete" in mario("prune", **place).stdout
-    wrong = mario("prune", "everything", **place)
-    assert wrong.returncode == 1
-    assert "there is no rule 'everything'; there are actions, failed, archived" in wrong.stderr
+
+def test_a_rule_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigError, match="there is no rule 'everything'; there are actions, failed, archived"):
+        chosen_rules(["failed", "everything"])

@@ -1,6 +1,6 @@
 """The training of a report, as Postgres selects and computes it, against the same from all rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,18 @@ from episodes import EpisodeRow, EpisodeStore, training
 from episodes.training import Training, read_training
 from reports.choice import choose_episodes
 from reports.curves import learning_curve, throughput
+from tests.episodes.conftest import Server
 
 MakeRow = Callable[..., EpisodeRow]
 COLUMNS = ("distance_traveled", "reward", "level_completed")
+
+
+@pytest.fixture(scope="module")
+def database_url(server: Server) -> Iterator[str]:
+    """By TCP only: it makes no difference here how the database is reached."""
+    name = server.new_database()
+    yield server.by_tcp.set(database=name).render_as_string(hide_password=False)
+    server.drop_database(name)
 
 
 @pytest.fixture(scope="module")
