@@ -269,17 +269,7 @@ class EpisodeStore:
 
         One column is added, `trajectory`: equal for episodes with equal start, actions and delays, None if these were not kept.
         """
-        trajectory = func.concat(
-            func.md5(cast(EPISODE_ACTIONS.c.start, Text)),
-            func.md5(EPISODE_ACTIONS.c.actions),
-            func.md5(func.coalesce(EPISODE_ACTIONS.c.delays, b"")),
-        )
-        query = (
-            select(EPISODES, case((EPISODE_ACTIONS.c.episode_id.is_not(None), trajectory)).label("trajectory"))
-            .outerjoin(EPISODE_ACTIONS, EPISODE_ACTIONS.c.episode_id == EPISODES.c.id)
-            .where(*_where(experiment_id, phase, protocol))
-            .order_by(EPISODES.c.id)
-        )
+        query = with_trajectory().where(*_where(experiment_id, phase, protocol)).order_by(EPISODES.c.id)
         return self._frame(query, "reading episodes")
 
     def latest(self, n: int, experiment_id: int | None = None) -> pd.DataFrame:
@@ -354,6 +344,17 @@ class EpisodeStore:
     def _frame(self, query: Select[Any], action: str) -> pd.DataFrame:
         with self.transaction(action) as connection:
             return pd.read_sql_query(query, connection)
+
+
+def with_trajectory() -> Select[Any]:
+    """The episodes with the column `trajectory`, see :meth:`EpisodeStore.episodes`."""
+    trajectory = func.concat(
+        func.md5(cast(EPISODE_ACTIONS.c.start, Text)),
+        func.md5(EPISODE_ACTIONS.c.actions),
+        func.md5(func.coalesce(EPISODE_ACTIONS.c.delays, b"")),
+    )
+    known = case((EPISODE_ACTIONS.c.episode_id.is_not(None), trajectory)).label("trajectory")
+    return select(EPISODES, known).outerjoin(EPISODE_ACTIONS, EPISODE_ACTIONS.c.episode_id == EPISODES.c.id)
 
 
 def _experiment_number(id_or_name: int | str) -> int | None:

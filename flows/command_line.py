@@ -185,6 +185,34 @@ def quality(
 
 
 @app.command()
+def prune(
+    rules: Annotated[list[str] | None, typer.Argument(help="actions, failed, archived; default: all three")] = None,
+    days: Annotated[int, typer.Option(min=1, help="only experiments that ended more than so many days ago")] = 90,
+    yes: Annotated[bool, typer.Option("--yes", help="delete; without it, it is only shown what would be deleted")] = False,
+) -> None:
+    """Delete actions of old training episodes, and failed and archived experiments; shows first what it would delete."""
+    from flows import pruning
+    from tasks.pruning import find_prunable, prune_all
+
+    settings = Settings.from_environment()
+    found = find_prunable(settings, pruning.chosen_rules(rules or []), days)
+    if not found:
+        console.print(f"nothing to delete of experiments that ended more than {days} days ago", soft_wrap=True)
+        return
+    print_table(pruning.pruning_table(found), f"ended more than {days} days ago", console)
+    if not yes:
+        console.print(f"{pruning.total(found)}. Nothing was deleted; --yes deletes it.", soft_wrap=True)
+        return
+    deleted = []
+    for each, done in prune_all(settings, found, days):
+        if done:
+            deleted.append(each)
+        else:
+            console.print(f"left alone: {each.rows.name} has been continued meanwhile", soft_wrap=True)
+    console.print(f"deleted: {pruning.total(deleted)}", soft_wrap=True)
+
+
+@app.command()
 def check(
     preset: Annotated[str, typer.Argument(help="the preset to check for")] = "dqn",
     overrides: Overrides = None,

@@ -10,6 +10,7 @@ from reports import replay
 from reports.seen import SHAPE
 from reports.video import FRAME_SHAPE, Frame
 from tasks.experiment import open_store
+from tasks.report import missing_actions
 
 
 class WatchError(RuntimeError):
@@ -23,15 +24,15 @@ def episode_frames(episode_id: int, settings: Settings, *, observation: bool = F
 
     Raises:
         StoreError: there is no such episode.
-        WatchError: its actions were not stored.
+        WatchError: its actions were not stored, or have been pruned.
     """
     from configs import from_dict
 
     with open_store(settings) as store:
         episode = store.episode(episode_id)
-    if episode.actions is None or episode.start is None:
-        raise WatchError(f"episode {episode_id} was stored without its actions (episodes.store_actions was off)")
     config = from_dict(episode.experiment.record.config, f"experiment {episode.experiment.record.name}")
+    if episode.actions is None or episode.start is None:
+        raise WatchError(missing_actions(episode_id, stored=config.episodes.store_actions))
     start = EpisodeStart.from_json(episode.start)
     return _replayed(config.environment, start, episode.actions, episode.delays, observation)
 

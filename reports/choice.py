@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from episodes.training import Training
+
 AGENT_PROTOCOLS = ("stochastic", "sticky", "sticky_decisions", "noop", "greedy", "training")
 """Protocols in which the agent plays, the most informative first. An agent that samples its actions shows its spread; a greedy
 one in a deterministic game always plays the same trajectory."""
@@ -47,6 +49,13 @@ def choose_episodes(rows: pd.DataFrame) -> ChosenEpisodes | None:
         off_reward=(pool["reward"] - pool["reward"].median()).abs(),
     ).sort_values(["off_distance", "off_reward", "id"], kind="stable")
     return ChosenEpisodes(int(best["id"]), str(best["protocol"]), int(ranked.iloc[0]["id"]), str(protocol))
+
+
+def chosen_in_training(train: Training) -> ChosenEpisodes | None:
+    """The best and the typical training episode, for an agent that was not evaluated; None if it has played none."""
+    if train.best is None or train.typical is None:
+        return None
+    return ChosenEpisodes(train.best, "training", train.typical, "training")
 
 
 def headline_protocol(rows: pd.DataFrame) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from reports.choice import ChosenEpisodes, choose_episodes
+from reports.choice import ChosenEpisodes, choose_episodes, chosen_in_training
 from reports.data import ExperimentData
 from reports.montage import FrameSampler, make_montage
 from reports.panorama import LevelPanorama
@@ -74,7 +74,7 @@ def make_clips(experiment: ExperimentData, directory: Path) -> Clips:
 
     If an episode cannot be replayed, the report contains a notice instead, and the error is logged.
     """
-    chosen = choose_episodes(experiment.evaluation) or choose_episodes(experiment.train)
+    chosen = choose_episodes(experiment.evaluation) or chosen_in_training(experiment.train)
     if experiment.replay is None or chosen is None:
         return Clips(experiment, notice="No video: the actions of these episodes were not given to this report.")
     try:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from episodes.schema import TRAJECTORY_COLUMNS
 from episodes.statistics import ProtocolSummary
+from episodes.training import Training
 from reports.video import Frame
 
 REQUIRED_COLUMNS = tuple(
@@ -24,7 +25,7 @@ REQUIRED_COLUMNS = tuple(
         ]
     )
 )
-"""The columns of an episode row that the report reads. Rows with an ``id`` can also be shown as a video."""
+"""The columns of an evaluation episode that the report reads. Rows with an ``id`` can also be shown as a video."""
 
 
 class ReportError(ValueError):
@@ -77,23 +78,23 @@ class ExperimentData:
 
     Attributes:
         name, id, config, provenance: as stored in the table `experiments`.
-        train, evaluation, validation: one row per episode with :data:`REQUIRED_COLUMNS` and `id`; they may be empty.
+        train: the training episodes.
+        evaluation: one row per episode with :data:`REQUIRED_COLUMNS` and `id`; it may be empty.
         summaries: summaries by protocol; missing ones are computed from `evaluation`.
         phases, resources, quality: further sections of the report.
         replay: returns the frames (uint8 RGB, shape (240, 256, 3)) of the episode with a given id; None: no videos.
         command: the commands that repeat the run; None: those for the configuration file next to the report.
 
     Raises:
-        ReportError: one of the frames lacks a column.
+        ReportError: `evaluation` lacks a column.
     """
 
     name: str
     id: int
     config: Mapping[str, Any]
     provenance: Mapping[str, Any]
-    train: pd.DataFrame
+    train: Training
     evaluation: pd.DataFrame
-    validation: pd.DataFrame = field(default_factory=pd.DataFrame)
     summaries: Mapping[str, ProtocolSummary] = field(default_factory=dict)
     phases: Sequence[PhaseTiming] = ()
     resources: Sequence[ResourceUse] = ()
@@ -102,13 +103,11 @@ class ExperimentData:
     command: str | None = None
 
     def __post_init__(self) -> None:
-        for label in ("train", "evaluation", "validation"):
-            frame: pd.DataFrame = getattr(self, label)
-            missing = [column for column in REQUIRED_COLUMNS if column not in frame.columns]
-            if missing and len(frame):
-                raise ReportError(f"the {label} rows of experiment {self.name} lack the columns {', '.join(missing)}")
-            if missing:  # an empty frame without columns
-                object.__setattr__(self, label, pd.DataFrame(columns=list(REQUIRED_COLUMNS)))
+        missing = [column for column in REQUIRED_COLUMNS if column not in self.evaluation.columns]
+        if missing and len(self.evaluation):
+            raise ReportError(f"the evaluation rows of experiment {self.name} lack the columns {', '.join(missing)}")
+        if missing:  # an empty frame without columns
+            object.__setattr__(self, "evaluation", pd.DataFrame(columns=list(REQUIRED_COLUMNS)))
 
     @property
     def full_game(self) -> bool:

@@ -28,7 +28,6 @@ from reports.style import (
     style_axes,
 )
 
-LAST_TRAINING_EPISODES = 100
 Level = tuple[int, int]
 Image = npt.NDArray[np.uint8]
 
@@ -39,8 +38,7 @@ def agent_rows(experiment: ExperimentData) -> tuple[pd.DataFrame, str]:
     protocol = headline_protocol(rows) if len(rows) else None
     if protocol is not None:
         return rows[rows["protocol"] == protocol], f"{protocol} evaluation"
-    last = experiment.train.sort_values("global_step", kind="stable").tail(LAST_TRAINING_EPISODES)
-    return last, f"last {len(last)} training episodes"
+    return experiment.train.last, f"last {len(experiment.train.last)} training episodes"
 
 
 def endings_pictures(experiments: Sequence[ExperimentData], panoramas: Mapping[Level, Image]) -> list[Picture]:

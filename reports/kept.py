@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from reports.build import build_report
-from reports.curves import binned
 from reports.data import ExperimentData, ReportData, ReportError, ReportPaths
 from reports.kept_page import kept_page
 from reports.tables import config_yaml
@@ -83,7 +82,7 @@ def _write(data: ExperimentData, folder: Path, name: str, run: Mapping[str, Any]
     (folder / CONFIG).write_text(config_yaml(data), encoding="utf-8")
     for file, values in ((RUN, run), (EVALUATION, evaluation)):
         (folder / file).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    binned(data.train).to_csv(folder / "learning-curve.csv", index=False, float_format="%.6g")
+    data.train.spans.to_csv(folder / "learning-curve.csv", index=False, float_format="%.6g")
     (folder / "README.md").write_text(kept_page(data, name, run, folder), encoding="utf-8")
     return "" if paths.video_best else "no video: no episode can be replayed (the report says why)"
 

@@ -36,7 +36,7 @@ def learning_picture(experiments: Sequence[ExperimentData], column: str) -> Pict
         marker = "o" if len(curve.values) < FEW_EPISODES else ""
         axes.plot(curve.steps, curve.mean, color=colour(index), linewidth=2.2, label=own, marker=marker)
         axes.plot(
-            *validation_points(experiments[index].validation, column),
+            *validation_points(experiments[index].train, column),
             color=colour(index),
             linestyle="",
             marker="D",
@@ -53,7 +53,7 @@ def learning_picture(experiments: Sequence[ExperimentData], column: str) -> Pict
     if len(curves) > 1:
         legend(axes)
     descriptions = "; ".join(f"{own} ends at {_describe(curve, column)}" for _, own, curve in curves)
-    validated = any(len(experiments[index].validation) for index, _, _ in curves)
+    validated = any(len(experiments[index].train.validation) for index, _, _ in curves)
     diamonds = "; diamonds: means of the validations" if validated else ""
     caption = f"{title}. {_line(curves, share)}{diamonds}."
     return Picture(

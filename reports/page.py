@@ -90,12 +90,10 @@ def _eyebrow(experiments: Sequence[ExperimentData], first: int) -> str:
 def _learning_lead(experiments: Sequence[ExperimentData]) -> str:
     descriptions = []
     for each in experiments:
-        episodes = len(each.train)
-        if episodes:
-            steps = number(int(each.train["global_step"].max()))
-            completed = int(each.train["level_completed"].astype(bool).sum())
-            played = f"{number(episodes)} training {plural(episodes, 'episode')} in {steps} steps"
-            descriptions.append(f"{each.name} played {played} and completed {number(completed)}")
+        train = each.train
+        if train.episodes:
+            played = f"{number(train.episodes)} training {plural(train.episodes, 'episode')} in {number(train.steps)} steps"
+            descriptions.append(f"{each.name} played {played} and completed {number(train.completed)}")
         else:
             descriptions.append(f"{each.name} has no training episode")
     return "; ".join(descriptions) + ". These episodes include exploration, so the evaluation below can be better or worse."
@@ -165,7 +163,7 @@ def _episode_caption(clip: Clip, experiment: ExperimentData | None) -> str:
     rows = (
         experiment.evaluation
         if len(experiment.evaluation) and clip.episode in set(experiment.evaluation["id"])
-        else experiment.train
+        else experiment.train.chosen
     )
     row = rows[rows["id"] == clip.episode].iloc[0]
     seconds = float(row["frames"]) / float(NES_FRAME_RATE)

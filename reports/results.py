@@ -77,11 +77,10 @@ def index_of_best(headlines: Sequence[Headline]) -> int:
 
 def _without_evaluation(experiment: ExperimentData, random: ProtocolSummary | None) -> Headline:
     train = experiment.train
-    if train.empty:
+    if not train.episodes:
         return Headline("No episode has been played yet.", "Neither training nor evaluation rows exist.", None, None, random)
-    last = train.sort_values("global_step", kind="stable").tail(100)
-    summary = summarise(last)
-    few = "its only training episode" if len(train) == 1 else f"its last {len(last)} training episodes"
+    summary = summarise(train.last)
+    few = "its only training episode" if train.episodes == 1 else f"its last {len(train.last)} training episodes"
     result = f"{_agent_name(experiment)} {_completes(summary, experiment)} and travels {_distance(summary, experiment)}"
     sentence = f"Not evaluated: in {few}, {result}."
     return Headline(

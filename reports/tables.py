@@ -74,10 +74,9 @@ def cards(experiment: ExperimentData, headline: Headline) -> list[Row]:
 
 
 def _training_cards(experiment: ExperimentData) -> list[Row]:
-    if experiment.train.empty:
+    episodes, steps = experiment.train.episodes, experiment.train.steps
+    if not episodes:
         return []
-    episodes = len(experiment.train)
-    steps = int(experiment.train["global_step"].max())
     took = next((phase.seconds for phase in experiment.phases if phase.name == "train" and phase.seconds), None)
     note = f"{number(episodes)} {plural(episodes, 'episode')}" + (f" in {duration(took)}" if took else "")
     found = [_card("Training steps", number(steps), note)]
@@ -103,7 +102,7 @@ def comparison_rows(experiments: Sequence[ExperimentData], headlines: Sequence[H
                 "colour": colour(index),
                 "algorithm": experiment.algorithm,
                 "protocol": protocol_label(headline.protocol) if headline.protocol else "Training (last episodes)",
-                "steps": number(int(experiment.train["global_step"].max())) if len(experiment.train) else "–",
+                "steps": number(experiment.train.steps) if experiment.train.episodes else "–",
                 "cells": cells,
                 "speed": number(speed.mean) if speed else "–",
             }

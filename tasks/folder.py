@@ -7,6 +7,7 @@ notice only after the whole training. This module notices at the start.
 import json
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def create(record: ExperimentRecord, settings: Settings) -> Path:
     if not (directory / _IDENTITY).exists():
         (directory / _IDENTITY).write_text(json.dumps(_identity(record), indent=2))
     return directory
+
+
+def folder_of(name: str, started: datetime, settings: Settings) -> Path | None:
+    """The folder of the experiment `name` that began at `started`; None if it is not on this machine."""
+    directory = settings.experiment_directory(name)
+    return directory if _recorded_start(directory) == started.isoformat() else None
 
 
 def require_matching(store: EpisodeStore, experiment_id: int, settings: Settings) -> None:

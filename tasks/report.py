@@ -76,19 +76,17 @@ def comparison_folder(names: Sequence[str], longest: int = _MAX_FOLDER_NAME) -> 
 
 def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "ExperimentData":
     """The data of one experiment for the report, from Postgres and MLflow."""
+    from episodes.training import read_training
     from reports.data import ExperimentData, PhaseTiming
 
     config = experiment.config
-    trained = store.episodes(experiment.id, phase="train")
-    training = trained["protocol"] == "training"
     records = [record for phase in PHASES if (record := phases.finished(experiment, phase))]
     return ExperimentData(
         name=experiment.name,
         id=experiment.id,
         config=to_dict(config),
         provenance=_provenance(store, experiment.id),
-        train=trained[training],
-        validation=trained[~training],
+        train=read_training(store, experiment.id),
         evaluation=store.episodes(experiment.id, phase="evaluate"),
         phases=[PhaseTiming(record.phase, record.seconds) for record in records],
         resources=_resources(experiment),
@@ -123,13 +121,31 @@ def _quality(store: "EpisodeStore", experiment_id: int) -> "Iterator[RuleCheck]"
             )
 
 
+def missing_actions(episode_id: int, *, stored: bool) -> str:
+    """Why an episode cannot be replayed.
+
+    Args:
+        episode_id: the episode.
+        stored: whether its experiment stores actions.
+    """
+    if stored:
+        return f"the actions of episode {episode_id} were deleted by `mario prune`, so it cannot be replayed"
+    return f"episode {episode_id} was stored without its actions (episodes.store_actions was off), so it cannot be replayed"
+
+
 def stored_frames(store: "EpisodeStore", environment: EnvironmentConfig, episode_id: int) -> "Iterator[Frame]":
-    """The frames of a stored episode that was played in `environment`; none if its actions were not stored."""
+    """The frames of a stored episode that was played in `environment`.
+
+    Raises:
+        ReportError: its actions were not stored, or have been pruned.
+    """
+    from reports.data import ReportError
     from reports.replay import episode_frames
 
     episode = store.episode(episode_id)
     if episode.actions is None or episode.start is None:
-        return iter(())
+        stored = episode.experiment.record.config.get("episodes", {}).get("store_actions", True)
+        raise ReportError(missing_actions(episode_id, stored=stored))
     return episode_frames(environment, EpisodeStart.from_json(episode.start), episode.actions, episode.delays)
 
 

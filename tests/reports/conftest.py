@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from episodes.training import LAST, Training
+from reports.choice import choose_episodes
 from reports.data import ExperimentData
 from reports.video import Frame
 
 Rows = Callable[..., pd.DataFrame]
+CURVE = ["global_step", "distance_traveled", "reward", "level_completed"]
 
 
 @pytest.fixture
@@ -56,6 +59,38 @@ def rows() -> Rows:
     return make
 
 
+def training_of(rows: pd.DataFrame) -> Training:
+    """The training that these rows are, as Postgres gives it."""
+    if rows.empty:
+        rows = pd.DataFrame(columns=[*CURVE, "id", "protocol", "timestamp", "duration_seconds"])
+    ordered = rows.sort_values("global_step", kind="stable")
+    by_time = rows.sort_values("timestamp", kind="stable")
+    ends = pd.to_datetime(by_time["timestamp"], utc=True)
+    begin = ends.min() - pd.Timedelta(seconds=float(by_time["duration_seconds"].iloc[0]) if len(rows) else 0)
+    chosen = choose_episodes(rows)
+    ids = (None, None) if chosen is None else (chosen.best, chosen.typical)
+    return Training(
+        episodes=len(rows),
+        steps=int(ordered["global_step"].max()) if len(rows) else 0,
+        completed=int(rows["level_completed"].sum()),
+        curve=ordered[CURVE].assign(shown=True),
+        pace=pd.DataFrame({"seconds": (ends - begin).dt.total_seconds(), "steps": by_time["global_step"].cummax()}),
+        paces=max(1, min(60, len(rows) // 4)),
+        spans=pd.DataFrame(),
+        last=ordered.tail(LAST),
+        best=ids[0],
+        typical=ids[1],
+        chosen=rows[rows["id"].isin(ids)],
+        validation=pd.DataFrame(columns=CURVE),
+    )
+
+
+@pytest.fixture
+def training() -> Callable[[pd.DataFrame], Training]:
+    """A function that makes the training of some rows."""
+    return training_of
+
+
 @pytest.fixture
 def experiment(rows: Rows) -> Callable[..., ExperimentData]:
     """A function that makes an experiment; by default with 60 training, 20 stochastic and 20 random episodes."""
@@ -69,7 +104,8 @@ def experiment(rows: Rows) -> Callable[..., ExperimentData]:
             "train": rows(60, "training", distance=600),
             "evaluation": pd.concat([rows(20, completed=4, first_id=100), rows(20, "random", distance=400, first_id=200)]),
         }
-        return ExperimentData(**(values | changes))
+        values |= changes
+        return ExperimentData(**values | {"train": training_of(values["train"])})
 
     return make
 

@@ -7,15 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from episodes.training import Training
 from reports.curves import learning_curve, throughput, window_size
 from reports.deaths import BIN_WIDTH, endings, levels_of
 
 Rows = Callable[..., pd.DataFrame]
+Make = Callable[[pd.DataFrame], Training]
 
 
-def test_the_curve_is_the_mean_of_the_last_window(rows: Rows) -> None:
-    train = rows(400, "training").sample(frac=1, random_state=0)
-    curve = learning_curve(train, "distance_traveled")
+def test_the_curve_is_the_mean_of_the_last_window(rows: Rows, training: Make) -> None:
+    curve = learning_curve(training(rows(400, "training").sample(frac=1, random_state=0)), "distance_traveled")
     assert curve.window == 20
     assert np.all(np.diff(curve.steps) > 0)
     assert curve.mean[-1] == pytest.approx(curve.values[-20:].mean())
@@ -27,42 +28,24 @@ def test_the_window_grows_with_the_episodes(episodes: int, window: int) -> None:
     assert window_size(episodes) == window
 
 
-def test_rows_without_a_value_are_left_out(rows: Rows) -> None:
-    train = rows(30, "training")
-    train.loc[3, "reward"] = np.nan
-    train.loc[4, "reward"] = np.inf
-    curve = learning_curve(train, "reward")
-    assert len(curve.values) == 28
-    assert np.isfinite(curve.mean[-1])
+def test_booleans_give_shares(rows: Rows, training: Make) -> None:
+    assert learning_curve(training(rows(30, "training", completed=10)), "level_completed").mean[-1] == 1.0
 
 
-def test_booleans_give_shares(rows: Rows) -> None:
-    assert learning_curve(rows(30, "training", completed=10), "level_completed").mean[-1] == 1.0
-
-
-def test_throughput_is_measured_between_ends_of_episodes() -> None:
+def test_throughput_is_measured_between_ends_of_episodes(rows: Rows, training: Make) -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     ends = [start + timedelta(seconds=10.0 * (index + 1)) for index in range(100)]
-    train = pd.DataFrame({"timestamp": ends, "duration_seconds": 10.0, "global_step": np.arange(1, 101) * 250})
-    speed = throughput(train)
+    steps = np.arange(1, 101) * 250
+    speed = throughput(training(rows(100, "training").assign(timestamp=ends, duration_seconds=10.0, global_step=steps)))
     assert speed is not None
     assert speed.mean == pytest.approx(25)
     assert speed.steps_per_second == pytest.approx(np.full(25, 25.0))
     assert speed.hours[-1] < 1000 / 3600
 
 
-def test_throughput_of_a_resumed_run_is_never_negative() -> None:
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    ends = [start + timedelta(seconds=float(index)) for index in range(1, 41)]
-    counter = [*range(100, 2100, 100), *range(1100, 3100, 100)]
-    speed = throughput(pd.DataFrame({"timestamp": ends, "duration_seconds": 1.0, "global_step": counter}))
-    assert speed is not None
-    assert speed.steps_per_second.min() >= 0
-
-
-def test_throughput_of_few_episodes(rows: Rows) -> None:
-    assert throughput(rows(0, "training")) is None
-    one = throughput(rows(1, "training"))
+def test_throughput_of_few_episodes(rows: Rows, training: Make) -> None:
+    assert throughput(training(rows(0, "training"))) is None
+    one = throughput(training(rows(1, "training")))
     assert one is not None
     assert one.mean == pytest.approx(100)
 
