@@ -34,7 +34,7 @@ class Visit:
         exceptions: of its scripts that nobody caught.
         failed: requests without an answer, and why.
         server_errors: answers with a status from 500 on.
-        foreign: hosts other than this machine that answered.
+        foreign: requests to other machines, which here no one would answer.
     """
 
     page: Page
@@ -50,6 +50,7 @@ class Visit:
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", visit._hear)
         page.on("pageerror", lambda error: visit.exceptions.append(str(error)))
+        page.on("request", visit._send)
         page.on("requestfailed", visit._fail)
         page.on("response", visit._answer)
         return visit
@@ -64,15 +65,17 @@ class Visit:
         if message.type in ("error", "warning"):
             self.console.append(message.text)
 
+    def _send(self, request: Request) -> None:
+        address = urlsplit(request.url)
+        if address.scheme in ("http", "https") and address.hostname not in ("127.0.0.1", "localhost"):
+            self.foreign.append(request.url)
+
     def _fail(self, request: Request) -> None:
         self.failed.append(f"{request.url[:100]}: {request.failure}")
 
     def _answer(self, response: Response) -> None:
-        address = urlsplit(response.url)
         if response.status >= 500:
             self.server_errors.append(f"{response.status} {response.url}")
-        if address.scheme in ("http", "https", "ws", "wss") and address.hostname not in ("127.0.0.1", "localhost"):
-            self.foreign.append(response.url)
 
 
 def wait_until(condition: Callable[[], bool], page: Page) -> None:

@@ -378,6 +378,9 @@ def test_the_page_is_served_and_requires_the_secret(servers: Servers) -> None:
     root = servers.api.removesuffix("/api")
     with urllib.request.urlopen(f"{root}/", timeout=20) as answer:
         assert b"<html" in answer.read().lower()
+        policy = answer.headers["Content-Security-Policy"]
+    assert {urlsplit(each).hostname for each in policy.split()[2:]} == {"127.0.0.1", "localhost"}
+    assert policy.startswith("connect-src 'self' ")
     with urllib.request.urlopen(f"{root}/ui-settings", timeout=20) as answer:
         settings = json.loads(answer.read())
     assert settings["auth"] == "BASIC"
