@@ -34,7 +34,7 @@ class Visit:
         exceptions: of its scripts that nobody caught.
         failed: requests without an answer, and why.
         server_errors: answers with a status from 500 on.
-        foreign: requests to other machines, which here no one would answer.
+        foreign: requests to other machines, answered or not.
     """
 
     page: Page
