@@ -12,10 +12,10 @@ READY := $(VENV)/ready
 # pip is locked like everything else: `make lock` writes its hashes into constraints/build.txt.
 PIP_VERSION := 25.3
 
-.PHONY: help setup demo test lint types pytest faults check ui stop lock clean
+.PHONY: help setup demo test lint types pytest faults e2e check ui stop lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## create .venv and install the locked packages
 
@@ -46,11 +46,18 @@ lint: $(READY) ## ruff: rules and format
 types: $(READY) ## mypy, strict
 	@$(BIN)/mypy
 
-pytest: $(READY) ## every test but those of `make faults`
+pytest: $(READY) ## every test but those of the two below
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 faults: $(READY) ## kill whole runs again and again, take their Postgres away, compare (15 to 30 minutes)
 	@$(BIN)/python -m pytest -m faults -n0 tests
+
+# Chromium is a package of the system. Its driver is in the wheel of Playwright.
+CHROMIUM ?= chromium
+
+e2e: $(READY) ## look at Prefect, MLflow and the report in a browser, which is installed where it is missing (minutes)
+	@sh tests/e2e/install-chromium.sh "$(CHROMIUM)"
+	@CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -m e2e -n0 tests/e2e
 
 check: $(READY) ## the smoke test alone: find in seconds what would fail later
 	@$(MARIO) check
@@ -65,4 +72,4 @@ lock: $(READY) ## write the versions in .venv into constraints/, with the hashes
 	@$(BIN)/python constraints/lock.py
 
 clean: ## remove .venv and caches; .mario (your runs) stays
-	rm -rf $(VENV) .venv-newest .venv-other .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build
+	rm -rf $(VENV) .venv-newest .venv-other .mypy_cache .ruff_cache .pytest_cache .hypothesis .mario-e2e *.egg-info build

@@ -104,7 +104,7 @@ def promote_mario(
         ConfigError, PromotionError: the promotion is refused, before anything is played.
     """
     promotion = promote(model, version, protocols or DEFAULT_PROTOCOLS, episodes, flow_settings())
-    show_markdown("promotion", f"**{model}**: {promotion.describe()}.")
+    show_markdown("promotion", f"**{model}**: {promotion.describe()}.", f"Candidate and champion of {model}")
     return evidence(promotion)
 
 

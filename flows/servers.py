@@ -17,10 +17,12 @@ from configs import CHECKOUT, Settings
 from configs.masking import mask_url
 from flows import graceful, guarded_server, prefect_access
 from tracking import (
+    SERVER_PAGE,
     RunningServer,
     TrackingError,
     attended,
     end_process_group,
+    mlflow_url,
     require_free,
     resolve_tracking_uri,
     wait_for_server,
@@ -92,6 +94,8 @@ def _serve(home: Path, uri: str, ports: Ports, own_mlflow: bool) -> None:
     auth = prefect_access.server_secret(home)
     url = prefect_access.api_url(ports.prefect)
     client = os.environ | {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": auth}
+    if own_mlflow:
+        client[SERVER_PAGE] = mlflow_url(ports.mlflow)
     with ExitStack() as stack:
         _stop_on_signals()
         server = stack.enter_context(_prefect_server(ports.prefect, client, auth, logs))
@@ -193,6 +197,7 @@ def _print_addresses(ports: Ports, mlflow: str, home: Path) -> None:
         f"Prefect   http://127.0.0.1:{ports.prefect}   flow runs, tasks, artifacts\n"
         f"          its page asks for a password: {password}\n"
         f"MLflow    {mlflow}   runs and models, side by side\n"
+        "          its page shows them after a click on 'Model training', at the top left\n"
         "Start a run from this folder:  prefect deployment run train-mario --param preset=demo --watch\n"
         "Ctrl-C stops everything.",
         flush=True,

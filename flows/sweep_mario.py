@@ -140,7 +140,7 @@ def comparison_by_seeds(completed: Sequence[str], settings: Settings, folder: Pa
     except ReportError as error:
         logger.warning("the runs are not compared: %s", error)
         return None
-    show_markdown("comparison", f"Comparison of **{sweep}** by seeds: `{page}`.")
+    show_markdown("comparison", f"Comparison of **{sweep}** by seeds: `{page}`.", f"Comparison of {sweep} by seeds")
     return page
 
 

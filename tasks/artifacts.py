@@ -10,9 +10,15 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 logger = logging.getLogger(__name__)
 
 
-def show_markdown(key: str, markdown: str) -> None:
-    """Create a Markdown artifact `key` (lower-case letters, digits and dashes). A failure is only logged."""
-    _show(key, partial(create_markdown_artifact, key=key, markdown=markdown))
+def show_markdown(key: str, markdown: str, description: str) -> None:
+    """Create a Markdown artifact `key` (lower-case letters, digits and dashes). A failure is only logged.
+
+    Args:
+        key: the artifact's name, which later artifacts of the same kind share.
+        markdown: the text.
+        description: what Prefect's list of artifacts shows, as plain text.
+    """
+    _show(key, partial(create_markdown_artifact, key=key, markdown=markdown, description=description))
 
 
 def show_table(key: str, table: Sequence[dict[str, Any]], description: str) -> None:

@@ -32,7 +32,7 @@ def link(experiment: Experiment) -> None:
     except Exception as error:
         logger.warning("the links between Prefect and MLflow are missing: %s", error)
         return
-    show_markdown("links", _links(experiment, url))
+    show_markdown("links", _links(experiment, url), "MLflow run, report and files")
 
 
 def _links(experiment: Experiment, url: str) -> str:

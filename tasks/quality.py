@@ -63,16 +63,16 @@ def check_rows(experiment: Experiment, phase: Phase, done: PhaseRecord) -> None:
     broken, remarks = result.failed_rules, result.remarks
     show_table(
         f"quality-{phase}",
-        [_row(rule) for rule in ([*broken, *remarks] or result.rules)],
-        f"{len(broken)} of {len(result.rules)} rules broken, {len(remarks)} warnings or accepted; "
-        f"{result.rows_checked} rows; page: {page}",
+        _shown([_row(rule) for rule in ([*broken, *remarks] or result.rules)]),
+        f"{_describe_rules(len(result.rules), len(broken), len(remarks))}; {result.rows_checked} rows; page: {page}",
     )
     for rule in remarks:
         reason = f"accepted: {rule.accepted}" if rule.accepted else "a warning"
         logger.warning("%s: %s: %s (%s; expected: %s)", phase, rule.name, rule.observed, reason, rule.expected)
     if broken:
         names = "\n".join(f"- {rule.name}: {_describe_rows(rule)}" for rule in broken)
-        show_markdown(f"quality-{phase}-failed", f"Rows of {phase} break these rules:\n\n{names}\n\n{page}")
+        text = f"Rows of {phase} break these rules:\n\n{names}\n\n{page}"
+        show_markdown(f"quality-{phase}-failed", text, f"{len(broken)} rules broken")
         raise QualityError(
             f"rows of the phase {phase} of {experiment.name} break {len(broken)} rules (see {page}):\n{names}\n"
             f"To continue with these rows: mario quality {experiment.name} --accept RULE --because REASON, then repeat the "
@@ -92,13 +92,25 @@ def _metric(run: TrackedRun, name: str, experiment: Experiment) -> float:
 def _row(rule: Any) -> dict[str, str]:
     return {
         "rule": rule.name,
-        "column": rule.column or "",
         "verdict": rule.verdict,
-        "because": rule.accepted,
-        "expected": str(rule.expected),
         "observed": str(rule.observed),
+        "expected": str(rule.expected),
         "rows": _describe_rows(rule),
+        "because": rule.accepted,
     }
+
+
+def _describe_rules(rules: int, broken: int, remarks: int) -> str:
+    parts = [f"{rules - broken - remarks} of {rules} rules hold"]
+    parts += [f"{broken} broken"] if broken else []
+    parts += [f"{remarks} warnings or accepted"] if remarks else []
+    return ", ".join(parts)
+
+
+def _shown(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """`rows` without the columns that are empty in all of them: Prefect's page shows few columns without scrolling."""
+    columns = [name for name in rows[0] if any(row[name] for row in rows)] if rows else []
+    return [{name: row[name] for name in columns} for row in rows]
 
 
 def _describe_rows(rule: Any) -> str:

@@ -39,14 +39,16 @@ def write_report(experiment: Experiment) -> PhaseRecord:
     paths = report_on([experiment], experiment.settings, experiment.directory / "report")
     with open_run(experiment) as run:
         run.log_artifact(paths.html.parent, "report")
+        page = run.url.rpartition(" ")[2]
     details = {
         "report": str(paths.html),
         "video": str(paths.video_best) if paths.video_best else None,
         "typical_video": str(paths.video_typical) if paths.video_typical else None,
     }
     record = phases.save(experiment, PhaseRecord("report", time.perf_counter() - started, details))
-    # A path instead of a link: a page from a server must not open local files.
-    show_markdown("report", f"Report on **{experiment.name}**: `{paths.html}`, also in MLflow.")
+    # No link to the file: a page from a server must not open local files.
+    text = f"[Report on {experiment.name}]({page}/artifacts/report/report.html) in MLflow; the same in `{paths.html}`"
+    show_markdown("report", text, f"Report on {experiment.name}")
     return record
 
 

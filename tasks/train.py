@@ -59,6 +59,7 @@ def train_agent(experiment: Experiment) -> PhaseRecord:
         "training",
         f"**{experiment.name}**: {details['steps']} steps, {details['episodes']} episodes in {record.seconds:.0f} s. "
         f"Model `{details['model_uri']}` (version {details['model_version']} of `{details['registered_model']}`).",
+        f"{details['steps']:,} steps, {details['episodes']:,} episodes, model {details['model_uri']}",
     )
     return record
 

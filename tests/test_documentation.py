@@ -74,7 +74,9 @@ def test_a_mario_command_is_understood(page: str, line: str) -> None:
 def test_commands_and_targets_in_the_text_exist(page: Path) -> None:
     code = [*inline(page), *typed(page)]
     commands = {found[1] for each in code if (found := re.match(r"mario ([a-z]+)\b", each))}
-    targets = {target for each in code if each.startswith("make ") for target in re.findall(r" ([a-z]+)", each.split(" #")[0])}
+    targets = {
+        target for each in code if each.startswith("make ") for target in re.findall(r" ([a-z0-9]+)", each.split(" #")[0])
+    }
     assert commands <= COMMANDS.keys()
     assert {target for target in targets if not re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)} == set()
     modules = {found[1] for each in code if (found := re.match(r"python -m (benchmarks\.[a-z]+)", each))}

@@ -99,6 +99,7 @@ def test_integration_tests_both_stacks_and_kills_runs_on_one(path: Path) -> None
         "make test VENV=.venv, other stack follows",
         "make setup PYTHON=python3.13 VENV=.venv-newest, other: python3.11",
         "make test VENV=.venv-newest, other: python3.11",
+        "make e2e VENV=.venv",
         "make faults VENV=.venv",
     ]
 
@@ -111,6 +112,7 @@ def test_integration_with_one_python_runs_everything_there_and_says_so(path: Pat
     assert [line for line in done.stdout.splitlines() if line.startswith("make")] == [
         "make setup PYTHON=python3.13 VENV=.venv",
         "make test VENV=.venv",
+        "make e2e VENV=.venv",
         "make faults VENV=.venv",
     ]
     assert "only python3.13 is here" in done.stderr
@@ -136,6 +138,45 @@ def test_integration_refuses_an_environment_of_another_python(path: Path) -> Non
 
     assert done.returncode == 1
     assert ".venv holds another Python" in done.stderr
+
+
+CHROMIUM = PROJECT / "tests" / "e2e" / "install-chromium.sh"
+
+
+def test_a_browser_that_runs_is_not_installed_again(path: Path) -> None:
+    program(path / "chromium", "echo Chromium 1")
+    program(path / "apt-get", "exit 1")
+
+    assert run(path, "sh", CHROMIUM).returncode == 0
+
+
+@pytest.mark.parametrize(("user", "installs_as"), [("0", ""), ("1000", "sudo ")])
+def test_a_missing_browser_is_installed(path: Path, user: str, installs_as: str) -> None:
+    program(path / "id", f"echo {user}")
+    program(path / "sudo", 'echo "sudo $*"; "$@"')
+    program(path / "apt-get", f'echo "apt-get $*"; case "$*" in *install*) mv {path}/browser {path}/chromium;; esac')
+    program(path / "browser", "echo Chromium 1")
+    (path / "mv").symlink_to(str(shutil.which("mv")))
+    done = run(path, "sh", CHROMIUM)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{installs_as}apt-get update -qq\n" in done.stdout
+    assert done.stdout.endswith("chromium chromium-sandbox\nChromium 1\n")
+    assert ("sudo" in done.stdout) == bool(installs_as)
+
+
+def test_a_browser_that_cannot_be_installed_is_a_message(path: Path) -> None:
+    named = run(path, "sh", CHROMIUM, "/no/chrome")
+    program(path / "apt-get", "exit 100")
+    program(path / "id", "echo 1000")
+    nobody = run(path, "sh", CHROMIUM)
+    program(path / "id", "echo 0")
+    offline = run(path, "sh", CHROMIUM)
+
+    assert named.returncode == nobody.returncode == offline.returncode == 1
+    assert "/no/chrome does not run" in named.stderr
+    assert "only root can install it: apt-get install chromium" in nobody.stderr
+    assert "Chromium could not be installed" in offline.stderr
 
 
 def wheel(folder: Path, name: str, code: str = "") -> Path:

@@ -7,13 +7,22 @@ import configs  # noqa: F401 (before torch, which the metrics' writer loads: it 
 from tracking.attended import attended, end_with
 from tracking.delivery import DeliveryReport
 from tracking.errors import ModelNotFoundError, RunNotFoundError, TrackingError
-from tracking.location import resolve_tracking_uri
+from tracking.location import SERVER_PAGE, resolve_tracking_uri
 from tracking.models import ModelVersion
 from tracking.references import registered_names, resolve_model
 from tracking.run import TrackedRun
-from tracking.server import RunningServer, ServerCommand, end_process_group, require_free, server_command, wait_for_server
+from tracking.server import (
+    RunningServer,
+    ServerCommand,
+    end_process_group,
+    mlflow_url,
+    require_free,
+    server_command,
+    wait_for_server,
+)
 
 __all__ = [
+    "SERVER_PAGE",
     "DeliveryReport",
     "ModelNotFoundError",
     "ModelVersion",
@@ -25,6 +34,7 @@ __all__ = [
     "attended",
     "end_process_group",
     "end_with",
+    "mlflow_url",
     "registered_names",
     "require_free",
     "resolve_model",

@@ -11,6 +11,9 @@ from tracking.errors import TrackingError
 DATABASE_FILE = "mlflow.db"
 ARTIFACT_FOLDER = "artifacts"
 
+SERVER_PAGE = "MARIO_MLFLOW_PAGE"
+"""Environment variable with the address of the MLflow server that `mario ui` runs on the local store, for links to it."""
+
 _SERVERS = ("http", "https")
 _DATABASES = ("sqlite", "postgresql+psycopg2", "mysql+pymysql", "mssql+pymssql")
 
@@ -80,10 +83,15 @@ def artifact_root(uri: str, home: Path | None) -> Path | None:
 
 
 def run_url(uri: str, experiment_id: str, run_id: str) -> str:
-    """The run's page on the server, or how to open it on the local store."""
+    """The run's page on the server, or how to open it on the local store.
+
+    A process that `mario ui` has started knows the address of the server.
+    """
     page = f"/#/experiments/{experiment_id}/runs/{run_id}"
     if is_server(uri):
         return mask_url(uri).rstrip("/") + page
+    if server := os.environ.get(SERVER_PAGE):
+        return server + page
     return f"mario ui, then http://127.0.0.1:5000{page}"
 
 

@@ -40,6 +40,11 @@ class ServerCommand:
     folder: Path
 
 
+def mlflow_url(port: int) -> str:
+    """The address of an MLflow server on the loopback `port`."""
+    return f"http://{LOOPBACK}:{port}"
+
+
 def server_command(uri: str, home: Path, *, port: int = PORT) -> ServerCommand:
     """The command that serves the store at `uri` on loopback with one worker.
 
@@ -59,6 +64,8 @@ def server_command(uri: str, home: Path, *, port: int = PORT) -> ServerCommand:
     port = port or free_port()
     options = (
         "server",
+        # MLflow's application without its assistant, see tracking/server_app.py.
+        "--app-name", "train-mario",
         "--host", LOOPBACK,
         "--port", str(port),
         "--workers", "1",
@@ -78,7 +85,7 @@ def server_command(uri: str, home: Path, *, port: int = PORT) -> ServerCommand:
         "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
     }
     # The server ends with this process, even if this one is killed.
-    return ServerCommand(tuple(attended("mlflow", options)), added, f"http://{LOOPBACK}:{port}", root.parent)
+    return ServerCommand(tuple(attended("mlflow", options)), added, mlflow_url(port), root.parent)
 
 
 class RunningServer:

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -30,19 +29,12 @@ from episodes.schema import EPISODES
 from flows import prefect_access
 from flows.prefect_plugin import full_name
 from tasks.experiment import open_store
+from tests.servers import MARIO, free_port, prefect, running_servers
 from tracking import resolve_tracking_uri
 
 pytestmark = pytest.mark.whole_runs
 
-MARIO = str(Path(sys.executable).with_name("mario"))
-PREFECT = str(Path(sys.executable).with_name("prefect"))
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -89,39 +81,12 @@ class Servers:
 @pytest.fixture(scope="module")
 def servers(home: Path, pipeline: Any) -> Iterator[Servers]:
     """`mario ui` on free ports, ended by Ctrl-C."""
-    prefect, mlflow = free_port(), free_port()
-    arguments = [MARIO, "ui", "--prefect-port", str(prefect), "--mlflow-port", str(mlflow)]
-    process = subprocess.Popen(arguments, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line.startswith("Ctrl-C"):
-                break
-        assert lines, "mario ui printed nothing"
-        assert lines[-1].startswith("Ctrl-C"), "".join(lines)
-        with urllib.request.urlopen(f"http://127.0.0.1:{mlflow}/health", timeout=20) as answer:
+    with running_servers() as running:
+        with urllib.request.urlopen(f"{running.mlflow}/health", timeout=20) as answer:
             assert answer.status == 200
-        secret = (home / "prefect-server" / "secret").read_text().strip()
-        yield Servers(f"http://127.0.0.1:{prefect}/api", secret, process, "".join(lines))
-    finally:
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, output
-    for port in (prefect, mlflow):
-        with socket.socket() as probe:
-            assert probe.connect_ex(("127.0.0.1", port)) != 0, "a server was left running"
+        assert running.secret == (home / "prefect-server" / "secret").read_text().strip()
+        yield Servers(f"{running.prefect}/api", running.secret, running.process, running.output)
     assert not (home / "prefect-server" / "url").exists()
-
-
-def prefect(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run a `prefect` command in the project's folder, with no variable set except the tests' home."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {"PREFECT_HOME": os.environ["PREFECT_HOME"]} | variables
-    return subprocess.run(
-        [PREFECT, *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=280, check=False
-    )
 
 
 @pytest.mark.parametrize("name", ["train-mario", "train-mario/train-mario"])
@@ -422,6 +387,9 @@ def test_the_page_is_served_and_requires_the_secret(servers: Servers) -> None:
     root = servers.api.removesuffix("/api")
     with urllib.request.urlopen(f"{root}/", timeout=20) as answer:
         assert b"<html" in answer.read().lower()
+        policy = answer.headers["Content-Security-Policy"]
+    assert {urlsplit(each).hostname for each in policy.split()[2:]} == {"127.0.0.1", "localhost"}
+    assert policy.startswith("connect-src 'self' ")
     with urllib.request.urlopen(f"{root}/ui-settings", timeout=20) as answer:
         settings = json.loads(answer.read())
     assert settings["auth"] == "BASIC"

@@ -18,7 +18,7 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 def test_a_failure_to_create_an_artifact_is_logged(prefect_away: None, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "tasks"):
-        show_markdown("training", "text")
+        show_markdown("training", "text", "description")
         show_table("evaluation", [{"a": 1}], "numbers")
     warnings = [record.message for record in caplog.records if record.name == "tasks.artifacts"]
     assert [message.partition(": ")[0] for message in warnings] == [

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tracking.errors import TrackingError
-from tracking.location import artifact_root, resolve_tracking_uri, run_url
+from tracking.location import SERVER_PAGE, artifact_root, resolve_tracking_uri, run_url
 
 
 def test_default_is_sqlite_below_home(tmp_path: Path) -> None:
@@ -47,6 +47,8 @@ def test_artifacts_never_go_to_the_working_folder(tmp_path: Path) -> None:
         artifact_root("postgresql+psycopg2://u:secret@h/d", None)
 
 
-def test_run_url() -> None:
+def test_run_url(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_url("http://u:p@h:5000/", "1", "abc") == "http://u:***@h:5000/#/experiments/1/runs/abc"
     assert run_url("sqlite:////a.db", "1", "abc").startswith("mario ui")
+    monkeypatch.setenv(SERVER_PAGE, "http://127.0.0.1:5050")
+    assert run_url("sqlite:////a.db", "1", "abc") == "http://127.0.0.1:5050/#/experiments/1/runs/abc"

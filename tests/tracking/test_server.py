@@ -74,6 +74,9 @@ def test_a_run_survives_its_server(
         assert status(search, origin=foreign, method="OPTIONS", **asks) == 400
         assert status(f"{server.url}/graphql", origin=foreign, method="OPTIONS", **asks) == 400
         assert status(search, origin=own, method="OPTIONS", **asks) < 300
+        # Whoever may set up the assistant and write to it runs commands as the user of the server.
+        assert status(f"{server.url}/ajax-api/3.0/mlflow/assistant/config") == 404
+        assert status(f"{server.url}/ajax-api/3.0/mlflow/assistant/message", method="POST") == 404
         assert check_writable(server.url, home, "probed") == server.url
         with pytest.raises(TrackingError, match=f"port {port} is taken"):
             RunningServer.start(uri, home, port=port)
