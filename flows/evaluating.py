@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from configs import Config, ConfigError, Settings, config_hash, override
 from episodes import FencedError
 from flows.models import Trust, load
+from flows.worker_home import require_place_for_files
 from tasks.evaluate import evaluation_json, evaluation_metrics, evaluation_table, play_protocols
 from tasks.experiment import checked_name, open_run, open_store
 from tasks.starting import finish_experiment, running_experiment
@@ -50,7 +51,9 @@ def evaluate_model(
         ConfigError: an override is refused, or the model cannot play the environment.
         ModelNotFoundError, CheckpointError, UntrustedModelError: as :func:`flows.models.load`.
         StoreUnavailableError: Postgres is unavailable at the end. The rows wait on disk; the message says what to do.
+        TrackingError: see :func:`flows.worker_home.require_place_for_files`.
     """
+    require_place_for_files(settings)
     agent = load(reference, settings, trust)
     config = _with_overrides(agent, reference, overrides)
     comparable = config_hash(config) == config_hash(agent.config)

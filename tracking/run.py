@@ -129,7 +129,7 @@ class TrackedRun:
             TrackingError: MLflow cannot be reached or refuses.
         """
         uri = normalise(uri)
-        client = connect(uri, home)
+        client = connect(uri)
         clean = _tags(tags or {})
         with guard(), translate_errors(uri, "the run cannot be opened"):
             if run_id is None:
