@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from configs import Config, ConfigError, Settings, config_hash, override
+from configs.schema import TrackingConfig
 from episodes import FencedError
 from flows.models import Trust, load
 from flows.worker_home import require_place_for_files
@@ -59,6 +60,8 @@ def evaluate_model(
     comparable = config_hash(config) == config_hash(agent.config)
     if episodes is not None:
         config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"episodes": episodes})})
+    # What a model says of its training's run (the place in MLflow, the sweep) is not about its evaluation.
+    config = config.model_copy(update={"tracking": TrackingConfig()})
     name = checked_name(experiment_name or f"{config.name}-evaluation-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     with running_experiment(config, name, settings, flow_run_id) as experiment:
         try:

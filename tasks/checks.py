@@ -15,6 +15,7 @@ import numpy as np
 from configs import Config, Settings
 from mario_env import observation_space
 from tasks.experiment import open_store
+from tasks.naming import mlflow_experiment
 from tracking import resolve_tracking_uri
 
 logger = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ def _tracking(config: Config, settings: Settings) -> str:
     from tracking.probe import check_writable
 
     uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
-    return check_writable(uri, settings.create_home(), config.tracking.experiment)
+    return check_writable(uri, settings.create_home(), mlflow_experiment(config))
 
 
 def _level(config: Config) -> str:

@@ -16,7 +16,7 @@ from mario_env.snapshots import differences
 from tasks import folder
 from tasks.earlier_files import import_files
 from tasks.experiment import Experiment, open_run, open_store, write_waiting_rows
-from tasks.naming import labels
+from tasks.naming import labels, mlflow_experiment
 from tasks.outboxes import adopt_outboxes, set_outboxes_aside
 from tracking import TrackedRun, TrackingError, resolve_tracking_uri
 
@@ -247,7 +247,8 @@ def _open_attempt(experiment: Experiment, lease: Lease) -> Experiment:
     origin = provenance(config.train.device)
     with TrackedRun.open(
         resolve_tracking_uri(settings.tracking_uri, settings.home),
-        config.tracking.experiment,
+        # Of the stored configuration: a run whose id was not stored is looked for where it was created.
+        mlflow_experiment(from_dict(record.config, f"experiment {experiment.name}")),
         experiment.name,
         run_id=record.mlflow_run_id,
         key=f"{experiment.name}, begun {record.started.isoformat()}",

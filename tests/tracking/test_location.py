@@ -54,7 +54,7 @@ def test_a_shared_database_without_a_place_for_files_is_refused(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"postgresql+psycopg2://u:secret@{address}"
-    with pytest.raises(TrackingError, match="which only this machine can read. Set MLFLOW_DEFAULT_ARTIFACT_ROOT") as caught:
+    with pytest.raises(TrackingError, match=r"which only this machine can read\. Set MLFLOW_DEFAULT_ARTIFACT_ROOT") as caught:
         artifact_root(uri, tmp_path)
     assert "secret" not in str(caught.value)
     for chosen, root in (("s3://bucket/mario/", "s3://bucket/mario"), (str(tmp_path), tmp_path.as_uri())):
