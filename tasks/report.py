@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,11 +144,20 @@ _RESOURCES = (
 
 
 def _resources(experiment: Experiment) -> "list[ResourceUse]":
-    from reports.data import ResourceUse
     from tracking.history import metric_histories
 
     if experiment.run_id is None:
         return []
     uri = resolve_tracking_uri(experiment.settings.tracking_uri, experiment.settings.home)
     histories = metric_histories(uri, experiment.run_id, [metric for metric, _, _ in _RESOURCES])
-    return [ResourceUse(name, unit, histories[metric]) for metric, name, unit in _RESOURCES if metric in histories]
+    return [resource_use(name, unit, histories[metric]) for metric, name, unit in _RESOURCES if histories.get(metric)]
+
+
+def resource_use(name: str, unit: str, history: Sequence[tuple[float, float]]) -> "ResourceUse":
+    """A resource whose samples stand for the time since the one before, but not for times when the run was interrupted."""
+    from reports.data import ResourceUse
+    from tracking.system_metrics import FIRST_SECONDS, LATER_SECONDS
+
+    times, values = zip(*history, strict=True)
+    passed = [FIRST_SECONDS, *(later - earlier for earlier, later in pairwise(times))]
+    return ResourceUse(name, unit, values, [min(max(each, 0.0), LATER_SECONDS) for each in passed])

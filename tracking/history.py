@@ -9,8 +9,10 @@ from tracking.location import normalise, run_url
 _RUNS_PER_REQUEST: Final = 200
 
 
-def metric_histories(uri: str, run_id: str, names: Sequence[str]) -> dict[str, list[float]]:
-    """All values of each metric of a run, in the order of their steps, without metrics that the run does not have.
+def metric_histories(uri: str, run_id: str, names: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+    """Time (seconds since 1970) and value of each point of each metric of a run, without metrics that the run does not have.
+
+    The points are in the order of their steps.
 
     Raises:
         TrackingError: MLflow does not answer, or has no such run.
@@ -21,7 +23,8 @@ def metric_histories(uri: str, run_id: str, names: Sequence[str]) -> dict[str, l
         present = client.get_run(run_id).data.metrics
         histories = {name: client.get_metric_history(run_id, name) for name in names if name in present}
     return {
-        name: [float(each.value) for each in sorted(history, key=lambda each: each.step)] for name, history in histories.items()
+        name: [(each.timestamp / 1000, float(each.value)) for each in sorted(history, key=lambda each: each.step)]
+        for name, history in histories.items()
     }
 
 

@@ -114,7 +114,7 @@ class TrackedRun:
             key: the tag `experiment_key` of a new run; if a run of `experiment` has this key, it is continued instead. So a
                 process that is killed before it has stored the run's id causes no second run.
             tags: set on the run, without credentials.
-            system_metrics: log processor, memory, disk, network and GPU every ten seconds.
+            system_metrics: log the use of processor, memory, disk, network and GPU; see :mod:`tracking.system_metrics`.
             leave_running: closing does not change the run's state; :meth:`end` does.
             home: the project's folder; needed where `uri` is a database other than SQLite.
             outbox: the file where metrics are stored until MLflow has them, with files for the other kinds beside it; one

@@ -80,7 +80,11 @@ def test_a_whole_report(tmp_path: Path, experiment: Make, scrolling: Scrolling) 
     own = experiment(
         replay=lambda _: iter(scrolling(120)),
         phases=[PhaseTiming("smoke", 4.0), PhaseTiming("train", 1800.0), PhaseTiming("report", None, "running")],
-        resources=[ResourceUse("CPU", "%", [80.0, float("nan"), 90.0]), ResourceUse("GPU", "%", [])],
+        resources=[
+            ResourceUse("CPU", "%", [80.0, float("nan"), 90.0]),
+            ResourceUse("memory", "MB", [10.0, 40.0], [10.0, 20.0]),
+            ResourceUse("GPU", "%", []),
+        ],
         quality=[
             RuleCheck("not null", True, "reward", phase="train"),
             RuleCheck("coins in range", False, "coins", "0 to 99", "101", 3),
@@ -95,6 +99,7 @@ def test_a_whole_report(tmp_path: Path, experiment: Make, scrolling: Scrolling) 
         "Of 2 rules 1 failed",
         "coins in range",
         "85.0 %",
+        "30.0 MB",
         "git checkout abc1234",
     ):
         assert expected in text
