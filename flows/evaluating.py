@@ -9,6 +9,7 @@ from configs.schema import TrackingConfig
 from episodes import FencedError
 from flows.models import Trust, load
 from flows.worker_home import require_place_for_files
+from tasks.datasets import log_evaluation_data
 from tasks.evaluate import evaluation_json, evaluation_metrics, evaluation_table, play_protocols
 from tasks.experiment import checked_name, open_run, open_store
 from tasks.starting import finish_experiment, running_experiment
@@ -69,6 +70,7 @@ def evaluate_model(
                 summaries, counts = play_protocols(experiment, agent, store)
             with open_run(experiment) as run:
                 run.log_metrics(evaluation_metrics(summaries, counts), agent.manifest.steps)
+                log_evaluation_data(run, config)
                 run.set_tags({"evaluated_model": reference} | ({"overrides": " ".join(overrides)} if overrides else {}))
             finish_experiment(experiment, "completed")
         except FencedError:

@@ -16,6 +16,7 @@ from episodes import EpisodeStore, EpisodeWriter, StoreError, StoreUnavailableEr
 from mario_env import observation_space
 from tasks import phases
 from tasks.artifacts import show_markdown
+from tasks.datasets import log_training_data
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded_totals
 from tasks.naming import labels, model_name
 from tasks.phases import PhaseRecord
@@ -63,6 +64,7 @@ def train_agent(experiment: Experiment) -> PhaseRecord:
 
 def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict[str, object]:
     """Train, and register the model. Returns the details of the phase."""
+    log_training_data(run, experiment.config)
     result = _run_training(experiment, store, run)
     run.log_metrics({"train/episodes": result.episodes, "train/reward_sum": result.reward_sum}, result.steps)
     model_path, model_steps = _select_model(experiment, result)

@@ -1,5 +1,6 @@
 """One MLflow run: opening, continuing and closing it, and logging to it."""
 
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from configs.masking import mask_url
 from spool import StoppedError
 from tracking import models, requests
 from tracking.client import connect, experiment_id, find_run, translate_errors, without_password
+from tracking.datasets import Context
 from tracking.delivery import Delivery, DeliveryReport, Entry, Lane, open_outboxes, pending_entries
 from tracking.errors import TrackingError
 from tracking.location import normalise, run_url
@@ -41,11 +43,11 @@ class TrackedRun:
     A run that several processes or phases use one after the other is opened with `leave_running`; the last one calls
     :meth:`end`.
 
-    `log_params`, `log_metrics`, `log_dict` and `set_tags` return immediately: threads deliver, each kind in order. While MLflow
-    is away they neither raise nor wait. What they logged is kept in the outbox (in memory without one) and sent when MLflow is
-    back; there is one warning, and :meth:`close` reports what was lost. The next process that opens the run with this outbox
-    sends what is left in it, before anything else. `open`, `metric`, `register_model` and `log_evaluation` need an answer: they
-    wait for MLflow and raise :class:`TrackingError`. Credentials are masked in everything that is logged.
+    `log_params`, `log_metrics`, `log_dataset`, `log_dict` and `set_tags` return immediately: threads deliver, each kind in
+    order. While MLflow is away they neither raise nor wait. What they logged is kept in the outbox (in memory without one) and
+    sent when MLflow is back; there is one warning, and :meth:`close` reports what was lost. The next process that opens the run
+    with this outbox sends what is left in it, before anything else. `open`, `metric`, `register_model` and `log_evaluation`
+    need an answer: they wait for MLflow and raise :class:`TrackingError`. Credentials are masked in everything that is logged.
 
     MLflow itself has no conditional write. Each request that writes is made within `guard()`, a context manager that keeps the
     right to write while its block runs. If there is no such right any more, it raises :class:`spool.StoppedError`: nothing is
@@ -177,6 +179,11 @@ class TrackedRun:
         """Log a configuration as parameters and as the artifact `config.yaml`."""
         self.log_params(config)
         self.log_dict(config, "config.yaml")
+
+    def log_dataset(self, context: Context, name: str, description: Mapping[str, Any]) -> None:
+        """Log what the run is trained or evaluated on; see :func:`tracking.datasets.dataset_input`. Repeats do no harm."""
+        described = json.dumps({"name": name, "description": without_secrets(dict(description))})
+        self._delivery.put(Entry("dataset", ((context, described),)))
 
     def log_metrics(self, values: Mapping[str, Any], step: int) -> None:
         """Log numbers at a step.

@@ -1,5 +1,6 @@
 """One whole run of the pipeline with the real game, Postgres, MLflow and Prefect, and checks of everything that it wrote."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from agents import load_agent
 from configs import PROJECT, ConfigError, Settings, config_hash, from_dict, load
 from episodes import EpisodeStore, StoredExperiment
 from mario_env import EpisodeStart, play_back
+from mario_env.console import rom_path
 from mario_env.observations import Frames
 from tasks import phases
 from tasks.experiment import open_store
@@ -145,6 +147,23 @@ def test_mlflow_has_parameters_metrics_and_artifacts(stored: StoredExperiment, s
     assert any(name.startswith("system/") for name in run.data.metrics)
     top = {each.path for each in client.list_artifacts(run.info.run_id)}
     assert {"config.yaml", "provenance.json", "evaluation.json", "report", "quality", "checkpoints"} <= top
+
+
+def test_mlflow_names_what_was_played(stored: StoredExperiment, settings: Settings) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(resolve_tracking_uri(None, settings.home))
+    run = client.get_run(stored.record.mlflow_run_id)
+    assert client.get_experiment(run.info.experiment_id).name == "mario-1-1"
+    found = {each.tags[0].value: json.loads(each.dataset.profile) for each in run.inputs.dataset_inputs}
+    assert set(found) == {"training", "evaluation"}
+    rom = hashlib.sha256(rom_path("vanilla").read_bytes()).hexdigest()
+    for game in found.values():
+        assert (game["rom"], game["rom_sha256"], game["levels"]) == ("vanilla", rom, ["1-1"])
+        assert game["observation"] == "frames, (4, 84, 84) uint8"
+        assert len(game["environment_sha256"]) == 64
+    assert "protocols" not in found["training"]
+    assert found["evaluation"]["protocols"] == ["greedy", "stochastic", "sticky", "noop", "random"]
 
 
 def test_the_model_is_registered_with_its_evaluation(
