@@ -191,6 +191,17 @@ class TrackingConfig(Section):
     )
     registered_model: str | None = Field(None, description="name in the model registry; null: mario-<level>")
     system_metrics: bool = True
+    videos: bool | None = Field(
+        None, description="whether MLflow gets the report's videos too; null: unless the run is part of a sweep"
+    )
+    parent_run: str | None = Field(
+        None, pattern="^[0-9a-f]{32}$", description="the MLflow run under which this one is shown; a sweep sets it"
+    )
+
+    @property
+    def with_videos(self) -> bool:
+        """Whether MLflow gets the report's videos."""
+        return self.parent_run is None if self.videos is None else self.videos
 
     @field_validator("experiment")
     @classmethod

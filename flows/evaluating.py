@@ -64,7 +64,7 @@ def evaluate_model(
     # What a model says of its training's run (the place in MLflow, the sweep) is not about its evaluation.
     config = config.model_copy(update={"tracking": TrackingConfig()})
     name = checked_name(experiment_name or f"{config.name}-evaluation-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    with running_experiment(config, name, settings, flow_run_id) as experiment:
+    with running_experiment(config, name, settings, flow_run_id, evaluated=reference) as experiment:
         try:
             with open_store(settings) as store:
                 summaries, counts = play_protocols(experiment, agent, store)

@@ -15,7 +15,7 @@ import numpy as np
 from configs import Config, Settings
 from mario_env import observation_space
 from tasks.experiment import open_store
-from tasks.naming import mlflow_experiment
+from tasks.naming import describe_level, mlflow_experiment
 from tracking import resolve_tracking_uri
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def _game(config: Config, settings: Settings) -> str:
         raise CheckFailedError(f"the observation is {first.shape} {first.dtype}, not {space.shape} {space.dtype}")
     if np.ptp(first) == 0 or np.array_equal(first, observations[-1]):
         raise CheckFailedError("the observation is uniform or does not change: the emulator does not run the game")
-    return f"{_STEPS} steps of {_level(config)}, observation {first.shape} {first.dtype}"
+    return f"{_STEPS} steps of {describe_level(config)}, observation {first.shape} {first.dtype}"
 
 
 def _workers(config: Config, settings: Settings) -> str:
@@ -168,11 +168,6 @@ def _tracking(config: Config, settings: Settings) -> str:
 
     uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
     return check_writable(uri, settings.create_home(), mlflow_experiment(config))
-
-
-def _level(config: Config) -> str:
-    environment = config.environment
-    return "the full game" if environment.game == "full" else f"level {environment.world}-{environment.stage}"
 
 
 def _gigabytes(count: float) -> str:

@@ -34,6 +34,12 @@ def mlflow_experiment(config: Config) -> str:
     return config.tracking.experiment or shared_name(config)
 
 
+def describe_level(config: Config) -> str:
+    """The game that is played, in words: `level 1-2` or `the full game`."""
+    environment = config.environment
+    return "the full game" if environment.game == "full" else f"level {environment.level_name}"
+
+
 def shared_name(config: Config) -> str:
     """What all runs on a level have in common, such as `mario-1-1` or `mario-full-game`."""
     return f"mario-{config.environment.level_name}"

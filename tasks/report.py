@@ -8,6 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -35,11 +36,12 @@ _MAX_FOLDER_NAME = 150
 
 @task(name="analysis report", cache_policy=NO_CACHE, persist_result=False)
 def write_report(experiment: Experiment) -> PhaseRecord:
-    """Write the experiment's report, and log it to MLflow."""
+    """Write the experiment's report, and log it to MLflow, without its videos if `tracking.videos` says so."""
     started = time.perf_counter()
-    paths = report_on([experiment], experiment.settings, experiment.directory / "report")
-    with open_run(experiment) as run:
-        run.log_artifact(paths.html.parent, "report")
+    with TemporaryDirectory(prefix="train-mario-report-") as folder, open_run(experiment) as run:
+        copy = None if experiment.config.tracking.with_videos else Path(folder)
+        paths = report_on([experiment], experiment.settings, experiment.directory / "report", without_videos=copy)
+        run.log_artifact(copy or paths.html.parent, "report")
     details = {
         "report": str(paths.html),
         "video": str(paths.video_best) if paths.video_best else None,
@@ -51,8 +53,10 @@ def write_report(experiment: Experiment) -> PhaseRecord:
     return record
 
 
-def report_on(experiments: Sequence[Experiment], settings: Settings, directory: Path) -> "ReportPaths":
-    """Write one report on `experiments` into `directory`.
+def report_on(
+    experiments: Sequence[Experiment], settings: Settings, directory: Path, without_videos: Path | None = None
+) -> "ReportPaths":
+    """Write one report on `experiments` into `directory`, and an edition without videos into `without_videos`, if it is given.
 
     Raises:
         ReportError: an experiment has no rows to report on.
@@ -63,7 +67,7 @@ def report_on(experiments: Sequence[Experiment], settings: Settings, directory: 
     with open_store(settings) as store:
         data = [experiment_data(experiment, store) for experiment in experiments]
         video = all(experiment.config.report.video for experiment in experiments)
-        return build_report(ReportData(data), directory, video=video)
+        return build_report(ReportData(data), directory, video=video, without_videos=without_videos)
 
 
 def comparison_folder(names: Sequence[str], longest: int = _MAX_FOLDER_NAME) -> str:

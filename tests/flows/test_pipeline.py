@@ -145,6 +145,9 @@ def test_mlflow_has_parameters_metrics_and_artifacts(stored: StoredExperiment, s
         (each["steps"], each["distance"]) for each in trained.details["validations"]
     ]
     assert any(name.startswith("system/") for name in run.data.metrics)
+    # The run's description says that this file continues the experiment.
+    config = client.download_artifacts(run.info.run_id, "config.yaml")
+    assert config_hash(load(config)) == stored.record.config_hash
     top = {each.path for each in client.list_artifacts(run.info.run_id)}
     assert {"config.yaml", "provenance.json", "evaluation.json", "report", "quality", "checkpoints"} <= top
 
@@ -178,6 +181,8 @@ def test_the_model_is_registered_with_its_evaluation(
     version = client.get_model_version("mario-test", reference.rpartition("/")[2])
     assert version.run_id == stored.record.mlflow_run_id
     assert version.tags["algorithm"] == "ppo"
+    assert version.description.startswith("PPO on level 1-1 (preset `tiny`, observation frames, seed 0), after ")
+    assert version.description.endswith(f"Watch it: `mario watch {version.run_id}`.")
     metrics = {metric.key for metric in client.get_logged_model(logged_model_id(client, reference)).metrics}
     assert {"evaluate/greedy/completion", "evaluate/random/distance_iqm"} <= metrics
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # set_tracking_uri would leave it to the tests that follow

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -111,6 +112,18 @@ def test_a_whole_report(tmp_path: Path, experiment: Make, scrolling: Scrolling) 
     assert {"learning-distance.png", "protocols-completion.png", "endings-1-1.png", "phases.png", "montage.png"} <= names
     assert paths.html.stat().st_size < 5_000_000
     assert yaml.safe_load((tmp_path / "report" / "dqn-one-7.yaml").read_text()) == own.config
+
+
+def test_an_edition_without_videos_says_where_they_are(tmp_path: Path, experiment: Make, scrolling: Scrolling) -> None:
+    whole, small = tmp_path / "whole", tmp_path / "small"
+    small.mkdir()
+    own = experiment(replay=lambda _: iter(scrolling(120)))
+    paths = build_report(ReportData([own]), whole, without_videos=small)
+    assert "video" in read(paths).tags
+    reader = read(replace(paths, html=small / "report.html"))
+    assert "video" not in reader.tags
+    assert f"The videos are in {whole} on " in " ".join(reader.text)
+    assert {path.name for path in small.iterdir()} == {path.name for path in whole.iterdir() if path.suffix != ".mp4"}
 
 
 def test_the_embedded_plots_are_also_written_as_files(tmp_path: Path, experiment: Make) -> None:

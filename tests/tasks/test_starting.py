@@ -129,7 +129,12 @@ def test_each_attempt_is_recorded(settings: Settings, store: EpisodeStore, caplo
     assert tags["mlflow.source.name"] == "train-mario"
     assert tags["mlflow.source.git.commit"] == second.git_commit
     assert tags["mlflow.user"] not in ("", "unknown")
-    assert "Experiment `attempted`" in tags["mlflow.note.content"]
+    note = tags["mlflow.note.content"]
+    what = "PPO on level 1-1 (preset `tiny`, observation frames, seed 0), trained for 1,536 decisions. The whole pipeline"
+    assert note.startswith(what)
+    assert f"Experiment `attempted` (row {experiment.id} in Postgres); files in `{experiment.directory}`" in note
+    assert f"`mario watch {experiment.run_id}`" in note
+    assert "`mario run config.yaml --experiment attempted`" in note
 
 
 def test_a_run_stays_in_its_experiment_of_mlflow(settings: Settings, store: EpisodeStore) -> None:
