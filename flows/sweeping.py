@@ -61,7 +61,8 @@ def run_sweep(file: Path, local: int | None) -> int:
             return _INTERRUPTED
         finally:
             shown_by.reset(token)
-    console.print(f"comparison: {done['report']}", markup=False, highlight=False, soft_wrap=True)
+    for name, place in (("comparison", done["report"]), ("MLflow", done["mlflow_run"])):
+        console.print(f"{name}: {place}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 

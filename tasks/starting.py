@@ -288,7 +288,9 @@ def _open_attempt(experiment: Experiment, lease: Lease, evaluated: str | None) -
 
 def _tags(config: Config, experiment: Experiment, origin: "Provenance", attempt: int) -> dict[str, str]:
     """MLflow tags for the newest attempt, including those of MLflow's own columns (user, source, version)."""
+    parent = config.tracking.parent_run
     return {
+        **({"mlflow.parentRunId": parent} if parent is not None else {}),
         "git_commit": origin.git_commit or "unknown",
         "git_dirty": str(origin.git_dirty).lower(),
         "config_hash": config_hash(config),

@@ -121,9 +121,10 @@ def experiment_id(client: "MlflowClient", uri: str, name: str, home: Path | None
     raise TrackingError(f"the MLflow experiment {name!r} could be neither found nor created")
 
 
-def find_run(client: "MlflowClient", experiment: str, tag: str, value: str) -> str | None:
-    """The id of the newest run in an experiment (by id) that has this value of a tag and is not deleted; None if none has."""
-    found = client.search_runs([experiment], f"tags.{tag} = '{value}'", max_results=1)
+def find_run(client: "MlflowClient", tag: str, value: str) -> str | None:
+    """The id of the newest run that has this value of a tag and is not deleted; None if none has."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(experiments, f"tags.{tag} = '{value}'", max_results=1)
     return str(found[0].info.run_id) if found else None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tracking.client import connect, translate_errors
-from tracking.location import normalise, run_url
+from tracking.location import is_server, normalise, run_url
 
 _RUNS_PER_REQUEST: Final = 200
 
@@ -29,14 +29,14 @@ def metric_histories(uri: str, run_id: str, names: Sequence[str]) -> dict[str, l
 
 
 def run_pages(uri: str, run_ids: Sequence[str]) -> dict[str, str]:
-    """The URL of the page of each run, without runs that MLflow does not have.
-
-    For a store without a server it is the URL on the server of `mario ui`.
+    """The URL of the page of each run, without runs that MLflow does not have; none for a store without a server.
 
     Raises:
         TrackingError: MLflow does not answer.
     """
     uri = normalise(uri)
+    if not is_server(uri):
+        return {}
     client = connect(uri)
     pages: dict[str, str] = {}
     with translate_errors(uri, "the pages of runs cannot be found"):
@@ -45,6 +45,5 @@ def run_pages(uri: str, run_ids: Sequence[str]) -> dict[str, str]:
             some = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + _RUNS_PER_REQUEST])
             found = client.search_runs(experiments, f"attributes.run_id IN ({some})", max_results=_RUNS_PER_REQUEST)
             for run in found:
-                # Without a server, the text is "mario ui, then URL".
-                pages[run.info.run_id] = run_url(uri, run.info.experiment_id, run.info.run_id).rpartition(" ")[2]
+                pages[run.info.run_id] = run_url(uri, run.info.experiment_id, run.info.run_id)
     return pages

@@ -110,11 +110,11 @@ class TrackedRun:
 
         Args:
             uri: the tracking URI, see :func:`tracking.resolve_tracking_uri`.
-            experiment: the MLflow experiment; created if it is missing.
+            experiment: the MLflow experiment of a new run; created if it is missing.
             run_name: the run's name in the UI.
             run_id: the run to continue; its state becomes RUNNING again. None: a new run.
-            key: the tag `experiment_key` of a new run; if a run of `experiment` has this key, it is continued instead. So a
-                process that is killed before it has stored the run's id causes no second run.
+            key: the tag `experiment_key` of a new run; if a run has this key, in whatever experiment, it is continued instead.
+                So a process that is killed before it has stored the run's id causes no second run.
             tags: set on the run, without credentials.
             system_metrics: log the use of processor, memory, disk, network and GPU; see :mod:`tracking.system_metrics`.
             leave_running: closing does not change the run's state; :meth:`end` does.
@@ -134,10 +134,10 @@ class TrackedRun:
         client = connect(uri)
         clean = _tags(tags or {})
         with guard(), translate_errors(uri, "the run cannot be opened"):
+            if run_id is None and key is not None:
+                run_id = find_run(client, _KEY, key)
             if run_id is None:
                 number = experiment_id(client, uri, experiment, home)
-                run_id = None if key is None else find_run(client, number, _KEY, key)
-            if run_id is None:
                 run = client.create_run(number, run_name=run_name, tags=clean if key is None else {**clean, _KEY: key})
             else:
                 run = requests.continue_run(client, uri, run_id)
