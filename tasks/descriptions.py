@@ -7,17 +7,18 @@ from tasks.experiment import Experiment
 from tasks.naming import describe_level
 
 
-def describe_training(experiment: Experiment, run_id: str, host: str) -> str:
+def describe_training(experiment: Experiment, run_id: str, steps: int, host: str) -> str:
     """What a training is, where its files are, and how its agent is watched and the training continued.
 
     Args:
         experiment: its experiment.
         run_id: its MLflow run.
+        steps: decisions that it is trained for, extensions included.
         host: the machine of the newest attempt.
     """
     config, name = experiment.config, experiment.name
     return _paragraphs(
-        f"{_agent(config)}, trained for {config.train.total_steps:,} decisions. {config.description}",
+        f"{_agent(config)}, trained for {steps:,} decisions. {config.description}",
         f"Experiment `{name}` (row {experiment.id} in Postgres); files in `{experiment.directory}` on {host}.",
         f"- Watch the agent when it is trained: `mario watch {run_id}`\n"
         "- Read the report: the artifact `report/report.html`\n"

@@ -86,11 +86,13 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
     config = experiment.config
     trained = store.episodes(experiment.id, phase="train")
     training = trained["protocol"] == "training"
+    # Whoever repeats the run with this configuration does not repeat the sweep.
+    repeated = config.model_copy(update={"tracking": config.tracking.model_copy(update={"parent_run": None})})
     records = [record for phase in PHASES if (record := phases.finished(experiment, phase))]
     return ExperimentData(
         name=experiment.name,
         id=experiment.id,
-        config=to_dict(config),
+        config=to_dict(repeated),
         provenance=_provenance(store, experiment.id),
         train=trained[training],
         validation=trained[~training],

@@ -266,7 +266,7 @@ def _open_attempt(experiment: Experiment, lease: Lease, evaluated: str | None) -
             run.log_config(to_dict(config))
             run.log_dict(origin.to_json(), "provenance.json")
         if evaluated is None:
-            description = describe_training(experiment, run.run_id, origin.host)
+            description = describe_training(experiment, run.run_id, lease.record.total_steps, origin.host)
         else:
             description = describe_evaluation(experiment, evaluated, origin.host)
         run.set_tags({"mlflow.note.content": description})
