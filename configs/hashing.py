@@ -1,5 +1,7 @@
 """The keys of a configuration that determine results. The schema marks those that do not, where it declares them."""
 
+import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
@@ -30,6 +32,11 @@ def hashed_values(config: "Config") -> dict[str, Any]:
     values = _hashed_values(config)
     values["train"]["total_steps"] = config.train.planned_steps or config.train.total_steps
     return values
+
+
+def section_hash(section: BaseModel) -> str:
+    """SHA-256 (hex) of the values of one section that determine the results."""
+    return hashlib.sha256(json.dumps(_hashed_values(section), sort_keys=True).encode()).hexdigest()
 
 
 def _hashed_values(section: BaseModel) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def idle_settings(config: "Config") -> list[str]:
     from configs.agent import EpsilonGreedyConfig, PPOConfig, ReplayAgentConfig
 
     agent = config.agent
-    found = [*_check_training(config), *_check_observation(config), *_check_average(config)]
+    found = [*_check_training(config), *_check_observation(config), *_check_average(config), *_check_videos(config)]
     found += _check_exploration(config, agent) if isinstance(agent, EpsilonGreedyConfig) else []
     found += _check_clipping(config, agent) if isinstance(agent, PPOConfig) else []
     found += _check_replay(config, agent) if isinstance(agent, ReplayAgentConfig) else []
@@ -43,6 +43,11 @@ def _check_observation(config: "Config") -> Iterator[str]:
     environment = config.environment
     if environment.crop_status_bar and environment.observation == "tiles":
         yield "environment.crop_status_bar crops pictures, and environment.observation tiles has none: set it to false"
+
+
+def _check_videos(config: "Config") -> Iterator[str]:
+    if config.tracking.videos and not config.report.video:
+        yield "tracking.videos copies the report's videos to MLflow, and report.video is false: set it to true"
 
 
 def _check_clipping(config: "Config", agent: "PPOConfig") -> Iterator[str]:

@@ -186,14 +186,27 @@ class EpisodesConfig(Section):
 class TrackingConfig(Section):
     """What is recorded in MLflow."""
 
-    experiment: str = Field("train-mario", min_length=1, max_length=MAX_NAME, description="name of the MLflow experiment")
+    experiment: str | None = Field(
+        None, min_length=1, max_length=MAX_NAME, description="name of the MLflow experiment of a new run; null: mario-<level>"
+    )
     registered_model: str | None = Field(None, description="name in the model registry; null: mario-<level>")
     system_metrics: bool = True
+    videos: bool | None = Field(
+        None, description="whether MLflow gets the report's videos too; null: unless the run is part of a sweep"
+    )
+    parent_run: str | None = Field(
+        None, pattern="^[0-9a-f]{32}$", description="the MLflow run under which this one is shown; a sweep sets it"
+    )
+
+    @property
+    def with_videos(self) -> bool:
+        """Whether MLflow gets the report's videos."""
+        return self.parent_run is None if self.videos is None else self.videos
 
     @field_validator("experiment")
     @classmethod
-    def _one_line(cls, value: str) -> str:
-        if fault := control_character_fault(value):
+    def _one_line(cls, value: str | None) -> str | None:
+        if value is not None and (fault := control_character_fault(value)):
             raise ValueError(f"{value!r} cannot name an MLflow experiment: {fault}")
         return value
 

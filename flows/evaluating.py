@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from configs import Config, ConfigError, Settings, config_hash, override
+from configs.schema import TrackingConfig
 from episodes import FencedError
 from flows.models import Trust, load
+from flows.worker_home import require_place_for_files
+from tasks.datasets import log_evaluation_data
 from tasks.evaluate import evaluation_json, evaluation_metrics, evaluation_table, play_protocols
 from tasks.experiment import checked_name, open_run, open_store
 from tasks.starting import finish_experiment, running_experiment
@@ -50,19 +53,24 @@ def evaluate_model(
         ConfigError: an override is refused, or the model cannot play the environment.
         ModelNotFoundError, CheckpointError, UntrustedModelError: as :func:`flows.models.load`.
         StoreUnavailableError: Postgres is unavailable at the end. The rows wait on disk; the message says what to do.
+        TrackingError: see :func:`flows.worker_home.require_place_for_files`.
     """
+    require_place_for_files(settings)
     agent = load(reference, settings, trust)
     config = _with_overrides(agent, reference, overrides)
     comparable = config_hash(config) == config_hash(agent.config)
     if episodes is not None:
         config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"episodes": episodes})})
+    # What a model says of its training's run (the place in MLflow, the sweep) is not about its evaluation.
+    config = config.model_copy(update={"tracking": TrackingConfig()})
     name = checked_name(experiment_name or f"{config.name}-evaluation-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    with running_experiment(config, name, settings, flow_run_id) as experiment:
+    with running_experiment(config, name, settings, flow_run_id, evaluated=reference) as experiment:
         try:
             with open_store(settings) as store:
                 summaries, counts = play_protocols(experiment, agent, store)
             with open_run(experiment) as run:
                 run.log_metrics(evaluation_metrics(summaries, counts), agent.manifest.steps)
+                log_evaluation_data(run, config)
                 run.set_tags({"evaluated_model": reference} | ({"overrides": " ".join(overrides)} if overrides else {}))
             finish_experiment(experiment, "completed")
         except FencedError:

@@ -17,6 +17,7 @@ from configs.masking import mask_url
 from flows import faults, new_process
 from flows.project_logs import show_project_logs
 from flows.train_mario import describe_run, run_arguments, train_mario
+from flows.worker_home import require_place_for_files
 from mario_env.console import check_rom
 from tasks.experiment import checked_name
 from tasks.extension import require_extensible
@@ -46,6 +47,7 @@ def run_pipeline(
     Raises:
         ConfigError, RomUnavailableError: preset, overrides, name or extension are refused, before Prefect is started.
         NoPrefectServerError: `PREFECT_API_URL` names a server that does not answer.
+        TrackingError: see :func:`flows.worker_home.require_place_for_files`.
         DeviceLostError: the GPU was lost more than `retry.attempts` times.
     """
     config = load(preset, overrides)
@@ -53,6 +55,7 @@ def run_pipeline(
     # The flow would choose the same kind of name, but a new process needs to know it.
     name = checked_name(experiment or run_name(config, stamp()))
     settings = Settings.from_environment()
+    require_place_for_files(settings)
     if extend is not None:
         require_extensible(experiment, extend, settings, restart=restart)
     require_reachable_server()

@@ -20,11 +20,13 @@ from episodes import EpisodeStore, StoreError
 from flows.sweep_deployed import DEPLOYMENT, DeployedRuns
 from flows.sweep_local import LocalRuns
 from flows.sweep_progress import RunState, SweepProgress
+from flows.sweep_tracking import log_comparison, nested, tracked_sweep
 from flows.worker_home import flow_settings
 from mario_env.console import check_rom
 from tasks.artifacts import show_markdown, show_table
-from tasks.comparison import compare
+from tasks.comparison import Comparison, compare
 from tasks.experiment import open_store
+from tracking import TrackedRun
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ def sweep_mario(
         poll_seconds: the time between two looks at the runs.
 
     Returns:
-        The name of the sweep, its experiments, and the page that compares them by seeds.
+        The name of the sweep, its experiments, the page that compares them by seeds, and the page of its MLflow run.
 
     Raises:
         ConfigError: the sweep is refused, before any work.
@@ -82,21 +84,33 @@ def sweep_mario(
     states = dict.fromkeys((run.experiment for run in runs), RunState("queued"))
     with open_store(settings) as store, get_client(sync_client=True) as client:
         states |= completed_before(runs, store)
-        missing = [run for run in runs if not states[run.experiment].ended]
-        logger.info("sweep %s: %d runs, %d of them completed before", described.name, len(runs), len(runs) - len(missing))
-        with _opened(described, local, deployment, settings, client) as started:
-            started.start(missing)
-            _wait(described, runs, states, started, store, poll_seconds)
-    reported = _compare(described, [name for name, each in states.items() if each.state == "completed"], settings)
+        with tracked_sweep(described, runs, settings) as parent:
+            missing = [run for run in runs if not states[run.experiment].ended]
+            logger.info("sweep %s: %d runs, %d of them completed before", described.name, len(runs), len(runs) - len(missing))
+            with _opened(described, local, deployment, settings, client) as started:
+                started.start(nested(missing, parent))
+                _wait(described, runs, states, started, store, poll_seconds)
+            completed = [name for name, each in states.items() if each.state == "completed"]
+            reported = _compare(described, completed, settings, parent)
+            _require_completed(described, states, reported)
+    return {
+        "sweep": described.name,
+        "experiments": [run.experiment for run in runs],
+        "report": str(reported),
+        "mlflow_run": parent.url,
+    }
+
+
+def _require_completed(described: SweepConfig, states: Mapping[str, RunState], reported: Path | None) -> None:
+    """Raise a :class:`SweepError` if a run has failed."""
     failed = {name: each.message for name, each in states.items() if each.state == "failed"}
     if failed:
         listed = "\n".join(f"{name}: {message}" for name, message in failed.items())
         raise SweepError(
-            f"{len(failed)} of {len(runs)} runs of the sweep {described.name} failed:\n{listed}\n"
+            f"{len(failed)} of {len(states)} runs of the sweep {described.name} failed:\n{listed}\n"
             "Start the same sweep again to continue them; completed runs are not repeated"
             + ("" if reported is None else f". The completed ones are compared in {reported}")
         )
-    return {"sweep": described.name, "experiments": [run.experiment for run in runs], "report": str(reported)}
 
 
 def completed_before(runs: Sequence[SweepRun], store: EpisodeStore) -> dict[str, RunState]:
@@ -121,27 +135,38 @@ def completed_before(runs: Sequence[SweepRun], store: EpisodeStore) -> dict[str,
     return found
 
 
-def _compare(described: SweepConfig, completed: Sequence[str], settings: Settings) -> Path | None:
+def _compare(described: SweepConfig, completed: Sequence[str], settings: Settings, parent: TrackedRun) -> Path | None:
     """Compare the completed runs by seeds. Returns the page; None if there are no runs to compare."""
     if not completed:
         return None
-    return comparison_by_seeds(completed, settings, settings.home / "reports" / f"sweep-{described.name}", described.name)
+    folder = settings.home / "reports" / f"sweep-{described.name}"
+    comparison = comparison_by_seeds(completed, settings, folder, described.name, parent.run_id)
+    if comparison is None:
+        return None
+    log_comparison(parent, comparison, len(completed))
+    return comparison.paths.html
 
 
 @task(name="comparison by seeds", cache_policy=NO_CACHE, persist_result=False)
-def comparison_by_seeds(completed: Sequence[str], settings: Settings, folder: Path, sweep: str) -> Path | None:
-    """Write the page that compares the experiments `completed` into `folder`; None if none has been evaluated so."""
+def comparison_by_seeds(
+    completed: Sequence[str], settings: Settings, folder: Path, sweep: str, run_id: str
+) -> Comparison | None:
+    """Write the page that compares the experiments `completed` into `folder`; None if none has been evaluated so.
+
+    `run_id` is the MLflow run of the sweep.
+    """
     from reports.data import ReportError
 
     with open_store(settings) as store:
         ids = [store.experiment(name).id for name in completed]
     try:
-        page = compare(ids, settings, folder, title=f"Super Mario Bros: sweep {sweep}").paths.html
+        comparison = compare(ids, settings, folder, title=f"Super Mario Bros: sweep {sweep}", sweep_run_id=run_id)
     except ReportError as error:
         logger.warning("the runs are not compared: %s", error)
         return None
-    show_markdown("comparison", f"Comparison of **{sweep}** by seeds: `{page}`.", f"Comparison of {sweep} by seeds")
-    return page
+    markdown = f"Comparison of **{sweep}** by seeds: `{comparison.paths.html}`, also in MLflow."
+    show_markdown("comparison", markdown, f"Comparison of {sweep} by seeds")
+    return comparison
 
 
 @contextmanager

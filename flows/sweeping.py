@@ -18,6 +18,7 @@ from flows.project_logs import show_project_logs
 from flows.running import require_reachable_server
 from flows.sweep_mario import Show, shown_by, sweep_mario
 from flows.tables import table_of
+from flows.worker_home import require_place_for_files
 
 console = Console()
 
@@ -37,10 +38,12 @@ def run_sweep(file: Path, local: int | None) -> int:
     Raises:
         ConfigError: the file is refused, or there is no Prefect server and `local` is None.
         SweepError: a run has failed.
+        TrackingError: see :func:`flows.worker_home.require_place_for_files`.
     """
     sweep = read_sweep(file)
     runs = plan(sweep)
     settings = Settings.from_environment()
+    require_place_for_files(settings)
     if local is None and get_current_settings().api.url is None:
         raise ConfigError(
             "a sweep on workers needs a Prefect server: start one (`make ui`, or set PREFECT_API_URL), or give --local N to "
@@ -58,7 +61,8 @@ def run_sweep(file: Path, local: int | None) -> int:
             return _INTERRUPTED
         finally:
             shown_by.reset(token)
-    console.print(f"comparison: {done['report']}", markup=False, highlight=False, soft_wrap=True)
+    for name, place in (("comparison", done["report"]), ("MLflow", done["mlflow_run"])):
+        console.print(f"{name}: {place}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 

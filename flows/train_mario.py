@@ -22,7 +22,7 @@ from tasks.experiment import Experiment, checked_name
 from tasks.extension import apply_extension, require_extensible
 from tasks.integration import integration_run
 from tasks.links import label_flow_run, link
-from tasks.naming import run_name, stamp
+from tasks.naming import describe_level, run_name, stamp
 from tasks.quality import check_rows
 from tasks.report import write_report
 from tasks.smoke import smoke_test
@@ -188,7 +188,5 @@ def run_arguments(preset: str, overrides: list[str], name: str) -> list[str]:
 
 def describe_run(config: Config, extend: int | None = None) -> str:
     """A one-line description of a run for the console. `extend` is the number of steps of an extension."""
-    environment = config.environment
     steps = extend or config.train.total_steps
-    game = "the full game" if environment.game == "full" else f"level {environment.world}-{environment.stage}"
-    return f"{config.name}: {config.agent.algorithm.upper()} on {game}, {steps:,} steps, seed {config.seed}"
+    return f"{config.name}: {config.agent.algorithm.upper()} on {describe_level(config)}, {steps:,} steps, seed {config.seed}"

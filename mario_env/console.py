@@ -5,6 +5,7 @@ which speaks the old Gym API; shimmy bridges it. Both execute the game alike, by
 (rewards, info), so neither report is used: everything else in this project is read from RAM.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -25,7 +26,7 @@ from configs.schema import EnvironmentConfig
 from mario_env import memory as ram
 from mario_env.errors import RomUnavailableError
 
-__all__ = ["FRAMES_PER_SECOND", "SCREEN_SHAPE", "Console", "NesPyConsole", "Screen", "check_rom", "rom_path"]
+__all__ = ["FRAMES_PER_SECOND", "SCREEN_SHAPE", "Console", "NesPyConsole", "Screen", "check_rom", "rom_path", "rom_sha256"]
 
 Screen: TypeAlias = NDArray[np.uint8]
 
@@ -130,6 +131,12 @@ def check_rom(config: EnvironmentConfig) -> None:
 def rom_path(variant: str) -> Path:
     """Where the installed gym-super-mario-bros keeps a variant of the ROM."""
     return _rom_folder() / _ROM_FILES[variant]
+
+
+@cache
+def rom_sha256(variant: str) -> str:
+    """SHA-256 (hex) of a variant of the ROM, as :func:`rom_path` finds it."""
+    return hashlib.sha256(rom_path(variant).read_bytes()).hexdigest()
 
 
 @cache

@@ -1,5 +1,7 @@
 """Assembly and writing of the report."""
 
+import shutil
+import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from reports.tables import config_name, config_yaml
 from reports.timing_figure import phases_picture, throughput_picture
 
 
-def build_report(data: ReportData, directory: Path, *, video: bool = True, embed: bool = True) -> ReportPaths:
+def build_report(
+    data: ReportData, directory: Path, *, video: bool = True, embed: bool = True, without_videos: Path | None = None
+) -> ReportPaths:
     """Write report.html with its plots (PNG) and videos (MP4), and return the paths.
 
     The HTML file is self-contained: plots are embedded, and so are videos up to :data:`reports.page.EMBEDDED_VIDEO_BYTES`
@@ -28,6 +32,7 @@ def build_report(data: ReportData, directory: Path, *, video: bool = True, embed
         directory: the folder; it is created if needed.
         video: whether to render videos.
         embed: whether small videos are embedded; False links all videos.
+        without_videos: a folder for a second edition, which has no videos and says where they are; None: none is written.
 
     Raises:
         OSError: the folder cannot be written.
@@ -40,20 +45,28 @@ def build_report(data: ReportData, directory: Path, *, video: bool = True, embed
     first = index_of_best(headlines)
     clips = make_clips(experiments[first], directory) if video else Clips()
     pictures = _pictures(experiments, summaries, clips)
-    html = render_page(data, summaries, headlines, first, clips, pictures, embed=embed)
+
+    def render(shown: Clips) -> bytes:
+        return render_page(data, summaries, headlines, first, shown, pictures, embed=embed).encode()
+
     pngs = [write_file(directory / f"{picture.name}.png", picture.data) for picture in pictures.all()]
     for experiment in experiments:
         write_file(directory / config_name(experiment), config_yaml(experiment).encode())
     if clips.montage is not None:
         pngs.append(clips.montage)
     paths = ReportPaths(
-        html=write_file(directory / "report.html", html.encode()),
+        html=write_file(directory / "report.html", render(clips)),
         pngs=tuple(pngs),
         video_best=clips.best.path if clips.best else None,
         video_typical=clips.typical.path if clips.typical else None,
     )
     configs = [directory / config_name(experiment) for experiment in experiments]
     remove_others(directory, [paths.html, *pngs, *configs, paths.video_best, paths.video_typical])
+    if without_videos is not None:
+        notice = f"The videos are in {directory} on {socket.gethostname()}." if clips.shown else clips.notice
+        write_file(without_videos / "report.html", render(Clips(clips.experiment, notice=notice)))
+        for path in (*pngs, *configs):
+            shutil.copy(path, without_videos)
     return paths
 
 

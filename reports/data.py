@@ -43,11 +43,15 @@ class PhaseTiming:
 
 @dataclass(frozen=True)
 class ResourceUse:
-    """Samples of the use of one resource during the run, such as ("CPU", "%", [81.0, 83.5])."""
+    """Samples of the use of one resource during the run, such as ("CPU", "%", [81.0, 83.5], [10.0, 60.0]).
+
+    `seconds` is the time that each sample stands for; empty: all stand for the same.
+    """
 
     name: str
     unit: str
     values: Sequence[float]
+    seconds: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

@@ -136,9 +136,14 @@ def resource_rows(experiments: Sequence[ExperimentData]) -> list[Row]:
     rows: list[Row] = []
     for experiment in experiments:
         for use in experiment.resources:
-            values = [float(value) for value in use.values if value == value]  # NaN is not equal to itself
-            if values:
-                mean, peak = (f"{number(value, 1)} {use.unit}" for value in (sum(values) / len(values), max(values)))
+            weights = use.seconds or [1.0] * len(use.values)
+            # NaN is not equal to itself
+            samples = [(float(value), weight) for value, weight in zip(use.values, weights, strict=True) if value == value]
+            values = [value for value, _ in samples]
+            total = sum(weight for _, weight in samples)
+            if total:
+                average = sum(value * weight for value, weight in samples) / total
+                mean, peak = (f"{number(value, 1)} {use.unit}" for value in (average, max(values)))
                 rows.append(
                     {
                         "experiment": experiment.name,

@@ -16,6 +16,7 @@ import numpy as np
 from configs import Config, Settings
 from mario_env import observation_space
 from tasks.experiment import open_store
+from tasks.naming import describe_level, mlflow_experiment
 from tracking import resolve_tracking_uri
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ def _game(config: Config, settings: Settings) -> str:
         raise CheckFailedError(f"the observation is {first.shape} {first.dtype}, not {space.shape} {space.dtype}")
     if np.ptp(first) == 0 or np.array_equal(first, observations[-1]):
         raise CheckFailedError("the observation is uniform or does not change: the emulator does not run the game")
-    return f"{_STEPS} steps of {_level(config)}, observation {first.shape} {first.dtype}"
+    return f"{_STEPS} steps of {describe_level(config)}, observation {first.shape} {first.dtype}"
 
 
 def _workers(config: Config, settings: Settings) -> str:
@@ -168,7 +169,7 @@ def _tracking(config: Config, settings: Settings) -> str:
     from tracking.probe import check_writable
 
     uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
-    return check_writable(uri, settings.create_home(), config.tracking.experiment)
+    return check_writable(uri, settings.create_home(), mlflow_experiment(config))
 
 
 def _shared_storage(config: Config, settings: Settings) -> str:
@@ -185,11 +186,6 @@ def _shared_storage(config: Config, settings: Settings) -> str:
     finally:
         folder.remove(name)
     return folder.url
-
-
-def _level(config: Config) -> str:
-    environment = config.environment
-    return "the full game" if environment.game == "full" else f"level {environment.world}-{environment.stage}"
 
 
 def _gigabytes(count: float) -> str:

@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -16,8 +16,8 @@ from tracking import TrackingError, resolve_tracking_uri
 
 if TYPE_CHECKING:
     from reports.comparison.build import ComparisonPaths
-    from reports.comparison.groups import ComparedExperiment
-    from reports.comparison.results import ComparisonData, Results
+    from reports.comparison.groups import ComparedExperiment, RunInMLflow
+    from reports.comparison.results import ComparisonData, Estimate, Results
     from reports.video import Frame
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def compare(
     protocol: str = PROTOCOL,
     clips: bool = True,
     title: str = "Super Mario Bros: comparison by seeds",
+    sweep_run_id: str = "",
 ) -> Comparison:
     """Write a page that compares experiments by variant, level and seed.
 
@@ -52,6 +53,7 @@ def compare(
         protocol: of the evaluation that is compared.
         clips: whether bars of the plot of endings lead to short videos.
         title: of the page.
+        sweep_run_id: the MLflow run of the sweep that is compared; "": there is none.
 
     Raises:
         ReportError: none of the experiments was evaluated under `protocol`.
@@ -66,6 +68,8 @@ def compare(
         names = [each.record.name for each in stored]
         folder = directory or settings.home / "reports" / f"comparison-{comparison_folder(names, 60)}"
         data = _read(store, stored, settings, folder, protocol, clips, title)
+        if sweep_run_id:
+            data = replace(data, sweep_run=_tracked(sweep_run_id, _run_pages([sweep_run_id], settings)))
         return Comparison(Results(data), build_comparison(data, folder))
 
 
@@ -119,10 +123,42 @@ def _experiments(stored: Sequence[StoredExperiment], settings: Settings, folder:
             config=from_dict(each.record.config, f"experiment {each.record.name}"),
             status=each.record.status,
             report=_report_link(settings.experiment_directory(each.record.name) / "report" / "report.html", folder),
-            run=pages.get(each.record.mlflow_run_id or "", ""),
+            run=_tracked(each.record.mlflow_run_id, pages),
         )
         for each in stored
     ]
+
+
+def _tracked(run_id: str | None, pages: Mapping[str, str]) -> "RunInMLflow | None":
+    from reports.comparison.groups import RunInMLflow
+
+    return None if run_id is None else RunInMLflow(run_id, pages.get(run_id, ""))
+
+
+def headline_metrics(results: "Results") -> dict[str, float]:
+    """The completion of each group, and of each variant over several levels, as metrics for MLflow.
+
+    Each has an interquartile mean (`iqm`), the number of seeds, and an interval (`low`, `high`) if there are enough seeds.
+    """
+    from reports.comparison.groups import level_name
+
+    metrics: dict[str, float] = {}
+    grouping = results.grouping
+    for group in grouping.groups:
+        metrics |= _estimate_metrics(f"completion/{group.variant}/{level_name(group.level)}", results.estimate(group))
+    if len(grouping.common_levels) > 1:
+        for variant in grouping.variants:
+            metrics |= _estimate_metrics(f"completion/{variant}/common levels", results.overall(variant))
+    return metrics
+
+
+def _estimate_metrics(name: str, estimate: "Estimate | None") -> dict[str, float]:
+    if estimate is None:
+        return {}
+    metrics = {f"{name}/iqm": estimate.value, f"{name}/runs": float(estimate.scores.size)}
+    if estimate.interval is not None:
+        metrics |= {f"{name}/low": estimate.interval.low, f"{name}/high": estimate.interval.high}
+    return metrics
 
 
 def _report_link(report: Path, folder: Path) -> str:

@@ -14,6 +14,7 @@ from configs import EvaluateConfig
 from episodes.statistics import Interval, ProtocolSummary, summarise
 from tasks import phases
 from tasks.artifacts import show_table
+from tasks.datasets import log_evaluation_data
 from tasks.earlier_evaluation import archive_evaluation, numbered_differently
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer
 from tasks.phases import PhaseRecord
@@ -49,6 +50,7 @@ def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
         metrics = evaluation_metrics(summaries, counts)
         run.log_evaluation(str(trained.details["model_uri"]), metrics, step=agent.manifest.steps)
         run.log_dict(evaluation_json(summaries), "evaluation.json")
+        log_evaluation_data(run, experiment.config)
     details = {
         "protocols": evaluation_json(summaries),
         "episodes": sum(count for count, _ in counts.values()),

@@ -17,6 +17,7 @@ from episodes import Claim, EpisodeStore, EpisodeWriter, FencingToken, StoreUnav
 from episodes.writer import refused_outbox
 from spool import count_pending
 from tasks.earlier_files import import_files
+from tasks.naming import mlflow_experiment
 from tracking import TrackedRun, resolve_tracking_uri
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def open_run(experiment: Experiment, *, system_metrics: bool = False) -> Iterato
     settings = experiment.settings
     with TrackedRun.open(
         resolve_tracking_uri(settings.tracking_uri, settings.home),
-        experiment.config.tracking.experiment,
+        mlflow_experiment(experiment.config),
         experiment.name,
         run_id=experiment.run_id,
         system_metrics=system_metrics and experiment.config.tracking.system_metrics,

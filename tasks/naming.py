@@ -26,7 +26,23 @@ def flow_run_tags(config: Config) -> list[str]:
 
 def model_name(config: Config) -> str:
     """The name in the model registry: the configured one, or that of the level, so that all that play it can be compared."""
-    return config.tracking.registered_model or f"mario-{config.environment.level_name}"
+    return config.tracking.registered_model or shared_name(config)
+
+
+def mlflow_experiment(config: Config) -> str:
+    """The MLflow experiment of a run: the configured one, or that of the level, so that all runs on a level are in one list."""
+    return config.tracking.experiment or shared_name(config)
+
+
+def describe_level(config: Config) -> str:
+    """The game that is played, in words: `level 1-2` or `the full game`."""
+    environment = config.environment
+    return "the full game" if environment.game == "full" else f"level {environment.level_name}"
+
+
+def shared_name(config: Config) -> str:
+    """What all runs on a level have in common, such as `mario-1-1` or `mario-full-game`."""
+    return f"mario-{config.environment.level_name}"
 
 
 def run_name(config: Config, stamp: str) -> str:

@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -34,11 +36,12 @@ _MAX_FOLDER_NAME = 150
 
 @task(name="analysis report", cache_policy=NO_CACHE, persist_result=False)
 def write_report(experiment: Experiment) -> PhaseRecord:
-    """Write the experiment's report, and log it to MLflow."""
+    """Write the experiment's report, and log it to MLflow, without its videos if `tracking.videos` says so."""
     started = time.perf_counter()
-    paths = report_on([experiment], experiment.settings, experiment.directory / "report")
-    with open_run(experiment) as run:
-        run.log_artifact(paths.html.parent, "report")
+    with TemporaryDirectory(prefix="train-mario-report-") as folder, open_run(experiment) as run:
+        copy = None if experiment.config.tracking.with_videos else Path(folder)
+        paths = report_on([experiment], experiment.settings, experiment.directory / "report", without_videos=copy)
+        run.log_artifact(copy or paths.html.parent, "report")
         page = run.url.rpartition(" ")[2]
     details = {
         "report": str(paths.html),
@@ -52,8 +55,10 @@ def write_report(experiment: Experiment) -> PhaseRecord:
     return record
 
 
-def report_on(experiments: Sequence[Experiment], settings: Settings, directory: Path) -> "ReportPaths":
-    """Write one report on `experiments` into `directory`.
+def report_on(
+    experiments: Sequence[Experiment], settings: Settings, directory: Path, without_videos: Path | None = None
+) -> "ReportPaths":
+    """Write one report on `experiments` into `directory`, and an edition without videos into `without_videos`, if it is given.
 
     Raises:
         ReportError: an experiment has no rows to report on.
@@ -64,7 +69,7 @@ def report_on(experiments: Sequence[Experiment], settings: Settings, directory: 
     with open_store(settings) as store:
         data = [experiment_data(experiment, store) for experiment in experiments]
         video = all(experiment.config.report.video for experiment in experiments)
-        return build_report(ReportData(data), directory, video=video)
+        return build_report(ReportData(data), directory, video=video, without_videos=without_videos)
 
 
 def comparison_folder(names: Sequence[str], longest: int = _MAX_FOLDER_NAME) -> str:
@@ -82,11 +87,13 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
     from reports.data import ExperimentData, PhaseTiming
 
     config = experiment.config
+    # Whoever repeats the run with this configuration does not repeat the sweep.
+    repeated = config.model_copy(update={"tracking": config.tracking.model_copy(update={"parent_run": None})})
     records = [record for phase in PHASES if (record := phases.finished(experiment, phase))]
     return ExperimentData(
         name=experiment.name,
         id=experiment.id,
-        config=to_dict(config),
+        config=to_dict(repeated),
         provenance=_provenance(store, experiment.id),
         train=read_training(store, experiment.id),
         evaluation=store.episodes(experiment.id, phase="evaluate"),
@@ -161,11 +168,20 @@ _RESOURCES = (
 
 
 def _resources(experiment: Experiment) -> "list[ResourceUse]":
-    from reports.data import ResourceUse
     from tracking.history import metric_histories
 
     if experiment.run_id is None:
         return []
     uri = resolve_tracking_uri(experiment.settings.tracking_uri, experiment.settings.home)
     histories = metric_histories(uri, experiment.run_id, [metric for metric, _, _ in _RESOURCES])
-    return [ResourceUse(name, unit, histories[metric]) for metric, name, unit in _RESOURCES if metric in histories]
+    return [resource_use(name, unit, histories[metric]) for metric, name, unit in _RESOURCES if histories.get(metric)]
+
+
+def resource_use(name: str, unit: str, history: Sequence[tuple[float, float]]) -> "ResourceUse":
+    """A resource whose samples stand for the time since the one before, but not for times when the run was interrupted."""
+    from reports.data import ResourceUse
+    from tracking.system_metrics import FIRST_SECONDS, LATER_SECONDS
+
+    times, values = zip(*history, strict=True)
+    passed = [FIRST_SECONDS, *(later - earlier for earlier, later in pairwise(times))]
+    return ResourceUse(name, unit, values, [min(max(each, 0.0), LATER_SECONDS) for each in passed])

@@ -14,9 +14,10 @@ from episodes.attempts import attempts
 from episodes.leases import acquire, retire
 from mario_env.snapshots import differences
 from tasks import folder, sharing
+from tasks.descriptions import describe_evaluation, describe_training
 from tasks.earlier_files import import_files
 from tasks.experiment import Experiment, open_run, open_store, write_waiting_rows
-from tasks.naming import labels
+from tasks.naming import labels, mlflow_experiment
 from tasks.outboxes import adopt_outboxes, set_outboxes_aside
 from tracking import TrackedRun, TrackingError, resolve_tracking_uri
 
@@ -38,6 +39,7 @@ def running_experiment(
     *,
     restart: bool = False,
     extend: int | None = None,
+    evaluated: str | None = None,
 ) -> Iterator[Experiment]:
     """Start the experiment `name`, or continue it if it exists, and hold it while the block runs.
 
@@ -51,6 +53,7 @@ def running_experiment(
         restart: start at step 0 even if it exists. The existing one is kept under another name, see
             :func:`tasks.folder.archive`. A retried flow run continues the experiment that it has started itself.
         extend: the steps that :func:`tasks.extension.apply_extension` will extend it to, for the record of this attempt.
+        evaluated: the model that is only evaluated, for MLflow's description of the run; None: a training.
 
     Raises:
         ExperimentLockedError: another process runs it.
@@ -75,7 +78,7 @@ def running_experiment(
         experiment = _experiment(config, name, settings, lease)
         try:
             try:
-                experiment = _open_attempt(experiment, lease)
+                experiment = _open_attempt(experiment, lease, evaluated)
             except BaseException as error:
                 _record_failed_start(experiment, error)
                 raise
@@ -233,7 +236,7 @@ def _experiment(config: Config, name: str, settings: Settings, lease: Lease) -> 
     return Experiment(lease.token.experiment_id, name, config, None, settings.experiment_directory(name), settings, lease)
 
 
-def _open_attempt(experiment: Experiment, lease: Lease) -> Experiment:
+def _open_attempt(experiment: Experiment, lease: Lease, evaluated: str | None) -> Experiment:
     """Create or continue the MLflow run, and send what waits from earlier attempts."""
     from agents import provenance
 
@@ -249,7 +252,8 @@ def _open_attempt(experiment: Experiment, lease: Lease) -> Experiment:
     origin = provenance(config.train.device)
     with TrackedRun.open(
         resolve_tracking_uri(settings.tracking_uri, settings.home),
-        config.tracking.experiment,
+        # Of the stored configuration: a run whose id was not stored is looked for where it was created.
+        mlflow_experiment(from_dict(record.config, f"experiment {experiment.name}")),
         experiment.name,
         run_id=record.mlflow_run_id,
         key=f"{experiment.name}, begun {record.started.isoformat()}",
@@ -263,6 +267,11 @@ def _open_attempt(experiment: Experiment, lease: Lease) -> Experiment:
             store.update_experiment(lease.token, mlflow_run_id=run.run_id)
             run.log_config(to_dict(config))
             run.log_dict(origin.to_json(), "provenance.json")
+        if evaluated is None:
+            description = describe_training(experiment, run.run_id, lease.record.total_steps, origin.host)
+        else:
+            description = describe_evaluation(experiment, evaluated, origin.host)
+        run.set_tags({"mlflow.note.content": description})
         lease.record_run(run.run_id)
         document = {"total_steps": lease.record.total_steps, **origin.to_json()}
         run.log_dict(document, f"attempts/{lease.token.attempt}.json")
@@ -281,7 +290,9 @@ def _open_attempt(experiment: Experiment, lease: Lease) -> Experiment:
 
 def _tags(config: Config, experiment: Experiment, origin: "Provenance", attempt: int) -> dict[str, str]:
     """MLflow tags for the newest attempt, including those of MLflow's own columns (user, source, version)."""
+    parent = config.tracking.parent_run
     return {
+        **({"mlflow.parentRunId": parent} if parent is not None else {}),
         "git_commit": origin.git_commit or "unknown",
         "git_dirty": str(origin.git_dirty).lower(),
         "config_hash": config_hash(config),
@@ -296,8 +307,6 @@ def _tags(config: Config, experiment: Experiment, origin: "Provenance", attempt:
         "mlflow.source.name": "train-mario",
         "mlflow.source.type": "LOCAL",
         **({"mlflow.source.git.commit": origin.git_commit} if origin.git_commit else {}),
-        "mlflow.note.content": f"{config.description}\n\nExperiment `{experiment.name}` (row {experiment.id}), "
-        f"files in `{experiment.directory}` on {origin.host}.",
     }
 
 

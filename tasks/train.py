@@ -16,6 +16,8 @@ from episodes import EpisodeStore, EpisodeWriter, StoreError, StoreUnavailableEr
 from mario_env import observation_space
 from tasks import phases, sharing
 from tasks.artifacts import show_markdown
+from tasks.datasets import log_training_data
+from tasks.descriptions import describe_version
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded_totals
 from tasks.naming import labels, model_name
 from tasks.phases import PhaseRecord
@@ -66,6 +68,7 @@ def train_agent(experiment: Experiment) -> PhaseRecord:
 
 def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict[str, object]:
     """Train, and register the model. Returns the details of the phase."""
+    log_training_data(run, experiment.config)
     result = _run_training(experiment, store, run)
     run.log_metrics({"train/episodes": result.episodes, "train/reward_sum": result.reward_sum}, result.steps)
     model_path, model_steps = _select_model(experiment, result)
@@ -206,10 +209,11 @@ def register(experiment: Experiment, run: TrackedRun, model: Path, steps: int) -
     """Register the model in the folder `model` as a model version of the run. Repeated calls register it once."""
     config = experiment.config
     tags = labels(config) | {"experiment": experiment.name}
+    told = describe_version(experiment, steps)
     space = observation_space(config.environment)
     example = np.zeros((1, *space.shape), space.dtype)
     return run.register_model(
-        model_name(config), model, python_model=_SERVED_MODEL, input_example=example, tags=tags, step=steps
+        model_name(config), model, python_model=_SERVED_MODEL, input_example=example, tags=tags, step=steps, description=told
     )
 
 

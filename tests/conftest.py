@@ -37,9 +37,10 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("mario-home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MARIO_HOME", str(home))
-        for name in ("DATABASE_URL", "MLFLOW_TRACKING_URI", "MARIO_CHECKPOINTS"):
-            patch.delenv(name, raising=False)
-        for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME"):
+        for name in (
+            *("DATABASE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_DEFAULT_ARTIFACT_ROOT", "MARIO_CHECKPOINTS"),
+            *("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME"),
+        ):
             patch.delenv(name, raising=False)
         Settings.from_environment().apply(os.environ)
         yield home

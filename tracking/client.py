@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from configs.masking import mask_secrets_of, mask_url
 from spool import StoppedError
@@ -47,12 +48,11 @@ def environment() -> dict[str, str]:
     return dict(_ENVIRONMENT)
 
 
-def connect(uri: str, home: Path | None = None) -> "MlflowClient":
+def connect(uri: str) -> "MlflowClient":
     """A client for the store at `uri`; creates an SQLite store if it is missing.
 
     Args:
         uri: as :func:`tracking.location.resolve_tracking_uri` returns it.
-        home: the folder for artifacts (`home/mlflow/artifacts`) where `uri` is a database other than SQLite.
 
     Raises:
         TrackingError: the store cannot be reached or opened; the message masks the password.
@@ -64,7 +64,8 @@ def connect(uri: str, home: Path | None = None) -> "MlflowClient":
         mlflow_client = _import_client()
         if uri not in _prepared:
             with translate_errors(uri, "cannot be opened"):
-                _prepare(uri, home)
+                if (database := sqlite_path(uri)) is not None:
+                    _create_sqlite(database)
                 client = mlflow_client(tracking_uri=uri, registry_uri=uri)
                 client.search_experiments(max_results=1)
             _prepared.add(uri)
@@ -99,7 +100,7 @@ def without_password(message: str, uri: str) -> str:
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str, home: Path | None = None) -> str:
-    """The id of the MLflow experiment `name`; creates it if it is missing, with artifacts outside the working folder."""
+    """The id of the MLflow experiment `name`; creates it if it is missing, with its files below :func:`artifact_root`."""
     from mlflow.exceptions import MlflowException
 
     for _ in range(2):
@@ -111,7 +112,7 @@ def experiment_id(client: "MlflowClient", uri: str, name: str, home: Path | None
                 )
             return str(found.experiment_id)
         root = artifact_root(uri, home)
-        location = None if root is None else (root / _folder(name)).as_uri()
+        location = None if root is None else f"{root}/{quote(_folder(name))}"
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException as error:
@@ -120,9 +121,10 @@ def experiment_id(client: "MlflowClient", uri: str, name: str, home: Path | None
     raise TrackingError(f"the MLflow experiment {name!r} could be neither found nor created")
 
 
-def find_run(client: "MlflowClient", experiment: str, tag: str, value: str) -> str | None:
-    """The id of the newest run in an experiment (by id) that has this value of a tag and is not deleted; None if none has."""
-    found = client.search_runs([experiment], f"tags.{tag} = '{value}'", max_results=1)
+def find_run(client: "MlflowClient", tag: str, value: str) -> str | None:
+    """The id of the newest run that has this value of a tag and is not deleted; None if none has."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(experiments, f"tags.{tag} = '{value}'", max_results=1)
     return str(found[0].info.run_id) if found else None
 
 
@@ -155,14 +157,6 @@ def _import_client() -> "type[MlflowClient]":
 def _not_from_delivery(record: logging.LogRecord) -> bool:
     # The delivery thread reports a failure once, in one line; these loggers would add a traceback for each attempt.
     return record.threadName != THREAD_NAME
-
-
-def _prepare(uri: str, home: Path | None) -> None:
-    database = sqlite_path(uri)
-    if database is not None:
-        _create_sqlite(database)
-    else:
-        artifact_root(uri, home)
 
 
 def _create_sqlite(database: Path) -> None:

@@ -31,12 +31,12 @@ MAX_PAIRS = 100
 
 _LONGEST_RETRY_SECONDS = 30.0
 
-Kind = Literal["metrics", "params", "tags", "document", "status"]
+Kind = Literal["metrics", "params", "tags", "dataset", "document", "status"]
 Lane = Literal["metrics", "params", "tags", "documents"]
 LANES: tuple[Lane, ...] = ("metrics", "params", "tags", "documents")
 # The end of the run comes after all its metrics.
 _LANE_OF: Mapping[Kind, Lane] = {
-    "metrics": "metrics", "status": "metrics", "params": "params", "tags": "tags", "document": "documents"
+    "metrics": "metrics", "status": "metrics", "params": "params", "dataset": "params", "tags": "tags", "document": "documents"
 }  # fmt: skip
 
 
@@ -47,7 +47,8 @@ class Entry:
     Attributes:
         kind: what `values` holds.
         values: metrics: (name, value, timestamp in ms since 1970, step); params and tags: (name, text);
-            document: one (path below the run's artifacts, content); status: one (the run's final state, end in ms since 1970).
+            dataset: one (context, name and description as JSON); document: one (path below the run's artifacts, content);
+            status: one (the run's final state, end in ms since 1970).
     """
 
     kind: Kind
@@ -243,7 +244,7 @@ def _gather(entries: Iterator[Entry | None]) -> tuple[Entry | None, int]:
     first = next(entries, None)
     if first is None:
         return None, 1
-    limit = {"metrics": MAX_METRICS, "params": MAX_PAIRS, "tags": MAX_PAIRS, "document": 0, "status": 0}[first.kind]
+    limit = {"metrics": MAX_METRICS, "params": MAX_PAIRS, "tags": MAX_PAIRS}.get(first.kind, 0)
     gathered, count = list(first.values), 1
     for entry in entries:
         if entry is None or entry.kind != first.kind or len(gathered) + len(entry.values) > limit:

@@ -3,13 +3,15 @@
 import os
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from configs.masking import mask_url
 from tracking.errors import TrackingError
 
 DATABASE_FILE = "mlflow.db"
 ARTIFACT_FOLDER = "artifacts"
+ARTIFACT_ROOT = "MLFLOW_DEFAULT_ARTIFACT_ROOT"
+"""MLflow's own environment variable for where the files of new experiments are kept."""
 
 SERVER_PAGE = "MARIO_MLFLOW_PAGE"
 """Environment variable with the address of the MLflow server that `mario ui` runs on the local store, for links to it."""
@@ -65,21 +67,33 @@ def is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in _SERVERS
 
 
-def artifact_root(uri: str, home: Path | None) -> Path | None:
-    """The folder for artifacts: beside an SQLite file, below `home` for another database, None for a server.
+def artifact_root(uri: str, home: Path | None) -> str | None:
+    """The URL under which the files of new MLflow experiments are kept; None for a server, which decides that itself.
+
+    It is MLFLOW_DEFAULT_ARTIFACT_ROOT if that is set. Otherwise it is a folder beside an SQLite file, or below `home` for a
+    database that is reached by a Unix socket, because both are on this machine.
 
     Raises:
-        TrackingError: a database other than SQLite is used directly and `home` is None. MLflow would write artifacts
-            into the working folder.
+        TrackingError: other machines can use the database too. What one of them kept in its `home`, no other could read.
     """
     if is_server(uri):
         return None
+    if chosen := os.environ.get(ARTIFACT_ROOT, "").strip():
+        return chosen.rstrip("/") if urlsplit(chosen).scheme else Path(chosen).absolute().as_uri()
     database = sqlite_path(uri)
     if database is not None:
-        return database.parent / ARTIFACT_FOLDER
+        return (database.parent / ARTIFACT_FOLDER).as_uri()
     if home is None:
-        raise TrackingError(f"{mask_url(uri)} keeps no artifacts: pass a folder for them (home)")
-    return home.absolute() / "mlflow" / ARTIFACT_FOLDER
+        raise TrackingError(f"{mask_url(uri)} keeps no files: pass a folder for them (home)")
+    folder = home.absolute() / "mlflow" / ARTIFACT_FOLDER
+    if not _by_socket(uri):
+        raise TrackingError(
+            f"MLflow's database {mask_url(uri)} (MLFLOW_TRACKING_URI) can be used by several machines, but models and reports "
+            f"would be kept in {folder}, which only this machine can read. Set {ARTIFACT_ROOT} to s3://BUCKET/FOLDER, or to a "
+            "folder that all machines have at the same place; or set MLFLOW_TRACKING_URI to the address of an MLflow server "
+            "(http://HOST:PORT), which keeps the files itself"
+        )
+    return folder.as_uri()
 
 
 def run_url(uri: str, experiment_id: str, run_id: str) -> str:
@@ -93,6 +107,13 @@ def run_url(uri: str, experiment_id: str, run_id: str) -> str:
     if server := os.environ.get(SERVER_PAGE):
         return server + page
     return f"mario ui, then http://127.0.0.1:5000{page}"
+
+
+def _by_socket(uri: str) -> bool:
+    """Whether a database is reached by a Unix socket, so that no other machine can use it under this URI."""
+    parts = urlsplit(uri)
+    hosts = parse_qs(parts.query).get("host", [])
+    return parts.scheme.startswith("postgresql") and not parts.hostname and all(host.startswith("/") for host in hosts)
 
 
 def _sqlite_uri(path: Path) -> str:

@@ -65,6 +65,7 @@ def register(
     requirements: Iterable[str] | None = None,
     aliases: Iterable[str] = (),
     step: int = 0,
+    description: str = "",
     guard: Guard = nullcontext,
 ) -> ModelVersion:
     """Log an agent as a model of a run and register it as a new version, unless the run has registered the same files.
@@ -88,6 +89,7 @@ def register(
         requirements: pip requirements; None: the installed versions of what an agent needs.
         aliases: further names of this version, taken from the version that had them.
         step: the training step at which the agent was saved.
+        description: of a new version, in Markdown.
         guard: keeps the right to write, see :class:`tracking.TrackedRun`. The upload and what makes it a version have one each:
             an upload takes long enough for another process to take over.
 
@@ -121,7 +123,7 @@ def register(
             _link(client, run, logged.model_id, step)
             version = _version_of(client, name, run_id, logged.model_id)
             if version is None:
-                version = _create_version(client, uri, name, logged, run_id, labels)
+                version = _create_version(client, uri, name, logged, run_id, labels, description)
             for alias in aliases:
                 client.set_registered_model_alias(name, alias, str(version))
     return ModelVersion(name, version, f"models:/{name}/{version}", logged.model_id, run_id, sha256)
@@ -251,7 +253,9 @@ def _link(client: "MlflowClient", run: Any, model_id: str, step: int) -> None:
         client.log_outputs(run.info.run_id, [LoggedModelOutput(model_id, step=step)])
 
 
-def _create_version(client: "MlflowClient", uri: str, name: str, logged: Any, run_id: str, labels: dict[str, str]) -> int:
+def _create_version(
+    client: "MlflowClient", uri: str, name: str, logged: Any, run_id: str, labels: dict[str, str], description: str
+) -> int:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -260,7 +264,9 @@ def _create_version(client: "MlflowClient", uri: str, name: str, logged: Any, ru
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     with _global_store(uri):
-        created = client.create_model_version(name, f"models:/{logged.model_id}", run_id, tags=labels, model_id=logged.model_id)
+        created = client.create_model_version(
+            name, f"models:/{logged.model_id}", run_id, tags=labels, description=description, model_id=logged.model_id
+        )
     # mlflow.register_model sets this tag too; the UI shows the version beside the model because of it.
     note = json.dumps([{"name": name, "version": created.version}])
     client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": note})

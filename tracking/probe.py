@@ -40,7 +40,7 @@ def check_writable(uri: str, home: Path, experiment: str) -> str:
         TrackingError: the store cannot be reached, refuses, or returns something else.
     """
     uri = normalise(uri)
-    client = connect(uri, home)
+    client = connect(uri)
     name = f"smoke-test-{uuid.uuid4().hex}"
     with translate_errors(uri, "it cannot be written to"):
         number = experiment_id(client, uri, experiment, home)

@@ -81,8 +81,10 @@ class Registry:
             self._client.set_registered_model_alias(version.name, alias, str(version.version))
 
     def describe(self, version: RegisteredVersion, tags: Mapping[str, Any], description: str) -> None:
-        """Set tags and the description of a version."""
+        """Set tags of a version, and what its description says after the first paragraph, which is what the version is."""
         with translate_errors(self._uri, f"{version.reference} cannot be described"):
+            before = self._client.get_model_version(version.name, str(version.version)).description or ""
+            description = "\n\n".join(part for part in (before.partition("\n\n")[0], description) if part)
             for name, value in tags.items():
                 self._client.set_model_version_tag(version.name, str(version.version), clean_name(name), text(value, MAX_TAG))
             self._client.update_model_version(version.name, str(version.version), description)

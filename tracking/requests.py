@@ -1,9 +1,11 @@
 """Requests to MLflow that continue a run, and that deliver what was logged."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from configs.masking import mask_url
 from tracking.client import without_password
+from tracking.datasets import dataset_input
 from tracking.delivery import Entry, RefusedError
 from tracking.errors import RunNotFoundError, TrackingError
 
@@ -66,6 +68,8 @@ def _send(client: "MlflowClient", run_id: str, entry: Entry) -> None:
         client.log_batch(run_id, params=[Param(*value) for value in values], synchronous=True)
     elif entry.kind == "tags":
         client.log_batch(run_id, tags=[RunTag(*value) for value in values], synchronous=True)
+    elif entry.kind == "dataset":
+        client.log_inputs(run_id, datasets=[dataset_input(context, **json.loads(described)) for context, described in values])
     elif entry.kind == "status":
         for status, end in values:
             client.set_terminated(run_id, str(status), int(end))

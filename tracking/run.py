@@ -1,5 +1,6 @@
 """One MLflow run: opening, continuing and closing it, and logging to it."""
 
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from configs.masking import mask_url
 from spool import StoppedError
 from tracking import models, requests
 from tracking.client import connect, experiment_id, find_run, translate_errors, without_password
+from tracking.datasets import Context
 from tracking.delivery import Delivery, DeliveryReport, Entry, Lane, open_outboxes, pending_entries
 from tracking.errors import TrackingError
 from tracking.location import normalise, run_url
@@ -41,11 +43,11 @@ class TrackedRun:
     A run that several processes or phases use one after the other is opened with `leave_running`; the last one calls
     :meth:`end`.
 
-    `log_params`, `log_metrics`, `log_dict` and `set_tags` return immediately: threads deliver, each kind in order. While MLflow
-    is away they neither raise nor wait. What they logged is kept in the outbox (in memory without one) and sent when MLflow is
-    back; there is one warning, and :meth:`close` reports what was lost. The next process that opens the run with this outbox
-    sends what is left in it, before anything else. `open`, `metric`, `register_model` and `log_evaluation` need an answer: they
-    wait for MLflow and raise :class:`TrackingError`. Credentials are masked in everything that is logged.
+    `log_params`, `log_metrics`, `log_dataset`, `log_dict` and `set_tags` return immediately: threads deliver, each kind in
+    order. While MLflow is away they neither raise nor wait. What they logged is kept in the outbox (in memory without one) and
+    sent when MLflow is back; there is one warning, and :meth:`close` reports what was lost. The next process that opens the run
+    with this outbox sends what is left in it, before anything else. `open`, `metric`, `register_model` and `log_evaluation`
+    need an answer: they wait for MLflow and raise :class:`TrackingError`. Credentials are masked in everything that is logged.
 
     MLflow itself has no conditional write. Each request that writes is made within `guard()`, a context manager that keeps the
     right to write while its block runs. If there is no such right any more, it raises :class:`spool.StoppedError`: nothing is
@@ -108,13 +110,13 @@ class TrackedRun:
 
         Args:
             uri: the tracking URI, see :func:`tracking.resolve_tracking_uri`.
-            experiment: the MLflow experiment; created if it is missing.
+            experiment: the MLflow experiment of a new run; created if it is missing.
             run_name: the run's name in the UI.
             run_id: the run to continue; its state becomes RUNNING again. None: a new run.
-            key: the tag `experiment_key` of a new run; if a run of `experiment` has this key, it is continued instead. So a
-                process that is killed before it has stored the run's id causes no second run.
+            key: the tag `experiment_key` of a new run; if a run has this key, in whatever experiment, it is continued instead.
+                So a process that is killed before it has stored the run's id causes no second run.
             tags: set on the run, without credentials.
-            system_metrics: log processor, memory, disk, network and GPU every ten seconds.
+            system_metrics: log the use of processor, memory, disk, network and GPU; see :mod:`tracking.system_metrics`.
             leave_running: closing does not change the run's state; :meth:`end` does.
             home: the project's folder; needed where `uri` is a database other than SQLite.
             outbox: the file where metrics are stored until MLflow has them, with files for the other kinds beside it; one
@@ -129,13 +131,13 @@ class TrackedRun:
             TrackingError: MLflow cannot be reached or refuses.
         """
         uri = normalise(uri)
-        client = connect(uri, home)
+        client = connect(uri)
         clean = _tags(tags or {})
         with guard(), translate_errors(uri, "the run cannot be opened"):
+            if run_id is None and key is not None:
+                run_id = find_run(client, _KEY, key)
             if run_id is None:
                 number = experiment_id(client, uri, experiment, home)
-                run_id = None if key is None else find_run(client, number, _KEY, key)
-            if run_id is None:
                 run = client.create_run(number, run_name=run_name, tags=clean if key is None else {**clean, _KEY: key})
             else:
                 run = requests.continue_run(client, uri, run_id)
@@ -177,6 +179,11 @@ class TrackedRun:
         """Log a configuration as parameters and as the artifact `config.yaml`."""
         self.log_params(config)
         self.log_dict(config, "config.yaml")
+
+    def log_dataset(self, context: Context, name: str, description: Mapping[str, Any]) -> None:
+        """Log what the run is trained or evaluated on; see :func:`tracking.datasets.dataset_input`. Repeats do no harm."""
+        described = json.dumps({"name": name, "description": without_secrets(dict(description))})
+        self._delivery.put(Entry("dataset", ((context, described),)))
 
     def log_metrics(self, values: Mapping[str, Any], step: int) -> None:
         """Log numbers at a step.

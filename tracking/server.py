@@ -54,7 +54,7 @@ def server_command(uri: str, home: Path, *, port: int = PORT) -> ServerCommand:
         port: the port to listen on; 0 picks a free one.
 
     Raises:
-        TrackingError: `uri` is that of a server.
+        TrackingError: `uri` is that of a server, or nothing says where to keep files; see :func:`artifact_root`.
     """
     uri = normalise(uri)
     if is_server(uri):
@@ -71,8 +71,8 @@ def server_command(uri: str, home: Path, *, port: int = PORT) -> ServerCommand:
         "--workers", "1",
         # Artifacts logged through the server and straight into the database are in the same folder, under the same kind of
         # address, so one experiment can be used both ways. All clients are on this machine.
-        "--default-artifact-root", root.as_uri(),
-        "--artifacts-destination", root.as_uri(),
+        "--default-artifact-root", root,
+        "--artifacts-destination", root,
         "--allowed-hosts", f"localhost:{port},{LOOPBACK}:{port}",
         # MLflow also allows every page of this machine, whatever its port; no setting prevents that.
         "--cors-allowed-origins", f"http://localhost:{port},http://{LOOPBACK}:{port}",
@@ -85,7 +85,7 @@ def server_command(uri: str, home: Path, *, port: int = PORT) -> ServerCommand:
         "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
     }
     # The server ends with this process, even if this one is killed.
-    return ServerCommand(tuple(attended("mlflow", options)), added, mlflow_url(port), root.parent)
+    return ServerCommand(tuple(attended("mlflow", options)), added, mlflow_url(port), home.absolute() / "mlflow")
 
 
 class RunningServer:
@@ -116,7 +116,7 @@ class RunningServer:
         """
         command = server_command(uri, home, port=port)
         require_free(port or int(command.url.rpartition(":")[2]))
-        connect(uri, home)  # creates the store, which takes a while and is logged
+        connect(uri)  # creates the store, which takes a while and is logged
         command.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             sink = stack.enter_context(log.open("ab")) if log is not None else subprocess.DEVNULL

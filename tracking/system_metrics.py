@@ -8,6 +8,19 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 _PREFIX = "system/"
+FIRST_SAMPLES = 360  # one hour
+FIRST_SECONDS = 10.0
+LATER_SECONDS = 60.0
+"""Seconds between two samples in the first hour, and later."""
+
+
+def sample_interval(sample: int) -> float:
+    """Seconds between a sample, which are numbered from 0, and the next one: 10 in the first hour of sampling, then 60.
+
+    What goes wrong at a start is seen within seconds, and what comes later changes slowly. In a day these are 1,740 samples
+    instead of 8,640. The interval depends on the number alone, so that a run that is continued has no second first hour.
+    """
+    return FIRST_SECONDS if sample < FIRST_SAMPLES else LATER_SECONDS
 
 
 class SystemMetrics:
@@ -19,15 +32,18 @@ class SystemMetrics:
     Args:
         log: takes names with values and a step (the sample's number); must return immediately.
         last_steps: the newest step that MLflow has of each metric; the numbering continues from there.
-        interval_seconds: time between samples.
+        interval: seconds between a sample and the next one, by the sample's number.
     """
 
     def __init__(
-        self, log: Callable[[Mapping[str, Any], int], None], last_steps: Mapping[str, int], interval_seconds: float = 10.0
+        self,
+        log: Callable[[Mapping[str, Any], int], None],
+        last_steps: Mapping[str, int],
+        interval: Callable[[int], float] = sample_interval,
     ) -> None:
         self._log = log
         self._step = 1 + max((step for name, step in last_steps.items() if name.startswith(_PREFIX)), default=-1)
-        self._interval = interval_seconds
+        self._interval = interval
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracking-system-metrics", daemon=True)
         self._thread.start()
@@ -42,7 +58,7 @@ class SystemMetrics:
             monitors = _monitors()
             while not self._ended.is_set():
                 self._sample(monitors)
-                self._ended.wait(self._interval)
+                self._ended.wait(self._interval(self._step - 1))
         except Exception as error:  # a sensor that fails must not stop the run
             logger.warning("system metrics end here: %s", error)
 

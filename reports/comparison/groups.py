@@ -21,6 +21,14 @@ _IGNORED_PREFIXES: Final = ("integration.", "evaluate.episodes", "evaluate.proto
 
 
 @dataclass(frozen=True)
+class RunInMLflow:
+    """A run in MLflow: its id, and the URL of its page, or "" without a server."""
+
+    id: str
+    page: str = ""
+
+
+@dataclass(frozen=True)
 class ComparedExperiment:
     """One experiment of a comparison.
 
@@ -29,7 +37,7 @@ class ComparedExperiment:
         config: its configuration.
         status: as recorded, such as `completed`.
         report: link to its own report; "": it has none.
-        run: link to its run in MLflow; "": unknown.
+        run: its run in MLflow; None: it has none.
     """
 
     id: int
@@ -37,7 +45,7 @@ class ComparedExperiment:
     config: Config
     status: str
     report: str = ""
-    run: str = ""
+    run: RunInMLflow | None = None
 
     @property
     def level(self) -> tuple[int, int] | None:

@@ -75,7 +75,7 @@ def render_comparison(results: Results, pictures: ComparisonPictures, clips: Map
             for each in pictures.endings
         ],
         "seeds": tables.seed_rows(results),
-        "local_runs": any(each.run.startswith("http://127.0.0.1") for group in grouping.groups for each in group.members),
+        "sweep_run": results.data.sweep_run,
         "left_out": [(each.name, reason) for each, reason in grouping.left_out],
         "variants": grouping.variants,
         "differences": tables.difference_rows(results),

@@ -22,7 +22,7 @@ from episodes.across_seeds import (
 )
 from episodes.comparison import EndingCount
 from episodes.statistics import Floats, Interval, interquartile_means
-from reports.comparison.groups import Group, Grouping, level_name
+from reports.comparison.groups import Group, Grouping, RunInMLflow, level_name
 from reports.video import Frame
 
 BINS: Final = 60
@@ -140,6 +140,7 @@ class ComparisonData:
         endings: by the name of the group :func:`episodes.comparison.endings`, in bins of :data:`reports.deaths.BIN_WIDTH`.
         replay: returns the frames (uint8 RGB, shape (240, 256, 3)) of the episode with a given id; None: no clips.
         title: of the page.
+        sweep_run: the MLflow run of the sweep that is compared; None: there is none.
     """
 
     grouping: Grouping
@@ -151,6 +152,7 @@ class ComparisonData:
     endings: Mapping[str, Sequence[EndingCount]] = field(default_factory=dict)
     replay: Callable[[int], Iterable[Frame]] | None = None
     title: str = "Super Mario Bros: comparison by seeds"
+    sweep_run: RunInMLflow | None = None
 
 
 class Results:

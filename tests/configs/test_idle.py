@@ -23,6 +23,7 @@ IDLE = [
     ("ppo", ["agent.clip_range={start: 0, end: 0}"], "agent.clip_range: it is 0 throughout"),
     ("ppo", ["agent.learning_rate={start: 0, end: 0}"], "agent.learning_rate: it is 0 throughout"),
     ("ppo", ["train.milestones=[1_000, 1_000_001, 3_000_000]"], "1000001, 3000000 will not be reached"),
+    ("ppo", ["tracking.videos=true", "report.video=false"], "report.video is false: set it to true"),
     ("ppo", [f"environment.reward.{name}=0.0" for name in RewardConfig().weights], "every weight is 0"),
 ]
 

@@ -74,6 +74,7 @@ def test_no_credential_is_left_anywhere(server: Server, short_home: Path, tmp_pa
         "TMPDIR": str(temporary),
         "DATABASE_URL": url(episodes),
         "MLFLOW_TRACKING_URI": url(tracking),
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": str(tmp_path / "artifacts"),
     }
     whole = mario("run", TINY, "--experiment", "known", **variables)
     assert whole.returncode == 0, whole.stdout + whole.stderr

@@ -17,6 +17,8 @@ from mario_env import make_vec
 from spool import count_pending
 from tasks.experiment import spool_of
 from tests.conftest import PASSWORD, Postgres
+from tracking import resolve_tracking_uri
+from tracking.client import connect
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
@@ -67,6 +69,12 @@ def test_rows_of_an_evaluation_wait_while_postgres_is_unavailable(
     assert stored.record.status == "completed"
     assert len(rows) == 2 * count
     assert count_pending(outbox) == 0
+    client = connect(resolve_tracking_uri(None, home))
+    run = client.get_run(stored.record.mlflow_run_id)
+    assert client.get_experiment(run.info.experiment_id).name == "mario-1-1"
+    assert [each.tags[0].value for each in run.inputs.dataset_inputs] == ["evaluation"]
+    played = f"The model `{model}` plays level 1-1 under the protocols sticky, random. Nothing is trained."
+    assert run.data.tags["mlflow.note.content"].startswith(played)
 
 
 def test_an_evaluation_that_an_earlier_version_left_incomplete_starts_again(

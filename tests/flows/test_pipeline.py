@@ -1,5 +1,6 @@
 """One whole run of the pipeline with the real game, Postgres, MLflow and Prefect, and checks of everything that it wrote."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from agents import load_agent
 from configs import PROJECT, ConfigError, Settings, config_hash, from_dict, load
 from episodes import EpisodeStore, StoredExperiment
 from mario_env import EpisodeStart, play_back
+from mario_env.console import rom_path
 from mario_env.observations import Frames
 from tasks import phases
 from tasks.experiment import open_store
@@ -143,8 +145,28 @@ def test_mlflow_has_parameters_metrics_and_artifacts(stored: StoredExperiment, s
         (each["steps"], each["distance"]) for each in trained.details["validations"]
     ]
     assert any(name.startswith("system/") for name in run.data.metrics)
+    # The run's description says that this file continues the experiment.
+    config = client.download_artifacts(run.info.run_id, "config.yaml")
+    assert config_hash(load(config)) == stored.record.config_hash
     top = {each.path for each in client.list_artifacts(run.info.run_id)}
     assert {"config.yaml", "provenance.json", "evaluation.json", "report", "quality", "checkpoints"} <= top
+
+
+def test_mlflow_names_what_was_played(stored: StoredExperiment, settings: Settings) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(resolve_tracking_uri(None, settings.home))
+    run = client.get_run(stored.record.mlflow_run_id)
+    assert client.get_experiment(run.info.experiment_id).name == "mario-1-1"
+    found = {each.tags[0].value: json.loads(each.dataset.profile) for each in run.inputs.dataset_inputs}
+    assert set(found) == {"training", "evaluation"}
+    rom = hashlib.sha256(rom_path("vanilla").read_bytes()).hexdigest()
+    for game in found.values():
+        assert (game["rom"], game["rom_sha256"], game["levels"]) == ("vanilla", rom, ["1-1"])
+        assert game["observation"] == "frames, (4, 84, 84) uint8"
+        assert len(game["environment_sha256"]) == 64
+    assert "protocols" not in found["training"]
+    assert found["evaluation"]["protocols"] == ["greedy", "stochastic", "sticky", "noop", "random"]
 
 
 def test_the_model_is_registered_with_its_evaluation(
@@ -159,6 +181,8 @@ def test_the_model_is_registered_with_its_evaluation(
     version = client.get_model_version("mario-test", reference.rpartition("/")[2])
     assert version.run_id == stored.record.mlflow_run_id
     assert version.tags["algorithm"] == "ppo"
+    assert version.description.startswith("PPO on level 1-1 (preset `tiny`, observation frames, seed 0), after ")
+    assert version.description.endswith(f"Watch it: `mario watch {version.run_id}`.")
     metrics = {metric.key for metric in client.get_logged_model(logged_model_id(client, reference)).metrics}
     assert {"evaluate/greedy/completion", "evaluate/random/distance_iqm"} <= metrics
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # set_tracking_uri would leave it to the tests that follow

@@ -106,6 +106,7 @@ def test_only_a_version_that_is_shown_to_be_better_becomes_champion(
     client = connect(resolve_tracking_uri(None, settings.home))
     files = [file.path for file in client.list_artifacts(champion.run_id, "promotions")]
     assert files == [f"promotions/{champion.tags['promotion_row']}.json"]
+    assert client.get_model_version(MODEL, str(good)).description == promoted.describe()
 
 
 def test_a_rollback_brings_back_the_champion_before(

@@ -4,11 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from configs import PROJECT, Settings
+from configs import PROJECT, Settings, config_hash, load
+from configs.sweep import SweepConfig, plan, sweep_from_dict
 from episodes.attempts import attempts
 from flows.sweep_local import processor_shares
+from flows.sweep_tracking import nested, tracked_sweep
 from tasks.experiment import open_store
+from tracking import resolve_tracking_uri
+from tracking.client import connect
 
 pytestmark = pytest.mark.whole_runs
 
@@ -34,6 +39,7 @@ def test_a_failed_run_costs_that_run_and_finished_ones_are_not_repeated(mario: A
         page = settings.home / "reports" / "sweep-pair" / "comparison.html"
         assert f"The completed ones are compared in {page}" in output
     assert "pair-tiny-1-1-small-seed0" in page.read_text()
+    check_mlflow(settings)
     with open_store(settings) as store:
         small = store.experiment("pair-tiny-1-1-small-seed0")
         assert small.record.status == "completed"
@@ -45,12 +51,52 @@ def test_a_failed_run_costs_that_run_and_finished_ones_are_not_repeated(mario: A
     assert "pair-tiny-1-1-small-seed0 was begun with another configuration" in refused.stdout + refused.stderr
 
 
+def check_mlflow(settings: Settings) -> None:
+    """The sweep of the test before is one run, and its runs are below it."""
+    client = connect(resolve_tracking_uri(None, settings.home))
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    (parent,) = client.search_runs(experiments, "tags.sweep = 'pair'")
+    children = client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert [each.info.run_name for each in children] == ["pair-tiny-1-1-small-seed0"], "the other one had no run"
+    assert client.get_experiment(parent.info.experiment_id).name == "mario-1-1"
+    assert parent.info.status == "FAILED"
+    told = {name: parent.data.tags[name] for name in ("presets", "levels", "seeds", "variants", "runs")}
+    assert told == {"presets": "tiny", "levels": "1-1", "seeds": "0", "variants": "small, huge", "runs": "2"}
+    assert "variants small, huge" in parent.data.tags["mlflow.note.content"]
+    assert set(parent.data.metrics) == {"completion/tiny/1-1/iqm", "completion/tiny/1-1/runs"}
+    described = sweep_from_dict(yaml.safe_load(Path(client.download_artifacts(parent.info.run_id, "sweep.yaml")).read_text()))
+    assert (described.name, described.presets) == ("pair", [TINY])
+    files = {each.path for each in client.list_artifacts(parent.info.run_id, "comparison")}
+    assert "comparison/comparison.html" in files
+
+
 def test_a_sweep_without_a_server_says_what_to_do(mario: Any, tmp_path: Path) -> None:
     file = tmp_path / "lonely.yaml"
     file.write_text("presets: [quick]\n")
     done = mario("sweep", str(file))
     assert done.returncode == 1
     assert "--local N" in done.stderr
+
+
+def test_a_sweep_on_several_levels_has_one_run(settings: Settings) -> None:
+    client = connect(resolve_tracking_uri(None, settings.home))
+    seen = []
+    for seeds, levels in ((1, ["1-1"]), (2, ["1-1", "1-2"])):
+        sweep = SweepConfig(name="grown", presets=["ppo"], levels=levels, seeds=seeds)
+        with tracked_sweep(sweep, plan(sweep), settings) as parent:
+            seen.append(parent.run_id)
+    assert len(set(seen)) == 1, "a file that names more seeds and levels continues its sweep"
+    run = client.get_run(seen[0])
+    assert (run.data.tags["levels"], run.data.tags["seeds"], run.data.tags["runs"]) == ("1-1, 1-2", "0, 1", "4")
+    assert run.info.status == "FINISHED"
+    with tracked_sweep(sweep.model_copy(update={"name": "wide"}), plan(sweep), settings) as parent:
+        assert client.get_experiment(parent.experiment_id).name == "mario-sweeps"
+        (first, *_) = nested(plan(sweep), parent)
+    config = load(first.preset, first.overrides)
+    assert config.tracking.parent_run == parent.run_id
+    assert config_hash(config) == config_hash(first.config)
+    assert not config.tracking.with_videos
+    assert load(first.preset, [*first.overrides, "tracking.videos=true"]).tracking.with_videos
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 50])

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -80,7 +81,11 @@ def test_a_whole_report(tmp_path: Path, experiment: Make, scrolling: Scrolling) 
     own = experiment(
         replay=lambda _: iter(scrolling(120)),
         phases=[PhaseTiming("smoke", 4.0), PhaseTiming("train", 1800.0), PhaseTiming("report", None, "running")],
-        resources=[ResourceUse("CPU", "%", [80.0, float("nan"), 90.0]), ResourceUse("GPU", "%", [])],
+        resources=[
+            ResourceUse("CPU", "%", [80.0, float("nan"), 90.0]),
+            ResourceUse("memory", "MB", [10.0, 40.0], [10.0, 20.0]),
+            ResourceUse("GPU", "%", []),
+        ],
         quality=[
             RuleCheck("not null", True, "reward", phase="train"),
             RuleCheck("coins in range", False, "coins", "0 to 99", "101", 3),
@@ -95,6 +100,7 @@ def test_a_whole_report(tmp_path: Path, experiment: Make, scrolling: Scrolling) 
         "Of 2 rules 1 failed",
         "coins in range",
         "85.0 %",
+        "30.0 MB",
         "git checkout abc1234",
     ):
         assert expected in text
@@ -106,6 +112,19 @@ def test_a_whole_report(tmp_path: Path, experiment: Make, scrolling: Scrolling) 
     assert {"learning-distance.png", "protocols-completion.png", "endings-1-1.png", "phases.png", "montage.png"} <= names
     assert paths.html.stat().st_size < 5_000_000
     assert yaml.safe_load((tmp_path / "report" / "dqn-one-7.yaml").read_text()) == own.config
+
+
+def test_an_edition_without_videos_says_where_they_are(tmp_path: Path, experiment: Make, scrolling: Scrolling) -> None:
+    whole, small = tmp_path / "whole", tmp_path / "small"
+    small.mkdir()
+    own = experiment(replay=lambda _: iter(scrolling(120)))
+    paths = build_report(ReportData([own]), whole, without_videos=small)
+    assert "video" in read(paths).tags
+    reader = read(replace(paths, html=small / "report.html"))
+    assert "video" not in reader.tags
+    assert f"The videos are in {whole} on " in " ".join(reader.text)
+    left_out = {"best.mp4", "typical.mp4", FILES}
+    assert {path.name for path in small.iterdir()} == {path.name for path in whole.iterdir()} - left_out
 
 
 def test_the_embedded_plots_are_also_written_as_files(tmp_path: Path, experiment: Make) -> None:

@@ -11,7 +11,7 @@ from prefect.context import FlowRunContext
 from configs import PROJECT, load
 from flows.train_mario import make_flow_run_name
 from tasks.experiment import checked_name
-from tasks.naming import labels, model_name, run_name, stamp
+from tasks.naming import labels, mlflow_experiment, model_name, run_name, stamp
 
 CREATED = datetime(2026, 11, 25, 14, 3, 59, tzinfo=UTC)
 
@@ -30,6 +30,12 @@ def test_models_of_a_level_have_one_name() -> None:
     assert model_name(load("ppo-tiles", ["environment.stage=2"])) == "mario-1-2"
     assert model_name(load("baseline")) == "mario-full-game"
     assert model_name(load("ppo", ["tracking.registered_model=mine"])) == "mine"
+
+
+def test_runs_on_a_level_are_in_one_experiment_of_mlflow() -> None:
+    assert mlflow_experiment(load("ppo")) == mlflow_experiment(load("dqn", ["seed=3"])) == "mario-1-1"
+    assert mlflow_experiment(load("baseline")) == "mario-full-game"
+    assert mlflow_experiment(load("ppo", ["tracking.experiment=train-mario"])) == "train-mario"
 
 
 def test_the_longest_name_is_valid() -> None:

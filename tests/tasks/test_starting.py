@@ -18,7 +18,7 @@ from sqlalchemy import update
 from configs import PROJECT, Settings, load
 from episodes import EpisodeRow, EpisodeStore, ExperimentLockedError
 from episodes.attempts import attempts
-from episodes.schema import ATTEMPTS, EPISODES
+from episodes.schema import ATTEMPTS, EPISODES, EXPERIMENTS
 from tasks import folder, phases
 from tasks.experiment import Experiment, load_experiment, open_store, open_writer
 from tasks.folder import MissingFolderError
@@ -129,7 +129,31 @@ def test_each_attempt_is_recorded(settings: Settings, store: EpisodeStore, caplo
     assert tags["mlflow.source.name"] == "train-mario"
     assert tags["mlflow.source.git.commit"] == second.git_commit
     assert tags["mlflow.user"] not in ("", "unknown")
-    assert "Experiment `attempted`" in tags["mlflow.note.content"]
+    note = tags["mlflow.note.content"]
+    what = "PPO on level 1-1 (preset `tiny`, observation frames, seed 0), trained for 1,536 decisions. The whole pipeline"
+    assert note.startswith(what)
+    assert f"Experiment `attempted` (row {experiment.id} in Postgres); files in `{experiment.directory}`" in note
+    assert f"`mario watch {experiment.run_id}`" in note
+    assert "`mario run config.yaml --experiment attempted`" in note
+
+
+def test_a_run_stays_in_its_experiment_of_mlflow(settings: Settings, store: EpisodeStore) -> None:
+    """Earlier versions kept all runs in the MLflow experiment train-mario."""
+    client = connect(resolve_tracking_uri(None, settings.home))
+
+    def place(run_id: str | None) -> str:
+        return str(client.get_experiment(mlflow_run(settings, run_id).info.experiment_id).name)
+
+    with running_experiment(load(TINY, ["tracking.experiment=train-mario"]), "moved", settings, None) as experiment:
+        assert place(experiment.run_id) == "train-mario"
+    with start(settings, "moved") as again:
+        assert again.run_id == experiment.run_id
+    with store.transaction("pretending") as connection:  # it was killed before the run's id was stored
+        connection.execute(update(EXPERIMENTS).where(EXPERIMENTS.c.id == experiment.id).values(mlflow_run_id=None))
+    with start(settings, "moved") as found:
+        assert found.run_id == experiment.run_id
+    with start(settings, "placed") as other:
+        assert place(other.run_id) == "mario-1-1"
 
 
 def test_mlflow_and_postgres_have_the_status_of_the_pipeline(settings: Settings, store: EpisodeStore) -> None:

@@ -39,12 +39,27 @@ def test_what_mlflow_cannot_use_is_refused_with_advice(uri: str, tmp_path: Path)
     assert "secret" not in str(caught.value)
 
 
-def test_artifacts_never_go_to_the_working_folder(tmp_path: Path) -> None:
-    assert artifact_root(f"sqlite:///{tmp_path.as_posix()}/x.db", None) == tmp_path / "artifacts"
+def test_files_never_go_to_the_working_folder(tmp_path: Path) -> None:
+    assert artifact_root(f"sqlite:///{tmp_path.as_posix()}/x.db", None) == (tmp_path / "artifacts").as_uri()
     assert artifact_root("http://127.0.0.1:5000", None) is None
-    assert artifact_root("postgresql+psycopg2://h/d", tmp_path) == tmp_path / "mlflow" / "artifacts"
-    with pytest.raises(TrackingError, match="pass a folder for them"):
-        artifact_root("postgresql+psycopg2://u:secret@h/d", None)
+    by_socket = f"postgresql+psycopg2://u:secret@/d?host={tmp_path}"
+    assert artifact_root(by_socket, tmp_path) == (tmp_path / "mlflow" / "artifacts").as_uri()
+    with pytest.raises(TrackingError, match="pass a folder for them") as caught:
+        artifact_root(by_socket, None)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["h/d", "127.0.0.1:5432/d", "/d?host=db.example.org"])
+def test_a_shared_database_without_a_place_for_files_is_refused(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"postgresql+psycopg2://u:secret@{address}"
+    with pytest.raises(TrackingError, match=r"which only this machine can read\. Set MLFLOW_DEFAULT_ARTIFACT_ROOT") as caught:
+        artifact_root(uri, tmp_path)
+    assert "secret" not in str(caught.value)
+    for chosen, root in (("s3://bucket/mario/", "s3://bucket/mario"), (str(tmp_path), tmp_path.as_uri())):
+        monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", chosen)
+        assert artifact_root(uri, tmp_path) == root
 
 
 def test_run_url(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from tracking.client import connect
 @pytest.fixture
 def proxy(uri: str, home: Path, free_port: int, tmp_path: Path) -> Iterator[Proxy]:
     """In front of a real server, which also lets in who calls it by the proxy's port."""
-    connect(uri, home)
+    connect(uri)
     with Proxy(free_port) as between:
         command = server_command(uri, home, port=free_port)
         hosts = command.arguments.index("--allowed-hosts") + 1

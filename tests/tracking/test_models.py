@@ -13,6 +13,7 @@ from mario_env.observations import Frames
 from tracking import ModelNotFoundError, ModelVersion, TrackedRun, TrackingError, registered_names, resolve_model
 from tracking.client import connect
 from tracking.models import digest
+from tracking.registry import Registry
 
 POLICY = Path(__file__).with_name("linear_policy.py")
 EXAMPLE = np.zeros((1, *Frames.shape), Frames.dtype)
@@ -41,7 +42,8 @@ def test_a_registered_model_is_loaded_back_and_plays(
 ) -> None:
     import mlflow
 
-    version = register(run, "mario-1-1-dqn", agent, tags={"algorithm": "dqn", "level": "1-1", "seed": 3})
+    tags = {"algorithm": "dqn", "level": "1-1", "seed": 3}
+    version = register(run, "mario-1-1-dqn", agent, tags=tags, description="An agent.")
     assert (version.name, version.version, version.uri) == ("mario-1-1-dqn", 1, "models:/mario-1-1-dqn/1")
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -58,9 +60,19 @@ def test_a_registered_model_is_loaded_back_and_plays(
     with pytest.raises(mlflow.exceptions.MlflowException, match="schema"):
         served.predict(np.moveaxis(EXAMPLE, 1, -1))
 
+    registered = Registry(uri)
+    for decision in ("not shown", "promoted"):
+        registered.describe(registered.version(version.name, version.version), {"promotion": decision}, f"It is {decision}.")
     stored = connect(uri).get_model_version("mario-1-1-dqn", "1")
+    assert stored.description == "An agent.\n\nIt is promoted."
     assert stored.run_id == run.run_id
-    assert stored.tags == {"algorithm": "dqn", "level": "1-1", "seed": "3", "sha256": digest(agent)}
+    assert stored.tags == {
+        "algorithm": "dqn",
+        "level": "1-1",
+        "seed": "3",
+        "sha256": digest(agent),
+        "promotion": "promoted",
+    }
 
 
 def test_versions_count_up_and_aliases_move(run: TrackedRun, uri: str, agent: Path) -> None:

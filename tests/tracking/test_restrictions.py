@@ -79,7 +79,7 @@ def test_a_name_like_an_id_is_refused(name: str) -> None:
 
 
 def test_names_are_as_long_as_the_columns(uri: str, home: Path) -> None:
-    connect(uri, home)
+    connect(uri)
     database = sqlite3.connect(uri.removeprefix("sqlite:///"))
     for table in ("experiments", "registered_models"):
         columns = {name: kind for _, name, kind, *_ in database.execute(f"PRAGMA table_info({table})")}

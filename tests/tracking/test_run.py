@@ -44,6 +44,22 @@ def test_a_run_keeps_everything_that_was_logged(uri: str, home: Path, tmp_path: 
     assert artifact(run, uri, "report/report.html") == "<p>"
 
 
+def test_a_run_names_its_datasets_once(uri: str, home: Path) -> None:
+    game = {"rom_sha256": "ab" * 32, "levels": ["1-1"]}
+    played = {**game, "protocols": ["greedy"]}
+    for _ in range(2):
+        with TrackedRun.open(uri, "tests", "data", key="data", home=home) as run:
+            run.log_dataset("training", "mario-1-1", game)
+            run.log_dataset("evaluation", "mario-1-1", played)
+    inputs = connect(uri).get_run(run.run_id).inputs.dataset_inputs
+    found = {each.tags[0].value: each.dataset for each in inputs}
+    assert len(inputs) == len(found) == 2
+    assert json.loads(found["training"].source) == {"tags": game}
+    assert json.loads(found["evaluation"].profile) == played
+    assert {each.name for each in found.values()} == {"mario-1-1"}
+    assert found["training"].digest != found["evaluation"].digest
+
+
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")])
 def test_the_way_a_run_ends_is_its_status(uri: str, error: type[BaseException], status: str) -> None:
     with pytest.raises(error), TrackedRun.open(uri, "tests", "ends") as run:  # noqa: PT012

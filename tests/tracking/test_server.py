@@ -39,11 +39,13 @@ def status(url: str, host: str | None = None, *, origin: str | None = None, meth
         return error.code
 
 
-def test_the_command_shows_no_password_and_binds_to_loopback(home: Path) -> None:
+def test_the_command_shows_no_password_and_binds_to_loopback(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", "s3://bucket/mario")
     command = server_command("postgresql://mario:known-password@db/mlflow", home, port=5055)
     assert "known-password" not in " ".join(command.arguments)
     assert command.environment["MLFLOW_BACKEND_STORE_URI"] == "postgresql+psycopg2://mario:known-password@db/mlflow"
     assert command.url == "http://127.0.0.1:5055"
+    assert command.arguments[command.arguments.index("--default-artifact-root") + 1] == "s3://bucket/mario"
     assert command.arguments[command.arguments.index("--host") + 1] == "127.0.0.1"
     with pytest.raises(TrackingError, match="is already an MLflow server"):
         server_command("http://h:5000", home)
@@ -153,21 +155,21 @@ def everything(uri: str, home: Path) -> tuple[dict[str, int], list[Path]]:
 
 def test_the_probe_finds_an_artifact_store_that_cannot_be_written_to(uri: str, home: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    connect(uri, home).create_experiment("no place", artifact_location=(tmp_path / "file" / "artifacts").as_uri())
+    connect(uri).create_experiment("no place", artifact_location=(tmp_path / "file" / "artifacts").as_uri())
     with pytest.raises(TrackingError, match="cannot be written to"):
         check_writable(uri, home, "no place")
     assert not [name for name in registered_names(uri) if name.startswith("smoke-test")]
 
 
 def test_the_probe_finds_an_experiment_that_was_deleted(uri: str, home: Path) -> None:
-    client = connect(uri, home)
+    client = connect(uri)
     client.delete_experiment(client.create_experiment("gone"))
     with pytest.raises(TrackingError, match="was deleted: restore it"):
         check_writable(uri, home, "gone")
 
 
 def test_readers_and_the_writer_do_not_block_each_other(uri: str, home: Path) -> None:
-    connect(uri, home)
+    connect(uri)
     database = sqlite3.connect(uri.removeprefix("sqlite:///"))
     assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     database.close()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from reports.comparison.build import ComparisonPaths, build_comparison
-from reports.comparison.groups import ComparedExperiment
+from reports.comparison.groups import ComparedExperiment, RunInMLflow
 from reports.comparison.results import ComparisonData
 
 Make = Callable[..., ComparedExperiment]
@@ -68,10 +68,13 @@ def read(paths: ComparisonPaths) -> Reader:
 def whole(experiment: Make, comparison: Compare, tmp_path_factory: pytest.TempPathFactory) -> tuple[ComparisonPaths, Reader]:
     """Two variants of a preset and one of another, on one level, with a seed that was not evaluated."""
     some = [
-        *(experiment(number, "ppo", f"seed={number}") for number in range(1, 6)),
+        *(experiment(number, "ppo", f"seed={number}", run=RunInMLflow(f"run{number}")) for number in range(1, 6)),
         *(experiment(number, "ppo", f"seed={number}", "agent.gamma=0.95") for number in range(11, 14)),
         experiment(
-            21, "pqn", name="<b>bold</b>", report="../its/report.html", run="http://127.0.0.1:5000/#/experiments/1/runs/2"
+            *(21, "pqn"),
+            name="<b>bold</b>",
+            report="../its/report.html",
+            run=RunInMLflow("2", "http://mlflow:5000/#/experiments/1/runs/2"),
         ),
         experiment(31, "pqn", "seed=3", name="waiting", status="running"),
     ]
@@ -84,7 +87,9 @@ def whole(experiment: Make, comparison: Compare, tmp_path_factory: pytest.TempPa
         return frames
 
     folder = tmp_path_factory.mktemp("comparison")
-    paths = build_comparison(comparison(some, shares, replay=replay), folder)
+    paths = build_comparison(
+        comparison(some, shares, replay=replay, sweep_run=RunInMLflow("5eed", "http://mlflow:5000/5eed")), folder
+    )
     return paths, read(paths)
 
 
@@ -104,7 +109,9 @@ def test_who_is_left_out_is_named_with_the_reason(whole: tuple[ComparisonPaths, 
 
 def test_every_seed_is_listed_with_its_links(whole: tuple[ComparisonPaths, Reader]) -> None:
     paths, reader = whole
-    assert {"../its/report.html", "http://127.0.0.1:5000/#/experiments/1/runs/2"} <= set(reader.links)
+    links = {"../its/report.html", "http://mlflow:5000/#/experiments/1/runs/2", "http://mlflow:5000/5eed"}
+    assert links <= set(reader.links)
+    assert "MLflow ( run3 )" in reader.text, "without a server there is no page to link to"
     assert "<b>bold</b> 99 % 100" in reader.text
     assert "<b>bold</b>" not in paths.html.read_text(encoding="utf-8")
     assert "agent.gamma 0.9 0.95 0.9" in reader.text
