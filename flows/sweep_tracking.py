@@ -91,7 +91,7 @@ def _tags(sweep: SweepConfig, runs: Sequence[SweepRun]) -> dict[str, str]:
         "presets": presets,
         "levels": levels,
         "seeds": seeds,
-        "variants": variants,
+        **({"variants": variants} if variants else {}),
         "runs": str(len(runs)),
         "mlflow.source.name": "train-mario",
         "mlflow.source.type": "LOCAL",

@@ -254,7 +254,7 @@ def _link(client: "MlflowClient", run: Any, model_id: str, step: int) -> None:
 
 
 def _create_version(
-    client: "MlflowClient", uri: str, name: str, logged: Any, run_id: str, labels: dict[str, str], description: str
+    client: "MlflowClient", uri: str, name: str, logged: Any, run_id: str, labels: dict[str, str], description: str = ""
 ) -> int:
     from mlflow.exceptions import MlflowException
 
