@@ -11,6 +11,7 @@ from configs import Settings
 from episodes.pruning import Prunable, Rule, find, prune
 from tasks.experiment import open_store
 from tasks.folder import folder_of
+from tasks.sharing import shared_folder
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ def prune_all(settings: Settings, found: Sequence[Found], days: int) -> Iterator
 
     Raises:
         StoreError: the database fails.
-        OSError: a file cannot be deleted.
+        OSError, SharedStorageError: a file cannot be deleted.
     """
     with open_store(settings) as store:
         for each in found:
-            remove = partial(_remove, each.folder)
+            remove = partial(_remove, each, settings)
             yield each, prune(store, each.rows, timedelta(days=days), remove)
 
 
@@ -59,6 +60,11 @@ def _found(rows: Prunable, settings: Settings) -> Found:
     return Found(rows, folder, len(files), sum(path.stat().st_size for path in files))
 
 
-def _remove(folder: Path | None) -> None:
-    if folder is not None:
-        shutil.rmtree(folder)
+def _remove(found: Found, settings: Settings) -> None:
+    """Delete what is on this machine, and what machines share."""
+    if found.rows.rule == "actions":
+        return
+    if (shared := shared_folder(settings, found.rows.id, found.rows.started)) is not None:
+        shared.remove()
+    if found.folder is not None:
+        shutil.rmtree(found.folder)

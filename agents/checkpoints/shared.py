@@ -85,11 +85,11 @@ class SharedFolder:
             self._make()
             self._filesystem.pipe_file(self._join(name), content)
 
-    def remove(self, name: str) -> None:
-        """Delete a file or a folder; nothing happens if there is none."""
-        with self._explained(f"cleared ({name})"):
+    def remove(self, name: str = "") -> None:
+        """Delete a file or a folder in this one, or without a name all of this one; nothing happens if there is none."""
+        with self._explained(f"cleared ({name or 'all of it'})"):
             try:
-                self._filesystem.rm(self._join(name), recursive=True)
+                self._filesystem.rm(self._join(name) if name else self._path, recursive=True)
             except FileNotFoundError:
                 return
 

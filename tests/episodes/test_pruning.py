@@ -1,6 +1,7 @@
 """What `mario prune` deletes, and what it never does."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from flows.pruning import chosen_rules
 from flows.watching import WatchError, episode_frames
 from tasks import folder
 from tasks.pruning import find_prunable, prune_all
+from tasks.sharing import shared_folder
 from tests.conftest import Command
 from tests.episodes.conftest import ORIGIN, Server
 
@@ -139,6 +141,22 @@ def test_an_experiment_goes_with_all_its_rows_and_files(store: EpisodeStore, set
     assert settings.experiment_directory("whole").exists()
     with pytest.raises(StoreError, match="there is no experiment"):  # an attempt that did not know of its end
         save_phase(store, lease.token, "train", 0.1, {})
+
+
+def test_files_that_machines_share_go_with_their_experiment(
+    store: EpisodeStore, settings: Settings, add: Add, tmp_path: Path
+) -> None:
+    sharing = replace(settings, checkpoints_url=str(tmp_path / "shared"))
+    folders = {}
+    for number, name in ((add("broken", "failed"), "broken"), (add("whole", ended=RECENT), "whole")):
+        found = shared_folder(sharing, number, store.experiment(number).record.started)
+        assert found is not None
+        (found / "attempt-0001").write("complete.json", b"{}")
+        folders[name] = found
+
+    assert prune_everything(sharing) == {"broken": True}
+
+    assert {name: folder.names() for name, folder in folders.items()} == {"broken": [], "whole": ["attempt-0001"]}
 
 
 def test_an_experiment_that_is_continued_meanwhile_is_left_alone(store: EpisodeStore, settings: Settings, add: Add) -> None:
