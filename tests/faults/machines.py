@@ -7,7 +7,6 @@ run. Killing it kills all of its processes at once, as a power cut does.
 import base64
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from tests.conftest import MARIO
 from tracking import end_process_group, wait_for_server
 
 AUTH = "mario:of-the-test"
-_NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+_NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+_OF_A_USER = (*_NAMESPACE, "--user", "--map-root-user")
 
 # Read by every Python process of a machine: writes down whose home each file lies in that the process opens.
 _SITE = """
@@ -53,11 +54,17 @@ sys.addaudithook(watch)
 """
 
 
-def require_namespaces() -> None:
-    """Raises RuntimeError if this user may not create process namespaces."""
-    done = subprocess.run([*_NAMESPACE, "true"], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"machines of a test need process namespaces, which need root: {done.stderr.strip()}")
+@cache
+def namespace() -> tuple[str, ...]:
+    """The command that gives another one a process namespace of its own; nothing where the system does not allow it.
+
+    Without namespaces a machine sees at once that a process of another one is gone, and need not wait for its lease.
+    """
+    for command in (_NAMESPACE, _OF_A_USER):
+        with suppress(FileNotFoundError):
+            if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+                return command
+    return ()
 
 
 @dataclass
@@ -94,7 +101,7 @@ class Machine:
         """Start a worker of a queue of the pool `mario`, which runs one flow at a time."""
         elsewhere = self.folder / self.name / "elsewhere"
         elsewhere.mkdir(parents=True, exist_ok=True)
-        command = [*_NAMESPACE, MARIO, "worker", "mario", "--queue", queue, "--name", self.name]
+        command = [*namespace(), MARIO, "worker", "mario", "--queue", queue, "--name", self.name]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=elsewhere, env=self._environment(), stdout=log, stderr=log, start_new_session=True
@@ -103,7 +110,10 @@ class Machine:
     def kill(self) -> None:
         """Cut the power."""
         assert self.process is not None
-        self.process.kill()  # its namespace dies with it
+        # With a namespace all of them die with the first.
+        for each in [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
         self.process.wait()
 
     def stop_between_writes(self, store: EpisodeStore) -> None:
@@ -249,8 +259,3 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.2)
     return found
-
-
-def remove(folder: Path) -> None:
-    """Delete a folder to which processes may still be writing."""
-    shutil.rmtree(folder, ignore_errors=True)

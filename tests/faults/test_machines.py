@@ -26,7 +26,7 @@ from episodes.promotions import decisions
 from episodes.records import finished_phase, quality_results
 from episodes.schema import AttemptRecord
 from tests.conftest import MARIO, Postgres
-from tests.faults.machines import Machine, Servers, environment, require_namespaces, wait_until
+from tests.faults.machines import Machine, Servers, environment, wait_until
 from tracking import resolve_model
 from tracking.client import connect
 from tracking.server import free_port
@@ -62,7 +62,6 @@ def presets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """The servers of the team. A run that gives no sign of life is looked for after 65 s instead of 120 s."""
-    require_namespaces()
     servers = Servers(tmp_path_factory.mktemp("servers"), free_port(), free_port())
     with servers.running():
         for automation in servers.ask("/automations/filter", {}):
