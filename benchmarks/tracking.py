@@ -99,7 +99,7 @@ def system_sample_ms() -> float:
     """The processor time of one sample of the system metrics, in milliseconds."""
     from tracking.system_metrics import SystemMetrics
 
-    sampler = SystemMetrics(lambda sampled, step: None, {}, interval_seconds=0.01)
+    sampler = SystemMetrics(lambda sampled, step: None, {}, interval=lambda _: 0.01)
     time.sleep(0.5)  # imports and first readings
     before, steps = time.process_time(), sampler._step
     time.sleep(1.0)

@@ -117,7 +117,7 @@ def test_every_variable_is_in_the_example() -> None:
 
 
 def test_commands_have_the_options_of_their_programs(home: Path) -> None:
-    connect(resolve_tracking_uri(None, home), home)  # silences the warnings of the import below
+    connect(resolve_tracking_uri(None, home))  # silences the warnings of the import below
     from mlflow.cli import server
 
     def helped(*command: str) -> set[str]:

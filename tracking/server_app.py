@@ -4,10 +4,13 @@ The assistant runs shell commands as the user of the server. It takes its settin
 server from the same machine, without a log-in, and MLflow has no setting that switches it off.
 """
 
+import warnings
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from mlflow.server.fastapi_app import app as _mlflow
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow's dependencies warn its authors
+    from mlflow.server.fastapi_app import app as _mlflow
 
 _Message = MutableMapping[str, Any]
 _Application = Callable[[_Message, Callable[[], Awaitable[_Message]], Callable[[_Message], Awaitable[None]]], Awaitable[None]]

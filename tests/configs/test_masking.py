@@ -101,5 +101,6 @@ def test_mlflow_parameters_contain_no_secrets() -> None:
 
 
 def test_the_repr_of_settings_contains_no_secrets() -> None:
-    shown = repr(Settings(Path("/home"), "postgresql://u:pa/ss@h/db", None))
-    assert shown == "Settings(home=PosixPath('/home'), database_url='postgresql://u:***@h/db', tracking_uri=None)"
+    shown = repr(Settings(Path("/home"), "postgresql://u:pa/ss@h/db", None, "sftp://u:pa/ss@h/folder"))
+    urls = "database_url='postgresql://u:***@h/db', tracking_uri=None, checkpoints_url='sftp://u:***@h/folder'"
+    assert shown == f"Settings(home=PosixPath('/home'), {urls})"

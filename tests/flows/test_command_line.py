@@ -158,7 +158,7 @@ def test_an_error_of_the_disk_gives_a_message_and_other_errors_keep_their_traceb
 def test_the_smoke_phase_passes(mario: Any) -> None:
     done = mario("check", TINY)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(" ok ") == 6
+    assert done.stdout.count(" ok ") == 7
 
 
 def test_the_smoke_phase_reports_an_unavailable_database_without_its_password(mario: Any) -> None:

@@ -47,7 +47,7 @@ def test_a_run_is_compared_with_one_that_was_not_evaluated(mario: Any, pipeline:
     folder = settings.home / "reports" / "comparison-tiny-tiny-unevaluated"
     assert f"comparison: {folder / 'comparison.html'}" in done.stdout
     page = (folder / "comparison.html").read_text(encoding="utf-8")
-    assert f"/runs/{stored.record.mlflow_run_id}" in page
+    assert str(stored.record.mlflow_run_id) in page
     (report,) = re.findall(r'href="([^"]*report\.html)"', page)
     assert (folder / report).resolve() == pipeline.directory / "report" / "report.html"
     # The real episodes were played again.
