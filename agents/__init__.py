@@ -7,7 +7,7 @@ device, and at the ground the modules `errors`, `progress` and `announce`.
 # First: on the older stack stable-baselines3 imports the old Gym, which prints a notice unless mario_env has silenced it.
 import mario_env  # noqa: F401  # isort: split
 from agents.algorithms import MemoryNeeds, build, memory_needs
-from agents.checkpoints import Checkpoint, Manifest, SharedFolder, checkpoints_folder, latest_checkpoint
+from agents.checkpoints import Checkpoint, Manifest, SharedFolder, latest_checkpoint
 from agents.device import Provenance, provenance, resolve_device
 from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError, SharedStorageError
 from agents.policies import (
@@ -47,7 +47,6 @@ __all__ = [
     "Validation",
     "ValidationResult",
     "build",
-    "checkpoints_folder",
     "episodes_to_play",
     "evaluation_seed",
     "keep_best",

@@ -139,33 +139,39 @@ def _is_newest(directory: Path, attempts: Sequence[AttemptRecord]) -> bool:
 
 
 def _fetch(experiment: Experiment, source: "SharedFolder", attempt: int) -> None:
+    directory = experiment.directory
+    _fetch_files(source, directory)
+    checkpoints, local = source / _CHECKPOINTS, directory / _CHECKPOINTS
+    names = checkpoints.names()
+    for name in reversed(names):
+        _fetch_folder(checkpoints, name, local / name)
+    for name in set(source.names()) & set(_MODELS):
+        _fetch_folder(source, name, directory / name)
+    for folder in local.glob("step-*"):
+        if folder.name not in names:  # of an attempt that another machine did not continue from
+            shutil.rmtree(folder)
+    _fetch_outboxes(source / _OUTBOXES, spool_of(directory, attempt))
+
+
+def _fetch_folder(source: "SharedFolder", name: str, local: Path) -> None:
+    """Make the local folder equal to the folder `name`; if that is damaged, there is none."""
     from agents import CheckpointError
 
-    directory = experiment.directory
-    checkpoints = source / _CHECKPOINTS
-    _fetch_files(source, directory)
-    names = sorted(checkpoints.names(), reverse=True)
-    for folder, name, local in [
-        *((checkpoints, name, directory / _CHECKPOINTS / name) for name in names),
-        *((source, name, directory / name) for name in _MODELS if name in source.names()),
-    ]:
-        if folder.equals(name, local):
-            continue
-        try:
-            folder.download(name, local)
-        except CheckpointError as error:
-            logger.warning("%s is skipped: %s", name, error)
-            shutil.rmtree(local, ignore_errors=True)
-    for local in (directory / _CHECKPOINTS).glob("step-*"):
-        if local.name not in names:  # of an attempt that another machine did not continue from
-            shutil.rmtree(local)
-    outboxes = source / _OUTBOXES
-    for name in outboxes.names():
-        content = outboxes.read(name)
+    if source.equals(name, local):
+        return
+    try:
+        source.download(name, local)
+    except CheckpointError as error:
+        logger.warning("%s is skipped: %s", name, error)
+        shutil.rmtree(local, ignore_errors=True)
+
+
+def _fetch_outboxes(source: "SharedFolder", spool: Path) -> None:
+    for name in source.names():
+        content = source.read(name)
         if content is not None:
-            target = spool_of(directory, attempt) / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            spool.mkdir(parents=True, exist_ok=True)
+            (spool / name).write_bytes(content)
 
 
 def _fetch_files(source: "SharedFolder", directory: Path) -> None:

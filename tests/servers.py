@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs import PROJECT
+from tracking.server import free_port
 
 MARIO = str(Path(sys.executable).with_name("mario"))
 PREFECT = str(Path(sys.executable).with_name("prefect"))
@@ -34,13 +35,6 @@ class RunningServers:
     secret: str
     process: "subprocess.Popen[str]"
     output: str
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

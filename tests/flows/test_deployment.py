@@ -29,8 +29,9 @@ from episodes.schema import EPISODES
 from flows import prefect_access
 from flows.prefect_plugin import full_name
 from tasks.experiment import open_store
-from tests.servers import MARIO, free_port, prefect, running_servers
+from tests.servers import MARIO, prefect, running_servers
 from tracking import resolve_tracking_uri
+from tracking.server import free_port
 
 pytestmark = pytest.mark.whole_runs
 
