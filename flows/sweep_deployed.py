@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, StateType, WorkPoolStatus
 from prefect.deployments import run_deployment
 
 from configs.sweep import SweepConfig, SweepRun
@@ -37,6 +37,7 @@ class DeployedRuns:
     client: SyncPrefectClient
     deployment: str = DEPLOYMENT
     most: int = 4
+    _unserved: bool = field(default=False, init=False)
 
     @property
     def tag(self) -> str:
@@ -63,13 +64,29 @@ class DeployedRuns:
     def states(self, runs: Sequence[SweepRun]) -> dict[str, RunState]:
         """The state of the newest flow run of each of `runs`, by the name of the experiment.
 
-        A flow run that has crashed is started again: its worker was stopped, or its process was killed.
+        A flow run that has crashed is started again: its worker was stopped, or its process was killed. If runs wait and no
+        worker serves the pool, the log says so once.
 
         Raises:
             httpx.HTTPError: the server does not answer.
         """
         found = flow_runs_named(self.client, [run.experiment for run in runs])
-        return {run.experiment: self._state(found.get(run.experiment, [])) for run in runs}
+        states = {run.experiment: self._state(found.get(run.experiment, [])) for run in runs}
+        self._warn_if_unserved(any(each.state == "queued" for each in states.values()))
+        return states
+
+    def _warn_if_unserved(self, waiting: bool) -> None:
+        pool = self.client.read_deployment_by_name(self.deployment).work_pool_name if waiting else None
+        status = None if pool is None else self.client.read_work_pool(pool).status
+        unserved = status in (WorkPoolStatus.NOT_READY, WorkPoolStatus.PAUSED)
+        if unserved and not self._unserved:
+            why = (
+                f"is paused: resume it with `prefect work-pool resume {pool}`"
+                if status == WorkPoolStatus.PAUSED
+                else f"has no worker: start one with `mario worker {pool}` (`make ui` starts workers of the pool mario)"
+            )
+            logger.warning("the runs of sweep %s wait: the work pool %s %s", self.sweep.name, pool, why)
+        self._unserved = unserved
 
     def _state(self, known: Sequence[FlowRun]) -> RunState:
         if not known or known[0].state is None:

@@ -176,6 +176,22 @@ def test_a_sweep_that_is_killed_and_started_again_runs_nothing_twice(
         assert len(attempts(store, experiment.id)) == 1
 
 
+def test_a_sweep_whose_pool_has_no_worker_says_so_once(servers: Servers, tmp_path: Path) -> None:
+    log, sweep = tmp_path / "log", f"{{'name': 'unserved', 'presets': [{TINY!r}]}}"
+    started = f"from flows.sweep_mario import sweep_mario; sweep_mario({sweep}, deployment='train-mario/gpu', poll_seconds=0.1)"
+    with log.open("w") as output:
+        process = subprocess.Popen([sys.executable, "-c", started], cwd=PROJECT, stdout=output, stderr=output)
+        try:
+            _wait_until(lambda: "mario-gpu has no worker: start one with `mario worker mario-gpu`" in log.read_text(), 100)
+        finally:
+            process.kill()
+            process.wait()
+    assert log.read_text().count("has no worker") == 1
+    (waiting,) = _flow_runs(servers, "unserved-tiny-1-1-seed0")
+    deleted = prefect("--no-prompt", "flow-run", "delete", waiting["id"])  # a worker that a later test starts would take it
+    assert deleted.returncode == 0, deleted.stdout + deleted.stderr
+
+
 def test_the_form_lists_the_presets_and_accepts_a_file(servers: Servers) -> None:
     deployment = servers.fetch("/deployments/name/train-mario/train-mario")
     choice, text = deployment["parameter_openapi_schema"]["properties"]["preset"]["anyOf"]
