@@ -65,17 +65,15 @@ def continue_stale_runs(settings: Settings, most: int) -> list[StaleRun]:
         StoreError: the database fails.
     """
     with open_store(settings) as store, get_client(sync_client=True) as client:
-        found = [_continue(store, client, each, most) for each in stale_runs(store)]
-        found += [_continue(store, client, each, most) for each in held_runs(store) if _has_crashed(store, client, each)]
+        found = [_continue(client, each, _flow_run(store, client, each), most) for each in stale_runs(store)]
+        for each in held_runs(store):
+            flow_run = _flow_run(store, client, each)
+            if flow_run is not None and flow_run.state_type == StateType.CRASHED:
+                found.append(_continue(client, each, flow_run, most))
     show_table("stale-runs", [vars(each) for each in found], f"{len(found)} experiments had no process any more")
-    for each in found:
-        logger.warning("%s: %s", each.experiment, each.outcome)
+    for run in found:
+        logger.warning("%s: %s", run.experiment, run.outcome)
     return found
-
-
-def _has_crashed(store: EpisodeStore, client: SyncPrefectClient, running: ExperimentOverview) -> bool:
-    flow_run = _flow_run(store, client, running)
-    return flow_run is not None and flow_run.state_type == StateType.CRASHED
 
 
 def _flow_run(store: EpisodeStore, client: SyncPrefectClient, experiment: ExperimentOverview) -> FlowRun | None:
@@ -87,11 +85,12 @@ def _flow_run(store: EpisodeStore, client: SyncPrefectClient, experiment: Experi
         return None
 
 
-def _continue(store: EpisodeStore, client: SyncPrefectClient, stale: ExperimentOverview, most: int) -> StaleRun:
+def _continue(client: SyncPrefectClient, stale: ExperimentOverview, flow_run: FlowRun | None, most: int) -> StaleRun:
+    """Start a flow run that continues `stale`, whose newest attempt was `flow_run`, unless a person must look at it first."""
+
     def outcome(words: str, continued: bool = False) -> StaleRun:
         return StaleRun(stale.name, f"{stale.started:%Y-%m-%d %H:%M}", stale.steps, words, continued)
 
-    flow_run = _flow_run(store, client, stale)
     if flow_run is None or flow_run.deployment_id is None:
         return outcome("it was not started by a deployment of this Prefect server")
     if stale.attempt >= most:
