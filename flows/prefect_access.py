@@ -1,7 +1,7 @@
 """Discovery and verification of the Prefect server that `make ui` started.
 
-Two files below the home are readable for its user only: a permanent secret, and the URL of the running server. By now another
-program may listen at that URL. So a client first sends a random challenge, and the server answers with a code that requires
+Two files below the home are readable for its user only: a permanent secret, and the URLs of the running servers. By now another
+program may listen there. So a client first sends a random challenge, and the server answers with a code that requires
 the secret (HMAC, RFC 2104). The secret itself is sent only after this check.
 
 This module does not import Prefect: Prefect's start-up hook uses it while Prefect is being imported.
@@ -39,16 +39,21 @@ class Access:
         url: the URL of its API (`PREFECT_API_URL`).
         auth: `USER:PASSWORD` (`PREFECT_API_AUTH_STRING`).
         pid: its process id.
+        mlflow: the address of the MLflow server that was started with it; None if there is none.
     """
 
     url: str
     auth: str
     pid: int
+    mlflow: str | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables for Prefect's client."""
-        return {"PREFECT_API_URL": self.url, "PREFECT_API_AUTH_STRING": self.auth}
+        """Environment variables for Prefect's client, and for links to MLflow's pages."""
+        from tracking import SERVER_PAGE
+
+        client = {"PREFECT_API_URL": self.url, "PREFECT_API_AUTH_STRING": self.auth}
+        return client if self.mlflow is None else client | {SERVER_PAGE: self.mlflow}
 
 
 def api_url(port: int) -> str:
@@ -82,13 +87,13 @@ def server_secret(home: Path) -> str:
     return known
 
 
-def publish_server(home: Path, url: str) -> None:
-    """Record below `home` that its Prefect server runs at `url`.
+def publish_server(home: Path, url: str, mlflow: str | None = None) -> None:
+    """Record below `home` that its Prefect server runs at `url`, and an MLflow server of this home at `mlflow`.
 
     Raises:
         OSError: the file cannot be written.
     """
-    _write_private(_url_file(home), url)
+    _write_private(_url_file(home), url if mlflow is None else f"{url}\n{mlflow}")
 
 
 def withdraw_server(home: Path) -> None:
@@ -99,15 +104,18 @@ def withdraw_server(home: Path) -> None:
 
 def running_server(home: Path) -> Access | None:
     """The Prefect server that is recorded below `home`, if it answers within two seconds and passes verification."""
-    url, auth = _read_private(_url_file(home)), _read_private(secret_file(home))
+    published, auth = _read_private(_url_file(home)), _read_private(secret_file(home))
+    if published is None or auth is None:
+        return None
+    url, *others = published.splitlines()
     try:
-        port = None if url is None else urlsplit(url).port
+        port = urlsplit(url).port
     except ValueError:
         return None
-    if url is None or auth is None or port is None:
+    if port is None:
         return None
     pid = verified_server(port, auth)
-    return None if pid is None else Access(url, auth, pid)
+    return None if pid is None else Access(url, auth, pid, others[0] if others else None)
 
 
 def verified_server(port: int, auth: str) -> int | None:

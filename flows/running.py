@@ -14,7 +14,7 @@ from rich.console import Console
 from agents.errors import DeviceLostError
 from configs import Config, Settings, load
 from configs.masking import mask_url
-from flows import faults, new_process
+from flows import faults, new_process, prefect_access
 from flows.project_logs import show_project_logs
 from flows.train_mario import describe_run, run_arguments, train_mario
 from flows.worker_home import require_place_for_files
@@ -79,12 +79,21 @@ def _print_results(summary: Mapping[str, Any], settings: Settings) -> None:
         "video": summary["video"] or "none (no episode was stored with its actions)",
         "model": f"{summary['model']}   ({summary['model_uri']})",
         "episodes": f"{summary['episodes']} in training; see `mario episodes` and `mario database`",
-        "web pages": "`make ui`, then http://127.0.0.1:4200 (Prefect) and http://127.0.0.1:5000 (MLflow)",
+        "web pages": _web_pages(settings),
         "all files": str(settings.home),
     }
     console.print()
     for name, line in lines.items():
         console.print(f"{name:<10} {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _web_pages(settings: Settings) -> str:
+    """The addresses of this home's servers if they run, else how to start them."""
+    running = prefect_access.running_server(settings.home)
+    if running is None:
+        return "`make ui`, then http://127.0.0.1:4200 (Prefect) and http://127.0.0.1:5000 (MLflow)"
+    prefect = f"{running.url.removesuffix('/api')} (Prefect)"
+    return prefect if running.mlflow is None else f"{prefect} and {running.mlflow} (MLflow)"
 
 
 def _restart_after_lost_gpu(config: Config, error: DeviceLostError, arguments: list[str]) -> None:

@@ -109,7 +109,7 @@ def _serve(home: Path, uri: str, ports: Ports, own_mlflow: bool) -> None:
             name: stack.enter_context(_process(name, "flows.graceful", arguments, client, logs, grace_seconds=patience))
             for name, arguments in _WORKERS.items()
         }
-        prefect_access.publish_server(home, url)
+        prefect_access.publish_server(home, url, mlflow.url if mlflow else None)
         stack.callback(prefect_access.withdraw_server, home)
         _print_addresses(ports, mlflow.url if mlflow else mask_url(uri), home)
         _wait({"prefect": server, **workers} | ({"mlflow": mlflow.process} if mlflow else {}), logs)

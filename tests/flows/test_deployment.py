@@ -44,12 +44,14 @@ class Servers:
 
     Attributes:
         api: the URL of Prefect's API.
+        mlflow: the address of MLflow's server.
         secret: `USER:PASSWORD` of Prefect's server.
         process: the process of `mario ui`.
         output: its output.
     """
 
     api: str
+    mlflow: str
     secret: str
     process: "subprocess.Popen[str]"
     output: str
@@ -86,7 +88,7 @@ def servers(home: Path, pipeline: Any) -> Iterator[Servers]:
         with urllib.request.urlopen(f"{running.mlflow}/health", timeout=20) as answer:
             assert answer.status == 200
         assert running.secret == (home / "prefect-server" / "secret").read_text().strip()
-        yield Servers(f"{running.prefect}/api", running.secret, running.process, running.output)
+        yield Servers(f"{running.prefect}/api", running.mlflow, running.secret, running.process, running.output)
     assert not (home / "prefect-server" / "url").exists()
 
 
@@ -167,6 +169,7 @@ def test_a_sweep_that_is_killed_and_started_again_runs_nothing_twice(
     for _ in range(2):
         done = mario("sweep", str(file))
         assert done.returncode == 0, done.stdout + done.stderr
+        assert f"MLflow: {servers.mlflow}/#/experiments/" in done.stdout, "the port is not the usual one"
     (run,) = flow_runs()
     assert (run["name"], run["state_type"]) == (name, "COMPLETED")
     assert {"preset:tiny", "level:1-1", "seed:3"} <= set(run["tags"])
@@ -435,7 +438,7 @@ def test_only_the_user_can_read_the_secret(servers: Servers, home: Path) -> None
 def test_only_this_homes_server_is_used(servers: Servers, home: Path, tmp_path: Path) -> None:
     found = prefect_access.running_server(home)
     assert found is not None
-    assert (found.url, found.auth) == (servers.api, servers.secret)
+    assert (found.url, found.auth, found.mlflow) == (servers.api, servers.secret, servers.mlflow)
     assert psutil.Process(found.pid).ppid() == servers.process.pid
     # Another home, whose servers had the same port before.
     prefect_access.server_secret(tmp_path)
