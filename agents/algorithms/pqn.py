@@ -10,6 +10,7 @@ returns: a return is its advantage plus that value. So the rollouts are those of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -160,17 +161,22 @@ class PQN(OnPolicy):
     def train(self) -> None:
         """Update with all samples of the rollout, `n_epochs` times."""
         self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        losses, values = [], []
+        optimizer = self.policy.optimizer
+        self._update_learning_rate(optimizer)
+        rate = optimizer.param_groups[0]["lr"]
+        losses: list[torch.Tensor] = []
+        values: list[torch.Tensor] = []
         for _ in range(self.n_epochs):
             for batch in self.rollout_buffer.get(self.batch_size):
                 current = self.policy.q_values(batch.observations).gather(1, batch.actions.long().view(-1, 1)).squeeze(1)
                 # Half of the squared error, as in the paper.
                 loss = 0.5 * functional.mse_loss(current, batch.returns)
-                self.policy.optimizer.zero_grad()
+                optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-                self.policy.optimizer.step()
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * rectification(self._n_updates + len(losses) + 1, group["betas"][1])
+                optimizer.step()
                 losses.append(loss.detach())
                 values.append(current.detach().mean())
         self._n_updates += len(losses)
@@ -235,6 +241,23 @@ class PQN(OnPolicy):
         self.explorer.set_state(state["exploration"])
 
 
+def rectification(step: int, beta2: float) -> float:
+    """The factor that makes Adam's learning rate that of RAdam, the paper's optimiser (Liu et al. 2020, algorithm 2).
+
+    torch's RAdam makes a dozen passes over the weights, its fused Adam makes one. RAdam does not adapt its first five steps to
+    the variance of the gradients; here they only collect the moments.
+
+    Args:
+        step: the number of the step, from 1.
+        beta2: Adam's decay of the variance.
+    """
+    longest = 2 / (1 - beta2) - 1
+    length = longest - 2 * step * beta2**step / (1 - beta2**step)
+    if length <= 5:
+        return 0.0
+    return math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+
+
 # From the configuration
 
 # Arguments that have the same name in the configuration.
@@ -263,10 +286,8 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PQN:
 
 
 def policy_of(config: Config) -> tuple[type[BasePolicy], dict[str, Any]]:
-    """The policy's class and its ``policy_kwargs``. The optimiser is the paper's, RAdam."""
-    arguments = network_arguments(config, 1e-8)
-    optimiser = {"optimizer_class": torch.optim.RAdam, "optimizer_kwargs": {"foreach": True}}
-    return PQNPolicy, {**arguments, **optimiser, "dueling": _agent(config).dueling}
+    """The policy's class and its ``policy_kwargs``."""
+    return PQNPolicy, {**network_arguments(config, 1e-8), "dueling": _agent(config).dueling}
 
 
 def steps_per_update(config: Config) -> float:

@@ -11,7 +11,7 @@ from toy_game import late_wins, toy_config, toy_vec
 
 from agents import build, load_agent, train
 from agents.algorithms.heads import DuelingHead
-from agents.algorithms.pqn import PQN
+from agents.algorithms.pqn import PQN, rectification
 from agents.policies.models import playing_policy, save_model
 from configs import ConfigError
 from configs.agent import PQNConfig
@@ -120,8 +120,8 @@ def test_munchausen_rewards_and_soft_values_enter_the_returns() -> None:
 
 
 def test_an_update_is_that_of_a_plain_loop() -> None:
-    """Half the mean squared error of the taken actions' values, RAdam, the norm of the gradient clipped."""
-    model, twin = model_of(n_epochs=1, max_grad_norm=0.05), model_of(n_epochs=1, max_grad_norm=0.05)
+    """Half the mean squared error of the taken actions' values, Adam at a rectified rate, the norm of the gradient clipped."""
+    model, twin = model_of(n_epochs=8, max_grad_norm=0.05), model_of(n_epochs=8, max_grad_norm=0.05)
     collect(model)
     batches = []
     get = model.rollout_buffer.get
@@ -135,8 +135,9 @@ def test_an_update_is_that_of_a_plain_loop() -> None:
     model.train()
 
     parameters = list(twin.policy.parameters())
-    optimiser, clipped = torch.optim.RAdam(parameters, lr=1e-3), 0
-    for batch in batches:
+    optimiser, clipped = torch.optim.Adam(parameters, foreach=False), 0
+    for number, batch in enumerate(batches):
+        optimiser.param_groups[0]["lr"] = 1e-3 * rectification(number + 1, 0.999)
         values = twin.policy.q_values(batch.observations)
         loss = torch.zeros(())
         for row, target in enumerate(batch.returns):
@@ -147,10 +148,23 @@ def test_an_update_is_that_of_a_plain_loop() -> None:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient * min(1.0, 0.05 / norm)
         optimiser.step()
-    assert len(batches) == 3
+    assert len(batches) == 24
     assert clipped
+    assert not torch.equal(values, twin.policy.q_values(batch.observations)), "the last update has changed nothing"
     for name, weights in model.policy.state_dict().items():
         torch.testing.assert_close(weights, twin.policy.state_dict()[name], rtol=1e-4, atol=1e-6)
+
+
+def test_adam_with_the_rectification_takes_radams_steps() -> None:
+    """With gradients of 1 both moments are 1, so that a step of RAdam is the learning rate times the rectification."""
+    weight = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.RAdam([weight], lr=1.0, eps=0.0)
+    for step in range(1, 3001):
+        before = weight.item()
+        weight.grad = torch.ones_like(weight)
+        optimiser.step()
+        expected = 0.0 if step <= 5 else before - weight.item()
+        assert rectification(step, 0.999) == pytest.approx(expected, rel=1e-6)
 
 
 def test_actions_are_random_with_the_probability_of_the_schedule() -> None:
