@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
     from configs.schema import Config, EnvironmentConfig, RetryConfig
+    from mario_env.starts import Starts
 
 __all__ = [
     "EpisodeStart",
@@ -47,6 +48,7 @@ def make_vec(
     processes: bool = True,
     threads: int | None = None,
     retry: "RetryConfig | None" = None,
+    starts: "Starts | None" = None,
 ) -> "VecEnv":
     """Make several environments at once: see :func:`mario_env.stable_baselines.make_vec`.
 
@@ -54,10 +56,17 @@ def make_vec(
     """
     from mario_env import stable_baselines
 
-    return stable_baselines.make_vec(config, n_envs, seed=seed, processes=processes, threads=threads, retry=retry)
+    return stable_baselines.make_vec(
+        config, n_envs, seed=seed, processes=processes, threads=threads, retry=retry, starts=starts
+    )
 
 
 def make_training_vec(config: "Config") -> "VecEnv":
-    """Make the environments that a training of `config` plays: :func:`make_vec` with its numbers, seed and limits."""
-    train = config.train
-    return make_vec(config.environment, train.n_envs, seed=config.seed, threads=train.game_threads, retry=config.retry)
+    """Make the environments that a training of `config` plays: :func:`make_vec` with its numbers, seed, limits and starts."""
+    from mario_env.starts import Starts
+
+    train, levels = config.train, config.environment.levels
+    starts = Starts(levels, train.level_sampling) if levels and config.environment.emulator == "fast" else None
+    return make_vec(
+        config.environment, train.n_envs, seed=config.seed, threads=train.game_threads, retry=config.retry, starts=starts
+    )

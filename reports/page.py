@@ -83,8 +83,7 @@ def _eyebrow(experiments: Sequence[ExperimentData], first: int) -> str:
     if len(experiments) > 1:
         return f"{len(experiments)} experiments compared · the best: {experiments[first].name}"
     own = experiments[0]
-    played = own.level if own.full_game else f"level {own.level}"
-    return f"Super Mario Bros · {played} · {own.algorithm} · experiment {own.id}: {own.name}"
+    return f"Super Mario Bros · {own.level} · {own.algorithm} · experiment {own.id}: {own.name}"
 
 
 def _learning_lead(experiments: Sequence[ExperimentData]) -> str:

@@ -18,7 +18,7 @@ from mario_env.nes.state import CARTRIDGE, MACHINE, SCREEN_WORDS
 from mario_env.observations import Frames, Observation
 from mario_env.wrappers.reward import REWARD_COMPONENTS
 
-__all__ = ["Fleet", "Snapshot", "insert_cartridge"]
+__all__ = ["Episode", "Fleet", "Snapshot", "insert_cartridge", "make_rules"]
 
 # gym-super-mario-bros: worlds in which the second stage begins with a walk into a pipe, an area of its own
 _WORLDS_WITH_ENTRANCE: Final = (1, 2, 4, 7)
