@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from configs.agent import AgentConfig, PPOConfig, PQNConfig, ReplayAgentConfig
+from configs.curriculum import DEMONSTRATED_FRAME_SKIP, CurriculumConfig, LevelName
 from configs.hashing import added, runtime_only
 from configs.idle import idle_settings
 from configs.restrictions import MAX_NAME, alias_fault, control_character_fault, model_name_fault
@@ -22,9 +23,6 @@ Protocol = Literal["greedy", "stochastic", "sticky", "noop", "random", "sticky_d
 
 PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random", "sticky_decisions")
 USUAL_PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random")
-
-LevelName = Annotated[str, Field(pattern="^[1-8]-[1-4]$")]
-"""A level by world and stage, such as `1-2`."""
 
 Weight = Annotated[float, Field(gt=0)]
 
@@ -154,6 +152,9 @@ class TrainConfig(Section):
     level_sampling: Literal["uniform", "failure"] | dict[LevelName, Weight] = added(
         "uniform",
         description="how often each of environment.levels is played; failure: the more often it is not completed; or weights",
+    )
+    curriculum: CurriculumConfig | None = added(
+        None, description="begin episodes along a demonstration, first near its end; null: at the level's start"
     )
     device: Literal["auto", "cpu", "cuda"] = runtime_only("auto")
     game_threads: int | None = runtime_only(
@@ -307,6 +308,8 @@ class Config(Section):
     def _possible(self) -> Self:
         agent = self.agent
         self._require_levels()
+        if self.train.curriculum is not None:
+            self._require_demonstrations(self.train.curriculum)
         if self.evaluate.model == "best" and self.train.validation is None:
             raise ValueError(
                 "evaluate.model is best, but without validation nothing tells which that is: set train.validation, e.g. to {}"
@@ -339,6 +342,26 @@ class Config(Section):
             raise ValueError(f"evaluate.levels: {both[0]} is trained on, and evaluated anyway: name other levels, or none")
         if self.evaluate.levels and environment.game == "full":
             raise ValueError("evaluate.levels is for game: level, since an agent of the full game plays each level in it")
+
+    def _require_demonstrations(self, curriculum: CurriculumConfig) -> None:
+        environment, given = self.environment, curriculum.demonstrations.keys()
+        if environment.emulator == "nes-py":
+            raise ValueError(
+                "train.curriculum begins episodes from saved states, and nes-py saves none: set environment.emulator to fast"
+            )
+        if environment.game == "full":
+            raise ValueError("train.curriculum is for game: level, since a demonstration completes one level")
+        if unknown := sorted(given - set(environment.level_names)):
+            raise ValueError(
+                f"train.curriculum.demonstrations: {unknown[0]} is not played; the levels are "
+                f"{', '.join(environment.level_names)}"
+            )
+        if environment.frame_skip != DEMONSTRATED_FRAME_SKIP and given < set(environment.level_names):
+            raise ValueError(
+                f"train.curriculum: environment.frame_skip is {environment.frame_skip}, and each action of the demonstrations "
+                f"that come with the project lasts {DEMONSTRATED_FRAME_SKIP} frames: set it to {DEMONSTRATED_FRAME_SKIP}, or "
+                "give a demonstration of each level in train.curriculum.demonstrations"
+            )
 
     @model_validator(mode="after")
     def _has_effect(self, info: ValidationInfo) -> Self:

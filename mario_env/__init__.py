@@ -7,7 +7,7 @@ Importing this package registers the game with Gymnasium (`gymnasium.make("mario
 
 from typing import TYPE_CHECKING
 
-from mario_env.errors import PlaybackError, RomUnavailableError, SnapshotError, WorkerError
+from mario_env.errors import DemonstrationError, PlaybackError, RomUnavailableError, SnapshotError, WorkerError
 from mario_env.factory import make
 from mario_env.observations import observation_of, observation_space
 from mario_env.playback import PlaybackFrame, play_back
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mario_env.starts import Starts
 
 __all__ = [
+    "DemonstrationError",
     "EpisodeStart",
     "EpisodeSummary",
     "PlaybackError",
@@ -34,6 +35,7 @@ __all__ = [
     "observation_of",
     "observation_space",
     "play_back",
+    "training_starts",
 ]
 
 
@@ -63,10 +65,34 @@ def make_vec(
 
 def make_training_vec(config: "Config") -> "VecEnv":
     """Make the environments that a training of `config` plays: :func:`make_vec` with its numbers, seed, limits and starts."""
+    train = config.train
+    return make_vec(
+        config.environment,
+        train.n_envs,
+        seed=config.seed,
+        threads=train.game_threads,
+        retry=config.retry,
+        starts=training_starts(config),
+    )
+
+
+def training_starts(config: "Config") -> "Starts | None":
+    """What chooses where the episodes of a training begin; None: they all begin at the start of one level or of the full game.
+
+    On nes-py each process chooses for itself.
+
+    Raises:
+        DemonstrationError: a demonstration of the curriculum presses buttons that the environment has no action for.
+    """
+    from mario_env.curriculum import Curriculum
+    from mario_env.demonstrations import demonstrations_of
     from mario_env.starts import Starts
 
-    train, levels = config.train, config.environment.levels
-    starts = Starts(levels, train.level_sampling) if levels and config.environment.emulator == "fast" else None
-    return make_vec(
-        config.environment, train.n_envs, seed=config.seed, threads=train.game_threads, retry=config.retry, starts=starts
-    )
+    environment, train = config.environment, config.train
+    if environment.emulator == "nes-py" or not (environment.levels or train.curriculum):
+        return None
+    curriculum = None
+    if train.curriculum is not None:
+        demonstrations = demonstrations_of(environment, train.curriculum.demonstrations)
+        curriculum = Curriculum(train.curriculum, demonstrations)
+    return Starts(environment, train.level_sampling, curriculum)

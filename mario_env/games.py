@@ -6,6 +6,7 @@ random numbers (from the same generators in the same order as the wrappers), res
 
 import hashlib
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from mario_env.slots import EnvSlot
 from mario_env.snapshots import GamesSnapshot, generator_state, require_same, set_generator_state
 from mario_env.starts import Starts
 from mario_env.summary import EpisodeStart, summarise
+from mario_env.trails import Trail
 from mario_env.wrappers.actions import button_combinations, draw_delay, pressed_buttons
 from mario_env.wrappers.reward import REWARD_COMPONENTS
 
@@ -87,9 +89,13 @@ class Games:
         game, rules = cartridge(config.rom), _rules(config)
         self.fleet = Fleet(game, rules, count, observation)
         self._game = hashlib.sha256(game.tobytes() + rules.tobytes()).hexdigest()
-        self.starts = Starts(config.levels) if starts is None and config.levels else starts
+        self.starts = Starts(config) if starts is None and config.levels else starts
         levels: list[str | None] = [*config.levels] or [None]
         self._beginnings = {level: self._beginning(level, observation) for level in levels}
+        self._trails: dict[str | None, Trail] = {}
+        if self._demonstrations:
+            walker = Fleet(game, rules, 1, observation)  # demonstrations are played on a machine of their own
+            self._trails = {level: self._trail(level, walker) for level in levels}
         self._most_noops = config.noop_frames
         self.slots = [EnvSlot(self, i, own) for i, own in enumerate(game_seeds(seed, count))]
         self._records: list[EpisodeRecord | None] = [None] * count  # None: not reset yet
@@ -119,28 +125,49 @@ class Games:
             ValueError: the option `level` names a level that there is not.
         """
         self._require_idle(index, index + 1)
-        start = self._chosen(generator, options.get("level"))
+        start = self._chosen(generator, options)
+        start = self._begin_along(index, start) if start.demonstration else self._begin(index, start, generator, options)
+        self._records[index] = EpisodeRecord(start)
+        self._last[index] = start.demonstration[-1] if start.demonstration else None
+        level = {} if start.level is None else {"level": start.level}
+        return {"noop_frames": start.noop_frames, **level, **_facts(self.fleet.facts[index].tolist())}
+
+    def _chosen(self, generator: np.random.Generator, options: dict[str, Any]) -> EpisodeStart:
+        """Where the next episode begins."""
+        level, names = options.get("level"), self._config.level_names
+        if level is None:
+            return EpisodeStart() if self.starts is None else self.starts.choose(generator)
+        if level not in names:
+            raise ValueError(f"there is no level {level!r}: the levels are {', '.join(names) or 'the full game'}")
+        return EpisodeStart(level=level if self._config.levels else None)
+
+    def _begin(self, index: int, start: EpisodeStart, generator: np.random.Generator, options: dict[str, Any]) -> EpisodeStart:
+        """Begin at the start of a level, and idle."""
         snapshot, episode = self._beginnings[start.level]
         count = options.get("noop_frames")
         if count is None:
             count = int(generator.integers(1, self._most_noops + 1)) if self._most_noops else 0
         count = self._idle(index, count, snapshot)
-        self._records[index], self._last[index] = EpisodeRecord(replace(start, noop_frames=count)), None
         if count:
             self.fleet.begin(index)
         else:
             self.fleet.resume(index, episode)
-        level = {} if start.level is None else {"level": start.level}
-        return {"noop_frames": count, **level, **_facts(self.fleet.facts[index].tolist())}
+        return replace(start, noop_frames=count)
 
-    def _chosen(self, generator: np.random.Generator, level: str | None) -> EpisodeStart:
-        """Where the next episode begins."""
-        if level is None:
-            return EpisodeStart() if self.starts is None else self.starts.choose(generator)
-        names = self._config.level_names
-        if level not in names:
-            raise ValueError(f"there is no level {level!r}: the levels are {', '.join(names) or 'the full game'}")
-        return EpisodeStart(level=level if self._config.levels else None)
+    def _begin_along(self, index: int, start: EpisodeStart) -> EpisodeStart:
+        """Begin along the demonstration of a level, without idling."""
+        self._trails[start.level].start(self.fleet, index, len(start.demonstration))
+        return start
+
+    @property
+    def _demonstrations(self) -> Mapping[str, bytes]:
+        curriculum = None if self.starts is None else self.starts.curriculum
+        return {} if curriculum is None else curriculum.demonstrations
+
+    def _trail(self, level: str | None, walker: Fleet) -> Trail:
+        name = level or self._config.level_names[0]
+        buttons = [self._pressed[action] for action in self._demonstrations[name]]
+        return Trail(name, walker, self._beginnings[level], buttons)
 
     def _idle(self, index: int, count: int, snapshot: Snapshot) -> int:
         """Idle for `count` frames and return how many that were: where idling kills, half as many as it takes to die."""
@@ -304,7 +331,11 @@ class Games:
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a snapshot to mean the same."""
         environment = self._config.model_dump(mode="json")
-        return {"format": 3, "emulator": STAMP, "game": self._game, "games": len(self.slots), "environment": environment}
+        values = {"format": 3, "emulator": STAMP, "game": self._game, "games": len(self.slots), "environment": environment}
+        if self._demonstrations:
+            demonstrations = b"".join(self._demonstrations[level] for level in sorted(self._demonstrations))
+            values["demonstrations"] = hashlib.sha256(demonstrations).hexdigest()
+        return values
 
     def _slot_to_json(self, index: int, record: EpisodeRecord) -> dict[str, Any]:
         slot = self.slots[index]

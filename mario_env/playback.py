@@ -91,7 +91,8 @@ def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, de
 def _play(
     env: gymnasium.Env[Screen, Any], tap: _FrameTap, start: EpisodeStart, actions: bytes, delays: bytes
 ) -> Iterator[PlaybackFrame]:
-    observation, info = env.reset(options={"noop_frames": start.noop_frames})
+    observation, info = env.reset(options={"noop_frames": start.noop_frames, "demonstration": start.demonstration})
+    tap.take()  # the frames of the demonstration
     if info["noop_frames"] != start.noop_frames:
         raise PlaybackError(f"idling for {start.noop_frames} frames loses a life: it was played under another configuration")
     total, delay_next = 0.0, env.get_wrapper_attr("delay_next")

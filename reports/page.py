@@ -95,7 +95,12 @@ def _learning_lead(experiments: Sequence[ExperimentData]) -> str:
             descriptions.append(f"{each.name} played {played} and completed {number(train.completed)}")
         else:
             descriptions.append(f"{each.name} has no training episode")
-    return "; ".join(descriptions) + ". These episodes include exploration, so the evaluation below can be better or worse."
+    along = [each.name for each in experiments if (each.config.get("train") or {}).get("curriculum")]
+    begun = f" Most episodes of {', '.join(along)} began along a demonstration: they are parts of a level." if along else ""
+    return (
+        "; ".join(descriptions)
+        + f". These episodes include exploration, so the evaluation below can be better or worse.{begun}"
+    )
 
 
 def _evaluation_lead(experiments: Sequence[ExperimentData]) -> str:

@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import Any
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 from agents.announce import announce
+from agents.checkpoints import starts_of
 from agents.progress import Counters, LevelCounters
 from agents.training.callbacks import exploration_rates
+from mario_env.curriculum import Curriculum
 
 # Metrics are written when `statistics_every` episodes have ended, within these limits. They are in steps, not seconds, so that
 # two runs with the same seed write the same metrics.
@@ -141,11 +144,16 @@ class Statistics(BaseCallback):
             self.logger.record(f"level/{level}/completion_rate", counts.completion_rate)
             self.logger.record(f"level/{level}/distance_mean", counts.distance_mean)
             self.logger.record(f"level/{level}/episodes", counts.episodes)
+        if (curriculum := _curriculum(self.model)) is not None:
+            for name, value in curriculum.metrics().items():
+                self.logger.record(name, value)
 
     def _show(self) -> None:
         steps, recent = self.model.num_timesteps, self._counters.recent
         completed = f"completed {sum(episode.completed for episode in recent)} of {len(recent)}"
         completed += f" ({_by_level(self._counters.levels)})" if self._counters.levels else ""
+        if (curriculum := _curriculum(self.model)) is not None:
+            completed += f", {curriculum.describe()}"
         if self._bar is not None and self._bar.in_terminal:
             self._bar.set_text(f"distance {fmean(episode.distance for episode in recent):.0f}, {completed}")
             return
@@ -210,6 +218,11 @@ class ProgressBar(BaseCallback):
         rate = _rate(steps - self._first_steps, time.perf_counter() - self._first_time)
         left = tqdm.format_interval((self._total - steps) / rate) if rate > 0 else "unknown"
         return f"training: {steps:,} of {self._total:,} steps ({steps / self._total:.1%}), {rate:.0f} steps/s, {left} left"
+
+
+def _curriculum(model: BaseAlgorithm) -> Curriculum | None:
+    starts = starts_of(model)
+    return None if starts is None else starts.curriculum
 
 
 def _by_level(levels: Mapping[str, LevelCounters]) -> str:

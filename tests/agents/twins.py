@@ -54,11 +54,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "exploration_zeta": 2.0,
     },
 }
+VARIANTS["dqn, curriculum"] = VARIANTS["dqn"]
 VARIANTS["ppo, tiles"] = VARIANTS["ppo, levels"] = VARIANTS["ppo"]
 
 # Further values of the sections `environment` and `train`.
 SECTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "ppo, levels": {"environment": {"levels": ["1-1", "1-2", "4-2"]}, "train": {"level_sampling": "failure"}},
+    "dqn, curriculum": {
+        "environment": {"levels": ["1-1", "1-3"]},
+        "train": {"curriculum": {"window": 3, "step": 2, "tries": 2, "threshold": 0.5, "elsewhere": 0.3, "from_start": 0.1}},
+    },
 }
 
 
@@ -133,7 +138,8 @@ def to_row(episode: PlayedEpisode) -> dict[str, Any]:
     row = {**asdict(episode), **asdict(episode.summary)}
     for name in ("summary", "timestamp", "duration_seconds"):
         del row[name]
-    return {**row, "actions": row["actions"].hex(), "delays": row["delays"].hex()}
+    start = episode.summary.start.to_json()
+    return {**row, "start": start, "actions": row["actions"].hex(), "delays": row["delays"].hex()}
 
 
 def run(config: Config, directory: Path, on_episode: Any, *, total: int = TOTAL, **more: Any) -> TrainingResult:

@@ -56,6 +56,7 @@ def test_a_key_that_does_not_affect_results_does_not_change_the_hash(override: s
         "evaluate.episodes=3",
         "environment.levels=[1-1, 1-2]",
         "evaluate.levels=[1-2]",
+        "train.curriculum={}",
     ],
 )
 def test_a_key_that_affects_results_changes_the_hash(override: str) -> None:

@@ -143,9 +143,15 @@ def test_impossible_combinations_are_refused() -> None:
         ),
         (["evaluate.levels=[1-1]"], "1-1 is trained on, and evaluated anyway"),
         (["environment.game=full", "evaluate.levels=[1-2]"], "evaluate.levels is for game: level"),
+        (["train.curriculum={}", "environment.emulator=nes-py"], "nes-py saves none: set environment.emulator to fast"),
+        (["train.curriculum={}", "environment.game=full"], "train.curriculum is for game: level"),
+        (["train.curriculum={}", "environment.frame_skip=2"], "lasts 4 frames: set it to 4, or give a demonstration"),
+        (["train.curriculum={demonstrations: {1-2: '34'}}"], "demonstrations: 1-2 is not played; the levels are 1-1"),
+        (["train.curriculum={demonstrations: {1-1: '3c'}}"], r"train\.curriculum\.demonstrations\.1-1: string should match"),
+        (["train.curriculum={elsewhere: 0.7, from_start: 0.3}"], "elsewhere and from_start leave no episodes for the window"),
     ],
 )
-def test_impossible_levels_are_refused(overrides: list[str], message: str) -> None:
+def test_impossible_levels_and_starts_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load("ppo", overrides)
 
