@@ -1,10 +1,14 @@
 """Evaluations on several levels."""
 
+from typing import Any
+
 import pandas as pd
 
-from configs import Config, load
+from configs import PROJECT, Config, Settings, load
 from episodes.schema import TRAJECTORY_COLUMNS
-from tasks.evaluate import level_metrics, level_summaries, level_table, of_trained_levels
+from tasks.evaluate import level_metrics, level_summaries, level_table, levels_of_rows, of_trained_levels, play_protocols
+from tasks.experiment import open_experiment_store
+from tasks.starting import running_experiment
 
 SETTINGS = ["evaluate.episodes=2", "evaluate.noop_frames=3", "evaluate.protocols=[greedy, stochastic, noop]"]
 EACH = {"greedy": 1, "stochastic": 2, "noop": 3}
@@ -52,3 +56,25 @@ def test_one_level_needs_no_table_of_levels() -> None:
     config, rows = evaluated()
     assert level_summaries(config, rows) == {}
     assert len(of_trained_levels(config, rows)) == len(rows)
+
+
+def test_every_level_is_played_and_none_twice(settings: Settings) -> None:
+    short = [
+        "environment.levels=[1-1, 1-2]",
+        "evaluate.levels=[4-2]",
+        "evaluate.protocols=[random]",
+        "environment.max_steps=12",
+    ]
+    config = load(str(PROJECT / "tests" / "data" / "tiny.yaml"), ["train.curriculum={}", *short])
+    agent: Any = None  # the random policy is none
+    with running_experiment(config, "several-levels", settings, None) as experiment, open_experiment_store(experiment) as store:
+        summaries, counts = play_protocols(experiment, agent, store)
+        again, recorded = play_protocols(experiment, agent, store)
+        rows = store.episodes(experiment.id, phase="evaluate").sort_values("env_index")
+        starts = [store.episode(int(number)).start for number in rows["id"]]
+    assert (summaries["random"].episodes, counts["random"][0]) == (4, 6)
+    assert (again, recorded) == (summaries, counts)
+    # No episode of an evaluation begins along a demonstration.
+    assert starts == [{"noop_frames": 0, "level": level} for level in ("1-1", "1-2", "4-2") for _ in range(2)]
+    assert levels_of_rows(config, rows).tolist() == [start["level"] for start in starts if start is not None]
+    assert rows["env_index"].tolist() == [*range(6)]
