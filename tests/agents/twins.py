@@ -58,11 +58,12 @@ VARIANTS["dqn, curriculum"] = VARIANTS["dqn"]
 VARIANTS["ppo, tiles"] = VARIANTS["ppo, levels"] = VARIANTS["ppo"]
 
 # Further values of the sections `environment` and `train`.
+_CURRICULUM = {"window": 3, "step": 2, "tries": 2, "threshold": 0.5, "elsewhere": 0.3, "from_start": 0.2}
 SECTIONS: dict[str, dict[str, dict[str, Any]]] = {
-    "ppo, levels": {"environment": {"levels": ["1-1", "1-2", "4-2"]}, "train": {"level_sampling": "failure"}},
-    "dqn, curriculum": {
-        "environment": {"levels": ["1-1", "1-3"]},
-        "train": {"curriculum": {"window": 3, "step": 2, "tries": 2, "threshold": 0.5, "elsewhere": 0.3, "from_start": 0.1}},
+    "dqn, curriculum": {"environment": {"world": 1, "stage": 3}, "train": {"curriculum": _CURRICULUM}},
+    "ppo, levels": {
+        "environment": {"levels": ["1-1", "1-2", "4-2"]},
+        "train": {"level_sampling": "failure", "curriculum": _CURRICULUM | {"tries": 4, "from_start": 0.5}},
     },
 }
 
