@@ -27,8 +27,8 @@ class CurriculumConfig(Section):
     )
     window: int = Field(8, ge=1, description="positions, up to the point, at which most episodes begin")
     step: int = Field(4, ge=1, description="decisions by which the point moves back")
-    threshold: float = Field(0.3, gt=0, le=1, description="share of the latest tries from the window that must complete")
-    tries: int = Field(40, ge=1, description="tries from the window that are looked at")
+    threshold: float = Field(0.3, gt=0, le=1, description="share of `tries` that must complete the level for that")
+    tries: int = Field(40, ge=1, description="how many of the latest episodes from the window are looked at")
     elsewhere: float = Field(0.4, ge=0, lt=1, description="share of episodes that begin anywhere behind the point")
     from_start: float = Field(0.0, ge=0, lt=1, description="share of episodes that begin at the level's start")
 

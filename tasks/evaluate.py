@@ -153,7 +153,9 @@ def levels_of_rows(config: Config, rows: pd.DataFrame) -> pd.Series:
 
 def of_trained_levels(config: Config, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of an evaluation on levels that the agent was trained on: all but those of `evaluate.levels`."""
-    return rows if rows.empty else rows[~levels_of_rows(config, rows).isin(config.evaluate.levels)]
+    if rows.empty or not config.evaluate.levels:
+        return rows
+    return rows[~levels_of_rows(config, rows).isin(config.evaluate.levels)]
 
 
 def level_summaries(config: Config, rows: pd.DataFrame) -> dict[str, dict[str, ProtocolSummary]]:

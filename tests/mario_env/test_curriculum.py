@@ -47,9 +47,9 @@ def test_starts_are_in_the_window_behind_it_and_at_the_start() -> None:
 
 def test_the_point_moves_back_when_enough_tries_complete() -> None:
     chosen = curriculum()
-    assert tell(chosen, True, True, True, skipped=44) == 46, "three are not four"
+    assert tell(chosen, True, skipped=44) == 46, "one of four is not half of them"
     assert tell(chosen, True, True, True, True, skipped=47) == 46, "behind the window nothing is tried"
-    assert tell(chosen, False, skipped=43) == 40
+    assert tell(chosen, False, True, skipped=43) == 40
     assert tell(chosen, True, False, False, skipped=38) == 40, "tries from before do not count any more"
     assert tell(chosen, False, False, False, True, skipped=38) == 40
     assert chosen.metrics()["curriculum/1-1/success_rate"] == 0.25
