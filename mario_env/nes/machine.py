@@ -303,12 +303,13 @@ class Fleet:
         self.put_back(index, waypoint.machine)
         self._saved_bytes[index], self._buttons[index] = waypoint.before, waypoint.buttons
         self.resume(index, waypoint.episode)
-        self._undrawn[index] = True
-        if self._observation.draws:  # else it is drawn when it is asked for
-            self._draw(index)
+        self._undrawn[index] = True  # it is drawn when somebody asks for the screen
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of everything that later decisions and screens of all machines depend on. Call it between two decisions."""
+        if self._observation.draws:
+            for index in np.flatnonzero(self._undrawn).tolist():  # they are at the start of an episode
+                self._draw(index)
         return {name: array.copy() for name, array in self._parts().items()}
 
     def set_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -323,6 +324,7 @@ class Fleet:
             if kept is None or kept.shape != part.shape or kept.dtype != part.dtype:
                 was = "missing" if kept is None else f"{kept.dtype} {kept.shape}"
                 raise SnapshotError(f"the snapshot's {name} are {was}, not {part.dtype} {part.shape}")
+        self._undrawn[:] = False
         for name, part in parts.items():
             part[:] = state[name]
 

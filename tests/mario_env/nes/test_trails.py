@@ -88,8 +88,11 @@ def test_it_equals_play_from_the_beginning(name: str, position: int) -> None:
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_its_row_is_enough_to_play_it_again(name: str) -> None:
     environment = ENVIRONMENTS[name].model_copy(update={"max_steps": 60})
-    games = starting_at(environment, 100)
+    games, elsewhere = starting_at(environment, 100), starting_at(environment, 30)
     games.reset(0)
+    elsewhere.reset(0)
+    elsewhere.restore(games.snapshot())
+    np.testing.assert_array_equal(elsewhere.slots[0].render(), games.slots[0].render())
     generator, summary = np.random.default_rng(5), None
     while summary is None:
         summary = games.step(generator.integers(0, games.actions, 1))[-1][0].get("episode_summary")
