@@ -13,6 +13,7 @@ from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostEr
 from agents.policies import (
     Agent,
     episodes_to_play,
+    evaluated_environments,
     evaluation_seed,
     keep_best,
     load_agent,
@@ -48,6 +49,7 @@ __all__ = [
     "ValidationResult",
     "build",
     "episodes_to_play",
+    "evaluated_environments",
     "evaluation_seed",
     "keep_best",
     "latest_checkpoint",

@@ -89,6 +89,35 @@ class RecentEpisode:
 
 
 @dataclass
+class LevelCounters:
+    """Counts of the training episodes of one level, where there are several.
+
+    Attributes:
+        episodes: how many have ended.
+        recent: of the last `WINDOW` of them, the distance in pixels and whether the level was completed.
+    """
+
+    episodes: int = 0
+    recent: deque[tuple[int, bool]] = field(default_factory=lambda: deque(maxlen=WINDOW))
+
+    @property
+    def completion_rate(self) -> float:
+        """The share of recent episodes that completed the level."""
+        return sum(completed for _, completed in self.recent) / len(self.recent)
+
+    @property
+    def distance_mean(self) -> float:
+        """The mean distance of recent episodes, in pixels."""
+        return sum(distance for distance, _ in self.recent) / len(self.recent)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> LevelCounters:
+        """The inverse of the dictionary that `Counters.to_json` makes."""
+        recent = ((int(distance), bool(completed)) for distance, completed in values["recent"])
+        return cls(values["episodes"], deque(recent, maxlen=WINDOW))
+
+
+@dataclass
 class ValidationCounters:
     """Counters of a training's validations.
 
@@ -120,6 +149,7 @@ class Counters:
     Attributes:
         written_steps: the number of decisions when metrics were last written. With `written_episodes` it determines when they
             are written next.
+        levels: counters of each level that has been played, where there are several.
     """
 
     frames: int = 0
@@ -130,6 +160,7 @@ class Counters:
     next_index: dict[int, int] = field(default_factory=dict)
     recent: deque[RecentEpisode] = field(default_factory=lambda: deque(maxlen=WINDOW))
     validation: ValidationCounters = field(default_factory=ValidationCounters)
+    levels: dict[str, LevelCounters] = field(default_factory=dict)
 
     def add(self, summary: EpisodeSummary, env_index: int) -> int:
         """Count an ended episode; returns its index among the episodes of its environment."""
@@ -137,6 +168,10 @@ class Counters:
         self.next_index[env_index] = index + 1
         self.episodes += 1
         self.reward_sum += float(summary.reward)
+        if summary.start.level is not None:
+            level = self.levels.setdefault(summary.start.level, LevelCounters())
+            level.episodes += 1
+            level.recent.append((int(summary.distance_traveled), bool(summary.level_completed)))
         self.recent.append(
             RecentEpisode(
                 reward=float(summary.reward),
@@ -153,6 +188,10 @@ class Counters:
         values = asdict(self)
         values["next_index"] = {str(index): count for index, count in self.next_index.items()}
         values["recent"] = [asdict(episode) for episode in self.recent]
+        values["levels"] = {
+            level: {"episodes": counts.episodes, "recent": [list(each) for each in counts.recent]}
+            for level, counts in sorted(self.levels.items())
+        }
         return values
 
     @classmethod
@@ -168,4 +207,5 @@ class Counters:
             next_index={int(index): count for index, count in values["next_index"].items()},
             recent=deque((RecentEpisode(**episode) for episode in values["recent"]), maxlen=WINDOW),
             validation=ValidationCounters.from_json(values["validation"]) if "validation" in values else ValidationCounters(),
+            levels={level: LevelCounters.from_json(each) for level, each in values.get("levels", {}).items()},
         )

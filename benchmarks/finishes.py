@@ -8,8 +8,8 @@ The search chooses a region, restores its state, and plays on randomly. The resu
 the default settings (frame skip 4, no idle frames); :func:`holds` verifies them on nes-py. `--full` searches for play that
 finishes a number of levels of the full game in a row; the search for each level starts at the end of the one before.
 
-The file is JSON. It maps names ("1-1", "1-1 pipe", "1-1 hit", "full") to actions, one character each: the index in the action
-set `complex` in base 12. The first seven actions are those of `simple`. Existing entries of the file are kept.
+The file is JSON, as :mod:`mario_env.demonstrations` describes it: names ("1-1", "1-1 pipe", "1-1 hit", "full"), and actions of
+`complex`, of which the first seven are those of `simple`. Existing entries of the file are kept.
 """
 
 import argparse
@@ -26,21 +26,20 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.schema import EnvironmentConfig
+from mario_env.demonstrations import DIGITS, read_plays
 from mario_env.factory import make
 from mario_env.fast import cartridge, start_of_game
 from mario_env.nes.machine import Fleet, make_rules
 from mario_env.wrappers.actions import button_combinations, pressed_buttons
 
-__all__ = ["FINISHES", "GOALS", "LEVELS", "Goal", "config_of", "holds", "holds_in_full", "name_of", "read_plays", "search"]
+__all__ = ["GOALS", "LEVELS", "Goal", "config_of", "holds", "holds_in_full", "name_of", "search"]
 
 Goal: TypeAlias = Literal["finish", "pipe", "hit"]
 Level: TypeAlias = tuple[int, int]  # world and stage
 Key: TypeAlias = tuple[int, ...]
 
-FINISHES: Final = Path(__file__).parents[1] / "tests" / "mario_env" / "data" / "finishes.json"
 GOALS: Final[tuple[Goal, ...]] = get_args(Goal)
 LEVELS: Final = tuple((world, stage) for world in range(1, 9) for stage in range(1, 5))
-DIGITS: Final = "0123456789ab"
 FRAME_SKIP: Final = 4
 _DOWN: Final = 10
 # Probabilities of the actions of `complex`, which favour moving right. Without pipes, only those of `simple` are used.
@@ -65,11 +64,6 @@ def config_of(level: Level | None, **more: Any) -> EnvironmentConfig:
 def name_of(level: Level, goal: Goal) -> str:
     """The name of an entry of the file."""
     return f"{level[0]}-{level[1]}" + ("" if goal == "finish" else f" {goal}")
-
-
-def read_plays(file: Path = FINISHES) -> dict[str, bytes]:
-    """The entries of a file: action indices by name."""
-    return {name: bytes(int(action, 12) for action in actions) for name, actions in json.loads(file.read_text()).items()}
 
 
 @dataclass(slots=True)

@@ -5,7 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.finishes import FRAME_SKIP, GOALS, Level, config_of, name_of, read_plays
+from benchmarks.finishes import FRAME_SKIP, GOALS, Level, config_of, name_of
+from mario_env.demonstrations import read_plays
 from mario_env.wrappers.actions import button_combinations, pressed_buttons
 
 __all__ = ["STYLES", "Pilot", "frames_needed", "stored_plays"]

@@ -18,6 +18,7 @@ def idle_settings(config: "Config") -> list[str]:
 
     agent = config.agent
     found = [*_check_training(config), *_check_observation(config), *_check_average(config), *_check_videos(config)]
+    found += _check_levels(config)
     found += _check_exploration(config, agent) if isinstance(agent, EpsilonGreedyConfig) else []
     found += _check_clipping(config, agent) if isinstance(agent, PPOConfig) else []
     found += _check_replay(config, agent) if isinstance(agent, ReplayAgentConfig) else []
@@ -43,6 +44,11 @@ def _check_observation(config: "Config") -> Iterator[str]:
     environment = config.environment
     if environment.crop_status_bar and environment.observation == "tiles":
         yield "environment.crop_status_bar crops pictures, and environment.observation tiles has none: set it to false"
+
+
+def _check_levels(config: "Config") -> Iterator[str]:
+    if config.train.level_sampling == "failure" and len(config.environment.level_names) < 2:
+        yield "train.level_sampling chooses among several levels, and there is one: name more in environment.levels"
 
 
 def _check_videos(config: "Config") -> Iterator[str]:

@@ -5,11 +5,14 @@ writes cannot disagree. `configs.loader` builds a :class:`Config` from a preset 
 messages that name file, key and the nearest valid key.
 """
 
+import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from configs.agent import AgentConfig, PPOConfig, PQNConfig, ReplayAgentConfig
+from configs.curriculum import DEMONSTRATED_FRAME_SKIP, CurriculumConfig, LevelName
 from configs.hashing import added, runtime_only
 from configs.idle import idle_settings
 from configs.restrictions import MAX_NAME, alias_fault, control_character_fault, model_name_fault
@@ -21,6 +24,9 @@ Protocol = Literal["greedy", "stochastic", "sticky", "noop", "random", "sticky_d
 PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random", "sticky_decisions")
 USUAL_PROTOCOLS: tuple[Protocol, ...] = ("greedy", "stochastic", "sticky", "noop", "random")
 
+Weight = Annotated[float, Field(gt=0)]
+
+_MOST_IN_A_NAME = 4  # levels; the name of more has their number
 
 STORED = "stored"
 """Key of pydantic's validation context that marks a configuration read back from a store: it was accepted before."""
@@ -50,6 +56,9 @@ class EnvironmentConfig(Section):
     game: Literal["level", "full"] = Field("level", description="one life in one level, or three lives starting at 1-1")
     world: int = Field(1, ge=1, le=8, description="the level's world; the full game starts at 1-1")
     stage: int = Field(1, ge=1, le=4, description="the level's stage")
+    levels: list[LevelName] = added(
+        [], description="levels, such as [1-1, 1-2], one of which each episode plays; empty: the one that world and stage name"
+    )
     rom: Literal["vanilla", "downsample", "pixel", "rectangle"] = Field("vanilla", description="the ROM's graphics")
     actions: Literal["right_only", "simple", "complex"] | list[list[Button]] = Field(
         "simple", description="gym-super-mario-bros' RIGHT_ONLY, SIMPLE_MOVEMENT, COMPLEX_MOVEMENT, or a list of combinations"
@@ -73,13 +82,35 @@ class EnvironmentConfig(Section):
 
     @property
     def level_name(self) -> str:
-        """The name of the level, such as `1-2`, or `full-game`."""
-        return "full-game" if self.game == "full" else f"{self.world}-{self.stage}"
+        """The name of the level, such as `1-2`, or `full-game`; of several levels `1-1_1-2`, or `8-levels-1f0c`."""
+        if self.game == "full":
+            return "full-game"
+        names = self.level_names
+        if len(names) <= _MOST_IN_A_NAME:
+            return "_".join(names)
+        return f"{len(names)}-levels-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:4]}"
+
+    @property
+    def level_names(self) -> list[str]:
+        """The names of the levels that are played; empty for the full game."""
+        if self.game == "full":
+            return []
+        return self.levels or [f"{self.world}-{self.stage}"]
+
+    def at_level(self, level: str) -> Self:
+        """The same environment, but each episode plays `level`."""
+        return self.model_copy(update={"game": "level", "levels": [level], "world": 1, "stage": 1})
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.game == "full" and (self.world, self.stage) != (1, 1):
             raise ValueError("the full game starts at world 1, stage 1; use game: level to train on another level")
+        if self.levels and self.game == "full":
+            raise ValueError("levels: the full game plays all levels in their order; use game: level to choose some")
+        if self.levels and (self.world, self.stage) != (1, 1):
+            raise ValueError("levels: world and stage name a level, too; leave them out (world: 1, stage: 1), or levels: []")
+        if twice := _repeated(self.levels):
+            raise ValueError(f"levels: {twice} is named twice; train.level_sampling can give it more weight")
         if self.life_loss_ends_episode and self.game == "level":
             raise ValueError("life_loss_ends_episode is for game: full; a level ends with its only life anyway")
         if self.sticky_actions and self.sticky_decisions:
@@ -94,10 +125,15 @@ class EnvironmentConfig(Section):
         return self
 
 
+def _repeated(names: Sequence[str]) -> str | None:
+    """A name that occurs more than once, or None."""
+    return next((name for name in names if names.count(name) > 1), None)
+
+
 class ValidationConfig(Section):
     """How the current policy is evaluated during training, at each multiple of `checkpoint_every`."""
 
-    episodes: int = Field(20, ge=1, description="episodes per validation; greedy plays one, noop evaluate.noop_frames")
+    episodes: int = Field(20, ge=1, description="episodes on each level; greedy plays one, noop evaluate.noop_frames")
     protocol: Literal["greedy", "stochastic", "sticky", "noop", "sticky_decisions"] = Field(
         "stochastic", description="as in evaluate.protocols"
     )
@@ -113,6 +149,13 @@ class TrainConfig(Section):
         description="original total_steps, where schedules end; set by `mario run --extend`",
     )
     n_envs: int = Field(2, ge=1, le=4096, description="environments; with emulator: nes-py each has its own process")
+    level_sampling: Literal["uniform", "failure"] | dict[LevelName, Weight] = added(
+        "uniform",
+        description="how often each of environment.levels is played; failure: the more often it is not completed; or weights",
+    )
+    curriculum: CurriculumConfig | None = added(
+        None, description="begin episodes along a demonstration, first near its end; null: at the level's start"
+    )
     device: Literal["auto", "cpu", "cuda"] = runtime_only("auto")
     game_threads: int | None = runtime_only(
         None,
@@ -160,7 +203,8 @@ class EvaluateConfig(Section):
     """How the trained agent is evaluated."""
 
     model: Literal["last", "best"] = Field("last", description="the final policy, or the best one in train.validation")
-    episodes: int = Field(100, ge=1, description="episodes under each protocol")
+    episodes: int = Field(100, ge=1, description="episodes under each protocol, on each level")
+    levels: list[LevelName] = added([], description="further levels to play, on which the agent was not trained")
     protocols: list[Protocol] = Field(list(USUAL_PROTOCOLS), min_length=1, description=f"of {', '.join(PROTOCOLS)}")
     n_envs: int | None = runtime_only(
         None, ge=1, le=256, description="parallel episodes; affects speed only; null: 32, with nes-py one for each processor"
@@ -174,6 +218,8 @@ class EvaluateConfig(Section):
     def _possible(self) -> Self:
         if len(set(self.protocols)) != len(self.protocols):
             raise ValueError("protocols: the same protocol is named twice")
+        if twice := _repeated(self.levels):
+            raise ValueError(f"levels: {twice} is named twice")
         return self
 
 
@@ -261,6 +307,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         agent = self.agent
+        self._require_levels()
+        if self.train.curriculum is not None:
+            self._require_demonstrations(self.train.curriculum)
         if self.evaluate.model == "best" and self.train.validation is None:
             raise ValueError(
                 "evaluate.model is best, but without validation nothing tells which that is: set train.validation, e.g. to {}"
@@ -276,6 +325,43 @@ class Config(Section):
                 f"(n_steps {agent.n_steps} x n_envs {self.train.n_envs} = {agent.n_steps * self.train.n_envs})"
             )
         return self
+
+    def _require_levels(self) -> None:
+        environment, sampling = self.environment, self.train.level_sampling
+        if isinstance(sampling, dict) and sampling.keys() != set(environment.levels):
+            raise ValueError(
+                f"train.level_sampling weighs {', '.join(sorted(sampling))}, and environment.levels has "
+                f"{', '.join(sorted(environment.levels)) or 'none'}: give each of them a weight, and no other level"
+            )
+        if sampling != "uniform" and environment.emulator == "nes-py":
+            raise ValueError(
+                "train.level_sampling: with environment.emulator nes-py each process chooses levels uniformly, since it does "
+                "not know of the others: leave it out, or set environment.emulator to fast"
+            )
+        if both := [level for level in self.evaluate.levels if level in environment.level_names]:
+            raise ValueError(f"evaluate.levels: {both[0]} is trained on, and evaluated anyway: name other levels, or none")
+        if self.evaluate.levels and environment.game == "full":
+            raise ValueError("evaluate.levels is for game: level, since an agent of the full game plays each level in it")
+
+    def _require_demonstrations(self, curriculum: CurriculumConfig) -> None:
+        environment, given = self.environment, curriculum.demonstrations.keys()
+        if environment.emulator == "nes-py":
+            raise ValueError(
+                "train.curriculum begins episodes from saved states, and nes-py saves none: set environment.emulator to fast"
+            )
+        if environment.game == "full":
+            raise ValueError("train.curriculum is for game: level, since a demonstration completes one level")
+        if unknown := sorted(given - set(environment.level_names)):
+            raise ValueError(
+                f"train.curriculum.demonstrations: {unknown[0]} is not played; the levels are "
+                f"{', '.join(environment.level_names)}"
+            )
+        if environment.frame_skip != DEMONSTRATED_FRAME_SKIP and given < set(environment.level_names):
+            raise ValueError(
+                f"train.curriculum: environment.frame_skip is {environment.frame_skip}, and each action of the demonstrations "
+                f"that come with the project lasts {DEMONSTRATED_FRAME_SKIP} frames: set it to {DEMONSTRATED_FRAME_SKIP}, or "
+                "give a demonstration of each level in train.curriculum.demonstrations"
+            )
 
     @model_validator(mode="after")
     def _has_effect(self, info: ValidationInfo) -> Self:

@@ -99,6 +99,8 @@ def first_reached(
 ) -> dict[int, tuple[int | None, ...]]:
     """The decisions after which the last `window` training episodes first completed at least a given share of levels.
 
+    Episodes that began along a demonstration do not count.
+
     Args:
         store: the episode store.
         ids: the experiments.
@@ -109,8 +111,9 @@ def first_reached(
         For each experiment with training episodes, the decisions for each rate; None: it was not reached.
     """
     rows = EPISODES.c
+    whole = rows.start_decision.is_(None)
     over: dict[str, Any] = {
-        "partition_by": rows.experiment_id,
+        "partition_by": (rows.experiment_id, whole),
         "order_by": (rows.global_step, rows.id),
         "rows": (-(window - 1), 0),
     }
@@ -118,6 +121,7 @@ def first_reached(
         select(
             rows.experiment_id,
             rows.global_step,
+            whole.label("whole"),
             func.sum(cast(rows.level_completed, Integer)).over(**over).label("completed"),
             func.count().over(**over).label("seen"),
         )
@@ -127,7 +131,9 @@ def first_reached(
     # Whole episodes are compared, because 0.07 * 100 is more than 7.
     needed = [ceil(round(rate * window, 6)) for rate in rates]
     reached = [
-        func.min(played.c.global_step).filter(played.c.seen == window, played.c.completed >= count).label(str(index))
+        func.min(played.c.global_step)
+        .filter(played.c.whole, played.c.seen == window, played.c.completed >= count)
+        .label(str(index))
         for index, count in enumerate(needed)
     ]
     query = select(played.c.experiment_id, *reached).group_by(played.c.experiment_id).order_by(played.c.experiment_id)

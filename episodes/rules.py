@@ -17,6 +17,7 @@ from episodes.schema import EPISODES, fact_of
 IN_ORDER: Final = "timestamp_in_order"
 PLAUSIBLE: Final = "completion_plausible"
 REASONED: Final = "completion_agrees_with_end_reason"
+_WARP_ZONES: Final = ((1, 2), (4, 2))  # levels with one
 _START_X: Final = 40  # where Mario stands at the start of a level
 DIALECT: Final[Dialect] = make_url("postgresql+psycopg2://").get_dialect()()
 
@@ -55,18 +56,29 @@ def query(experiment_id: int, phase: str, config: Mapping[str, Any]) -> Select[A
 def _far_enough(config: Mapping[str, Any]) -> ColumnElement[bool]:
     """Whether the row's position allows that a level was completed.
 
-    In a single level Mario is at the flag or axe when the episode ends. In the full game he has gone on since: he is beyond
-    1-1, or has covered 1-1 in this episode.
+    In a single level Mario is at the flag or axe when the episode ends, or in a warp pipe: then the row has the first stage of
+    the world that the pipe leads to. In the full game he has gone on since: he is beyond 1-1, or has covered 1-1 in this
+    episode.
     """
     rows = EPISODES.c
-    if config.get("environment", {}).get("game") == "full":
+    environment = config.get("environment", {})
+    if environment.get("game") == "full":
         beyond = or_(rows.world > 1, rows.stage > 1)
         return or_(beyond, rows.distance_traveled >= FINISH_X[1, 1] - _START_X)
+    warps = [FINISH_X[level] for level in _levels(config) if level in _WARP_ZONES]
     finish = [
-        (and_(rows.world == world, rows.stage == stage), rows.x_pos >= x) for (world, stage), x in sorted(FINISH_X.items())
+        (and_(rows.world == world, rows.stage == stage), rows.x_pos >= min([x, *(warps if stage == 1 else [])]))
+        for (world, stage), x in sorted(FINISH_X.items())
     ]
     # A world or stage that does not exist breaks another rule.
     return case(*finish, else_=true())
+
+
+def _levels(config: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """World and stage of the levels in which episodes begin."""
+    environment, evaluate = config.get("environment", {}), config.get("evaluate", {})
+    names = environment.get("levels") or [f"{environment.get('world', 1)}-{environment.get('stage', 1)}"]
+    return [(int(name[0]), int(name[2])) for name in (*names, *evaluate.get("levels", []))]
 
 
 def table_rules(counted: int | None) -> list[Rule]:

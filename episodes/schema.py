@@ -74,6 +74,7 @@ _GLOBAL_STEP: Final = (
 )
 _TOKEN: Final = "the only attempt that may write: the fencing token; 0: there was none yet"
 _EXPIRES: Final = "from when on another attempt may take over, unless it is put off before; null: at once"
+_START: Final = "decisions of a demonstration that were played before the first one; null: it began at the start"
 _DELAYS: Final = (
     "one byte a decision, compressed by zlib: frames that passed before the action took hold; null: no decision was delayed"
 )
@@ -137,6 +138,7 @@ class EpisodeRow:
     stage: Annotated[int, Fact(INTEGER, "stage where it ended", minimum=STAGES[0], maximum=STAGES[-1])]
     level_completed: Annotated[bool, Fact(Boolean(), "the level, or in the full game at least one, was completed")]
     end_reason: Annotated[str, Fact(TEXT, "why it ended", allowed=END_REASONS)]
+    start_decision: Annotated[int | None, Fact(INTEGER, _START, minimum=1)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,11 +220,12 @@ PHASE_RECORD_KEY: Final = ("experiment_id", "kept_as", "phase")
 QUALITY_RESULT_KEY: Final = ("experiment_id", "phase")
 
 # Two episodes in which all of these are equal count as the same trajectory. Comparing the actions would be certain, but they
-# are not kept for every experiment; position, score and clock at the end distinguish different play well enough.
+# are not kept for every experiment; position, score and clock at the end distinguish different play well enough. Episodes whose
+# trajectories are counted all begin at the start.
 TRAJECTORY_COLUMNS: Final = tuple(
     each.name
     for each in fields(EpisodeRow)
-    if each.name not in {*EPISODE_KEY, "timestamp", "duration_seconds", "global_step", "exploration_rate"}
+    if each.name not in {*EPISODE_KEY, "timestamp", "duration_seconds", "global_step", "exploration_rate", "start_decision"}
 )
 
 

@@ -117,10 +117,19 @@ def compare(
 def episodes(
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="how many")] = 20,
     experiment: Annotated[str | None, typer.Option(help="only episodes of this experiment")] = None,
+    demonstration: Annotated[
+        int | None, typer.Option(metavar="ID", help="print this episode as train.curriculum.demonstrations takes it")
+    ] = None,
 ) -> None:
     """List the latest episodes."""
     from tasks.experiment import open_store
 
+    if demonstration is not None:
+        from tasks.demonstration import demonstration as demonstration_of
+
+        level, actions = demonstration_of(demonstration, Settings.from_environment())
+        console.print(f"{level}: '{actions}'", soft_wrap=True, highlight=False)
+        return
     with open_store(Settings.from_environment()) as store:
         latest = store.latest(count, None if experiment is None else store.experiment(experiment).id)
     rows = [
@@ -129,7 +138,7 @@ def episodes(
             "experiment": row["experiment"],
             "played as": row["protocol"] if row["phase"] == "evaluate" else row["phase"],
             "step": row["global_step"],
-            "level": f"{row['world']}-{row['stage']}",
+            "level": f"{row['world']}-{row['stage']}" + _begun_at(row["start_decision"]),
             "pixels": row["distance_traveled"],
             "reward": f"{row['reward']:.1f}",
             "ended": row["end_reason"],
@@ -137,6 +146,11 @@ def episodes(
         for row in latest.to_dict("records")
     ]
     print_table(rows, "latest episodes", console)
+
+
+def _begun_at(start_decision: float | None) -> str:
+    """Where on a demonstration an episode began, if not at the start; pandas says NaN for null."""
+    return f" from {start_decision:.0f}" if start_decision is not None and start_decision > 0 else ""
 
 
 @app.command()

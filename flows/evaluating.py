@@ -10,7 +10,15 @@ from episodes import FencedError
 from flows.models import Trust, load
 from flows.worker_home import require_place_for_files
 from tasks.datasets import log_evaluation_data
-from tasks.evaluate import evaluation_json, evaluation_metrics, evaluation_table, play_protocols
+from tasks.evaluate import (
+    evaluation_json,
+    evaluation_metrics,
+    evaluation_table,
+    level_metrics,
+    level_summaries,
+    level_table,
+    play_protocols,
+)
 from tasks.experiment import checked_name, open_run, open_store
 from tasks.starting import finish_experiment, running_experiment
 
@@ -68,8 +76,9 @@ def evaluate_model(
         try:
             with open_store(settings) as store:
                 summaries, counts = play_protocols(experiment, agent, store)
+                levels = level_summaries(config, store.episodes(experiment.id, phase="evaluate"))
             with open_run(experiment) as run:
-                run.log_metrics(evaluation_metrics(summaries, counts), agent.manifest.steps)
+                run.log_metrics(evaluation_metrics(summaries, counts) | level_metrics(levels), agent.manifest.steps)
                 log_evaluation_data(run, config)
                 run.set_tags({"evaluated_model": reference} | ({"overrides": " ".join(overrides)} if overrides else {}))
             finish_experiment(experiment, "completed")
@@ -87,9 +96,11 @@ def evaluate_model(
         "environment": config.environment.model_dump(mode="json"),
         "protocols": evaluation_json(summaries),
     }
+    if levels:
+        figures["levels"] = {level: evaluation_json(own) for level, own in levels.items()}
     if agent.evaluation is not None and comparable:
         figures["confirmation"] = confirmation(agent.evaluation, figures["protocols"])
-    return evaluation_table(summaries), figures
+    return [*evaluation_table(summaries), *level_table(levels)], figures
 
 
 def _with_overrides(agent: "Agent", reference: str, overrides: Sequence[str]) -> Config:

@@ -229,7 +229,8 @@ class Comparison:
 @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
 def play_version(reference: str, name: str, comparison: Comparison) -> None:
     """Play the episodes of a comparison with one version, as the experiment `name`."""
-    overrides = [f"seed={comparison.seed}", f"evaluate.protocols=[{', '.join(comparison.protocols)}]"]
+    # Levels that neither was trained on decide nothing.
+    overrides = [f"seed={comparison.seed}", f"evaluate.protocols=[{', '.join(comparison.protocols)}]", "evaluate.levels=[]"]
     evaluate_model(reference, comparison.episodes, comparison.settings, Trust(), name, overrides)
 
 

@@ -7,7 +7,7 @@ Importing this package registers the game with Gymnasium (`gymnasium.make("mario
 
 from typing import TYPE_CHECKING
 
-from mario_env.errors import PlaybackError, RomUnavailableError, SnapshotError, WorkerError
+from mario_env.errors import DemonstrationError, PlaybackError, RomUnavailableError, SnapshotError, WorkerError
 from mario_env.factory import make
 from mario_env.observations import observation_of, observation_space
 from mario_env.playback import PlaybackFrame, play_back
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
     from configs.schema import Config, EnvironmentConfig, RetryConfig
+    from mario_env.starts import Starts
 
 __all__ = [
+    "DemonstrationError",
     "EpisodeStart",
     "EpisodeSummary",
     "PlaybackError",
@@ -33,6 +35,7 @@ __all__ = [
     "observation_of",
     "observation_space",
     "play_back",
+    "training_starts",
 ]
 
 
@@ -47,6 +50,7 @@ def make_vec(
     processes: bool = True,
     threads: int | None = None,
     retry: "RetryConfig | None" = None,
+    starts: "Starts | None" = None,
 ) -> "VecEnv":
     """Make several environments at once: see :func:`mario_env.stable_baselines.make_vec`.
 
@@ -54,10 +58,41 @@ def make_vec(
     """
     from mario_env import stable_baselines
 
-    return stable_baselines.make_vec(config, n_envs, seed=seed, processes=processes, threads=threads, retry=retry)
+    return stable_baselines.make_vec(
+        config, n_envs, seed=seed, processes=processes, threads=threads, retry=retry, starts=starts
+    )
 
 
 def make_training_vec(config: "Config") -> "VecEnv":
-    """Make the environments that a training of `config` plays: :func:`make_vec` with its numbers, seed and limits."""
+    """Make the environments that a training of `config` plays: :func:`make_vec` with its numbers, seed, limits and starts."""
     train = config.train
-    return make_vec(config.environment, train.n_envs, seed=config.seed, threads=train.game_threads, retry=config.retry)
+    return make_vec(
+        config.environment,
+        train.n_envs,
+        seed=config.seed,
+        threads=train.game_threads,
+        retry=config.retry,
+        starts=training_starts(config),
+    )
+
+
+def training_starts(config: "Config") -> "Starts | None":
+    """What chooses where the episodes of a training begin; None: they all begin at the start of one level or of the full game.
+
+    On nes-py each process chooses for itself.
+
+    Raises:
+        DemonstrationError: a demonstration of the curriculum presses buttons that the environment has no action for.
+    """
+    from mario_env.curriculum import Curriculum
+    from mario_env.demonstrations import demonstrations_of
+    from mario_env.starts import Starts
+
+    environment, train = config.environment, config.train
+    if environment.emulator == "nes-py" or not (environment.levels or train.curriculum):
+        return None
+    curriculum = None
+    if train.curriculum is not None:
+        demonstrations = demonstrations_of(environment, train.curriculum.demonstrations)
+        curriculum = Curriculum(train.curriculum, demonstrations)
+    return Starts(environment, train.level_sampling, curriculum)

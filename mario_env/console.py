@@ -25,8 +25,20 @@ from numpy.typing import NDArray
 from configs.schema import EnvironmentConfig
 from mario_env import memory as ram
 from mario_env.errors import RomUnavailableError
+from mario_env.starts import draw_level
 
-__all__ = ["FRAMES_PER_SECOND", "SCREEN_SHAPE", "Console", "NesPyConsole", "Screen", "check_rom", "rom_path", "rom_sha256"]
+__all__ = [
+    "FRAMES_PER_SECOND",
+    "SCREEN_SHAPE",
+    "Console",
+    "NesPyConsole",
+    "Screen",
+    "check_rom",
+    "level_of",
+    "rom_path",
+    "rom_sha256",
+    "world_and_stage",
+]
 
 Screen: TypeAlias = NDArray[np.uint8]
 
@@ -90,6 +102,19 @@ class Console(gymnasium.Env[Screen, Any]):
         self.observation_space = Box(0, 255, SCREEN_SHAPE, np.uint8)
         self.action_space = Discrete(256)
 
+    def choose_level(self, config: EnvironmentConfig, options: dict[str, Any] | None) -> str | None:
+        """The level to play next: that of the option `level`, or one of several that is drawn; None: there is only one.
+
+        Raises:
+            ValueError: the option names a level that `config` does not have.
+        """
+        level = (options or {}).get("level")
+        if level is not None and level not in config.level_names:
+            raise ValueError(f"there is no level {level!r}: the levels are {', '.join(config.level_names) or 'the full game'}")
+        if not config.levels:
+            return None
+        return str(level) if level is not None else draw_level(config.levels, self.np_random)
+
     def step(self, action: Any) -> tuple[Screen, float, bool, bool, dict[str, Any]]:
         """Play one frame with these buttons pressed, then skip what no player can influence.
 
@@ -112,6 +137,17 @@ class Console(gymnasium.Env[Screen, Any]):
     @abstractmethod
     def write_memory(self, address: int, value: int) -> None:
         """Write a byte into the RAM, as a cheat device would: brings about in tests what is too rare to be played."""
+
+
+def world_and_stage(level: str) -> tuple[int, int]:
+    """World and stage of a level's name."""
+    world, _, stage = level.partition("-")
+    return int(world), int(stage)
+
+
+def level_of(config: EnvironmentConfig) -> tuple[int, int] | None:
+    """World and stage of the first level, or None for the full game."""
+    return world_and_stage(config.level_names[0]) if config.game == "level" else None
 
 
 def check_rom(config: EnvironmentConfig) -> None:
@@ -184,7 +220,7 @@ class NesPyConsole(Console):
     """nes-py playing the ROM that gym-super-mario-bros carries.
 
     Args:
-        config: which level or the full game, and which variant of the ROM.
+        config: which level, levels or the full game, and which variant of the ROM.
         seed: of `np_random`.
 
     Raises:
@@ -197,35 +233,49 @@ class NesPyConsole(Console):
         super().__init__(seed)
         check_rom(config)
         self._config = config
-        self._start_emulator()
+        self._start()
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_game", "_env", "memory", "frame_memory")
+        left_out = ("_game", "_env", "_others", "memory", "frame_memory")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._start_emulator()
+        self._start()
 
-    def _start_emulator(self) -> None:
-        config = self._config
+    def _start(self) -> None:
+        self._level = (self._config.level_names or [""])[0]
+        self._others: dict[str, tuple[Any, gymnasium.Env[Screen, Any]]] = {}  # games of the other levels, by level
+        self._game, self._env = self._new_game(level_of(self._config))
+
+    def _change_level(self, level: str) -> None:
+        self._others[self._level] = self._game, self._env
+        known = level in self._others
+        self._game, self._env = self._others.pop(level) if known else self._new_game(world_and_stage(level))
+        self._level = level
+
+    def _new_game(self, target: tuple[int, int] | None) -> tuple[Any, gymnasium.Env[Screen, Any]]:
+        """A game of this level, or the full game, and the environment that steps it. It cannot change its level."""
         game_class, old = _game_class()
-        arguments: dict[str, Any] = {"target": (config.world, config.stage) if config.game == "level" else None}
+        arguments: dict[str, Any] = {"target": target}
         if old:
-            arguments["rom_mode"] = config.rom
-        self._game = game_class(**arguments)
-        self._env: gymnasium.Env[Screen, Any] = self._game
+            arguments["rom_mode"] = self._config.rom
+        game = env = game_class(**arguments)
         if old:
             from shimmy.openai_gym_compatibility import GymV21CompatibilityV0
 
-            self._env = GymV21CompatibilityV0(env=self._game)
+            env = GymV21CompatibilityV0(env=game)
+        return game, env
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:
         """Start the game again: always the same game, the seed is for the wrappers' random numbers (`np_random`)."""
         super().reset(seed=seed)
+        level = self.choose_level(self._config, options)
+        if level is not None and level != self._level:
+            self._change_level(level)
         self._env.reset()
         self.memory = self.frame_memory = self._game.ram.tobytes()
-        return self.render(), {}
+        return self.render(), {} if level is None else {"level": level}
 
     def advance(self, buttons: int) -> bool:
         """Play one frame with these buttons pressed, then skip what no player can influence; whether it terminated."""
@@ -245,8 +295,9 @@ class NesPyConsole(Console):
     def close(self) -> None:
         """Free the emulator; closing twice is no error."""
         if self._game is not None:
-            self._env.close()
-            self._game = None
+            for env in (self._env, *(env for _, env in self._others.values())):
+                env.close()
+            self._game, self._others = None, {}
 
 
 def _copy_rgb(screen: Screen) -> Screen:

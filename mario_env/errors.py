@@ -1,10 +1,14 @@
 """What can go wrong in this package, as classes a caller can catch."""
 
-__all__ = ["PlaybackError", "RomUnavailableError", "SnapshotError", "WorkerError"]
+__all__ = ["DemonstrationError", "PlaybackError", "RomUnavailableError", "SnapshotError", "WorkerError"]
 
 
 class RomUnavailableError(ValueError):
     """The configuration asks for a variant of the ROM that the installed gym-super-mario-bros does not carry."""
+
+
+class DemonstrationError(ValueError):
+    """A demonstration does not complete its level, or presses buttons that the environment has no action for."""
 
 
 class PlaybackError(RuntimeError):

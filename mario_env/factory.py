@@ -12,6 +12,7 @@ from mario_env.console import Console, NesPyConsole, Screen
 from mario_env.observations import observation_of
 from mario_env.wrappers import (
     ActionDelay,
+    DemonstrationStart,
     EpisodeRecorder,
     FrameSkip,
     JoypadAction,
@@ -83,6 +84,7 @@ def build(
     if config.frame_skip > 1:
         env = FrameSkip(env, config.frame_skip)
     env = observation_of(config).wrap(env)
+    env = DemonstrationStart(env)
     env = MemoryReward(env, config.reward)
     env = _end(env, config)
     env = EpisodeRecorder(env)

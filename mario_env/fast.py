@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.schema import EnvironmentConfig
-from mario_env.console import Console, Screen, check_rom, rom_path
+from mario_env.console import Console, Screen, check_rom, level_of, rom_path, world_and_stage
 from mario_env.nes.machine import Fleet, Snapshot, insert_cartridge, make_rules
 from mario_env.nes.rom import read_rom
 from mario_env.observations import Frames, Observation, observation_of
@@ -36,16 +36,11 @@ def start_of_game(rom: str, level: tuple[int, int] | None, observation: Observat
     return fleet.snapshot(0)
 
 
-def level_of(config: EnvironmentConfig) -> tuple[int, int] | None:
-    """World and stage, or None for the full game."""
-    return (config.world, config.stage) if config.game == "level" else None
-
-
 class FastConsole(Console):
     """The emulator of `mario_env.nes`, playing the ROM that gym-super-mario-bros carries.
 
     Args:
-        config: which level or the full game, and which variant of the ROM.
+        config: which level, levels or the full game, and which variant of the ROM.
         seed: of `np_random`.
 
     Raises:
@@ -56,16 +51,17 @@ class FastConsole(Console):
     def __init__(self, config: EnvironmentConfig, *, seed: int | None = None) -> None:
         super().__init__(seed)
         check_rom(config)
-        observation = observation_of(config)
-        self._start = start_of_game(config.rom, level_of(config), observation)
+        self._config, self._observation = config, (observation := observation_of(config))
         self._fleet = Fleet(cartridge(config.rom), make_rules(level_of(config)), 1, observation)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:
         """Start the game again. The game is always the same: the seed is for the wrappers' random numbers (`np_random`)."""
         super().reset(seed=seed)
-        self._fleet.restore(0, self._start)
+        level = self.choose_level(self._config, options)
+        target = level_of(self._config) if level is None else world_and_stage(level)
+        self._fleet.restore(0, start_of_game(self._config.rom, target, self._observation))
         self.memory = self.frame_memory = self._fleet.machines["ram"][0].tobytes()
-        return self.render(), {}
+        return self.render(), {} if level is None else {"level": level}
 
     def advance(self, buttons: int) -> bool:
         """Play one frame with these buttons pressed, skip what no player can influence, and return whether the game is over."""

@@ -5,84 +5,43 @@ random numbers (from the same generators in the same order as the wrappers), res
 """
 
 import hashlib
-import time
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, Self
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Discrete
-from gymnasium.utils.seeding import np_random
 
 from configs.game_facts import STATUSES
 from configs.schema import EnvironmentConfig
-from configs.seeds import Stream, game_seeds, seed_of
-from mario_env.console import check_rom
-from mario_env.fast import cartridge, level_of, start_of_game
+from configs.seeds import game_seeds
+from mario_env.console import check_rom, level_of, world_and_stage
+from mario_env.fast import cartridge, start_of_game
 from mario_env.memory import lives
 from mario_env.nes.kernel import STAMP
-from mario_env.nes.machine import Fleet, make_rules
+from mario_env.nes.machine import Episode, Fleet, Snapshot, make_rules
 from mario_env.nes.play import END_REASONS, INFO, OUTCOME_FIELDS
-from mario_env.observations import observation_of
+from mario_env.observations import Observation, observation_of
 from mario_env.processors import usable_processors
+from mario_env.records import EpisodeRecord
+from mario_env.slots import EnvSlot
 from mario_env.snapshots import GamesSnapshot, generator_state, require_same, set_generator_state
+from mario_env.starts import Starts
 from mario_env.summary import EpisodeStart, summarise
+from mario_env.trails import Trail
 from mario_env.wrappers.actions import button_combinations, draw_delay, pressed_buttons
 from mario_env.wrappers.reward import REWARD_COMPONENTS
 
-__all__ = ["EnvSlot", "Games"]
+__all__ = ["Games"]
 
 _STATUS, _FLAG, _FRAMES, _REASON = (OUTCOME_FIELDS.index(name) for name in ("status", "flag_get", "frames", "end_reason"))
 _TERMINATED, _TRUNCATED = OUTCOME_FIELDS.index("terminated"), OUTCOME_FIELDS.index("truncated")
 
 Outcome = tuple[npt.NDArray[Any], list[float], list[bool], list[bool], list[dict[str, Any]]]
 """Observations, rewards, terminated, truncated and infos of some games."""
-
-
-class EnvSlot(gymnasium.Env[Any, Any]):
-    """One game of several, with its own random numbers, state and screen. Only a single game can be stepped by itself."""
-
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 60}  # noqa: RUF012
-
-    def __init__(self, games: "Games", index: int, seed: int | None) -> None:
-        self.render_mode = "rgb_array"
-        self.observation_space, self.action_space = games.observation_space, Discrete(games.actions)
-        self._np_random, self._np_random_seed = np_random(seed)
-        self.action_space.seed(None if seed is None else seed_of(seed, Stream.ACTION_SAMPLES))
-        self._games, self._index = games, index
-
-    @property
-    def memory(self) -> bytes:
-        """The RAM (2048 bytes) after the last reset or decision."""
-        memory: bytes = self._games.fleet.machines["ram"][self._index].tobytes()
-        return memory
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start a new episode of this game alone; returns its first observation and info."""
-        super().reset(seed=seed)
-        info = self._games.start(self._index, self.np_random, options or {})
-        return self._games.fleet.observations[self._index].copy(), info
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Play one decision, if this is the only game.
-
-        Raises:
-            ValueError: the action is not between 0 and the number of actions.
-            ResetNeeded: the game has not been reset yet.
-            NotImplementedError: there are other games, which are stepped together: use `Games.step`.
-        """
-        if len(self._games.slots) > 1:
-            raise NotImplementedError("several games are stepped together: use Games.step")
-        observations, rewards, terminated, truncated, infos = self._games.step([int(action)])
-        return observations[0].copy(), rewards[0], terminated[0], truncated[0], infos[0]
-
-    def render(self) -> Any:
-        """The current screen, RGB, uint8 of shape (240, 256, 3)."""
-        frames = int(self._games.fleet.outcomes["frames"][self._index])
-        return self._games.fleet.screen(self._index, max(0, frames - 1) & 1)
 
 
 class _Sent(NamedTuple):
@@ -94,28 +53,6 @@ class _Sent(NamedTuple):
     played: list[Future[int]]
 
 
-class _EpisodeRecord:
-    """The record of a running episode."""
-
-    def __init__(self, noop_frames: int) -> None:
-        self.start = EpisodeStart(noop_frames=noop_frames)
-        self.actions, self.delays = bytearray(), bytearray()
-        self.started = time.perf_counter()
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but actions and delays, which are stored apart. `decisions` is how many there are."""
-        seconds = time.perf_counter() - self.started
-        return {"start": self.start.to_json(), "decisions": len(self.actions), "seconds": seconds}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any], actions: bytes, delays: bytes) -> Self:
-        """The inverse of :meth:`to_json`. The wall-clock time goes on from now."""
-        record = cls(EpisodeStart.from_json(value["start"]).noop_frames)
-        record.actions, record.delays = bytearray(actions), bytearray(delays)
-        record.started -= value["seconds"]
-        return record
-
-
 class Games:
     """`count` games that `config` describes. Game i has the seed that `game_seeds` gives it.
 
@@ -125,6 +62,10 @@ class Games:
         seed: of all games.
         threads: how many threads play them. By default one for each processor that this process may use
             (:func:`~mario_env.processors.usable_processors`), but no more than there are games.
+        starts: chooses where episodes begin. None: if `config` has several levels, each with the same probability.
+
+    Attributes:
+        starts: what chooses; None: every episode begins at the start of the one level, or of the full game.
 
     Raises:
         RomUnavailableError: the installed gym-super-mario-bros has no such ROM.
@@ -137,6 +78,7 @@ class Games:
         *,
         seed: int | None = None,
         threads: int | None = None,
+        starts: Starts | None = None,
     ) -> None:
         check_rom(config)
         self._config = config
@@ -147,13 +89,16 @@ class Games:
         game, rules = cartridge(config.rom), _rules(config)
         self.fleet = Fleet(game, rules, count, observation)
         self._game = hashlib.sha256(game.tobytes() + rules.tobytes()).hexdigest()
-        self._start = start_of_game(config.rom, level_of(config), observation)
-        self.fleet.restore(0, self._start)
-        self.fleet.begin(0)
-        self._beginning = self.fleet.episode(0)
+        self.starts = Starts(config) if starts is None and config.levels else starts
+        levels: list[str | None] = [*config.levels] or [None]
+        self._beginnings = {level: self._beginning(level, observation) for level in levels}
+        self._trails: dict[str | None, Trail] = {}
+        if self._demonstrations:
+            walker = Fleet(game, rules, 1, observation)  # demonstrations are played on a machine of their own
+            self._trails = {level: self._trail(level, walker) for level in levels}
         self._most_noops = config.noop_frames
         self.slots = [EnvSlot(self, i, own) for i, own in enumerate(game_seeds(seed, count))]
-        self._records: list[_EpisodeRecord | None] = [None] * count  # None: not reset yet
+        self._records: list[EpisodeRecord | None] = [None] * count  # None: not reset yet
         self._last: list[int | None] = [None] * count  # with sticky decisions: the last action executed
         self._parts = max(1, min(count, threads or usable_processors()))
         # A thread is started when there is work for it. In `step` the calling thread plays one part.
@@ -165,27 +110,72 @@ class Games:
         """Start a new episode of one game; the observation is in `fleet.observations`."""
         return self.slots[index].reset(seed=seed, options=options)[1]
 
+    def _beginning(self, level: str | None, observation: Observation) -> tuple[Snapshot, Episode]:
+        """The state in which the episodes of a level begin; None: those of the only one, or of the full game."""
+        target = level_of(self._config) if level is None else world_and_stage(level)
+        snapshot = start_of_game(self._config.rom, target, observation)
+        self.fleet.restore(0, snapshot)
+        self.fleet.begin(0)
+        return snapshot, self.fleet.episode(0)
+
     def start(self, index: int, generator: np.random.Generator, options: dict[str, Any]) -> dict[str, Any]:
-        """Restore the start of the game and idle, as :class:`~mario_env.wrappers.actions.NoopStart` does."""
+        """Restore the start of a level and idle, as :class:`~mario_env.wrappers.actions.NoopStart` does.
+
+        Raises:
+            ValueError: the option `level` names a level that there is not.
+        """
         self._require_idle(index, index + 1)
+        start = self._chosen(generator, options)
+        start = self._begin_along(index, start) if start.demonstration else self._begin(index, start, generator, options)
+        self._records[index] = EpisodeRecord(start)
+        self._last[index] = start.demonstration[-1] if start.demonstration else None
+        level = {} if start.level is None else {"level": start.level}
+        return {"noop_frames": start.noop_frames, **level, **_facts(self.fleet.facts[index].tolist())}
+
+    def _chosen(self, generator: np.random.Generator, options: dict[str, Any]) -> EpisodeStart:
+        """Where the next episode begins."""
+        level, names = options.get("level"), self._config.level_names
+        if level is None:
+            return EpisodeStart() if self.starts is None else self.starts.choose(generator)
+        if level not in names:
+            raise ValueError(f"there is no level {level!r}: the levels are {', '.join(names) or 'the full game'}")
+        return EpisodeStart(level=level if self._config.levels else None)
+
+    def _begin(self, index: int, start: EpisodeStart, generator: np.random.Generator, options: dict[str, Any]) -> EpisodeStart:
+        """Begin at the start of a level, and idle."""
+        snapshot, episode = self._beginnings[start.level]
         count = options.get("noop_frames")
         if count is None:
             count = int(generator.integers(1, self._most_noops + 1)) if self._most_noops else 0
-        count = self._idle(index, count)
-        self._records[index], self._last[index] = _EpisodeRecord(count), None
+        count = self._idle(index, count, snapshot)
         if count:
             self.fleet.begin(index)
         else:
-            self.fleet.resume(index, self._beginning)
-        return {"noop_frames": count, **_facts(self.fleet.facts[index].tolist())}
+            self.fleet.resume(index, episode)
+        return replace(start, noop_frames=count)
 
-    def _idle(self, index: int, count: int) -> int:
+    def _begin_along(self, index: int, start: EpisodeStart) -> EpisodeStart:
+        """Begin along the demonstration of a level, without idling."""
+        self._trails[start.level].start(self.fleet, index, len(start.demonstration))
+        return start
+
+    @property
+    def _demonstrations(self) -> Mapping[str, bytes]:
+        curriculum = None if self.starts is None else self.starts.curriculum
+        return {} if curriculum is None else curriculum.demonstrations
+
+    def _trail(self, level: str | None, walker: Fleet) -> Trail:
+        name = level or self._config.level_names[0]
+        buttons = [self._pressed[action] for action in self._demonstrations[name]]
+        return Trail(name, walker, self._beginnings[level], buttons)
+
+    def _idle(self, index: int, count: int, snapshot: Snapshot) -> int:
         """Idle for `count` frames and return how many that were: where idling kills, half as many as it takes to die."""
-        self.fleet.restore(index, self._start)
+        self.fleet.restore(index, snapshot)
         alive = lives(self.slots[index].memory)
         for frame in range(count):
             if self.fleet.step(index, 0) or lives(self.slots[index].memory) < alive:
-                return self._idle(index, frame // 2)
+                return self._idle(index, frame // 2, snapshot)
         return count
 
     def step(self, actions: npt.ArrayLike) -> Outcome:
@@ -302,6 +292,8 @@ class Games:
                     actions=record.actions,
                     delays=record.delays,
                 )
+                if self.starts is not None:
+                    self.starts.ended(record.start, completed=infos[at]["episode_summary"].level_completed)
         return self.fleet.observations[games], rewards, terminated, truncated, infos
 
     def snapshot(self) -> GamesSnapshot:
@@ -311,7 +303,7 @@ class Games:
             RuntimeError: some games are being played.
         """
         self._require_idle(0, len(self.slots))
-        records = [record or _EpisodeRecord(0) for record in self._records]
+        records = [record or EpisodeRecord(EpisodeStart()) for record in self._records]
         actions = np.frombuffer(b"".join(bytes(record.actions) for record in records), np.uint8)
         delays = np.frombuffer(b"".join(bytes(record.delays) for record in records), np.uint8)
         slots = [self._slot_to_json(index, record) for index, record in enumerate(records)]
@@ -332,16 +324,20 @@ class Games:
         actions, delays, first = snapshot.arrays["actions"].tobytes(), snapshot.arrays["delays"].tobytes(), 0
         for index, slot in enumerate(snapshot.values["slots"]):
             last = first + slot["record"]["decisions"]
-            self._records[index] = _EpisodeRecord.from_json(slot["record"], actions[first:last], delays[first:last])
+            self._records[index] = EpisodeRecord.from_json(slot["record"], actions[first:last], delays[first:last])
             self._set_slot(index, slot)
             first = last
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a snapshot to mean the same."""
         environment = self._config.model_dump(mode="json")
-        return {"format": 3, "emulator": STAMP, "game": self._game, "games": len(self.slots), "environment": environment}
+        values = {"format": 3, "emulator": STAMP, "game": self._game, "games": len(self.slots), "environment": environment}
+        if self._demonstrations:
+            demonstrations = b"".join(self._demonstrations[level] for level in sorted(self._demonstrations))
+            values["demonstrations"] = hashlib.sha256(demonstrations).hexdigest()
+        return values
 
-    def _slot_to_json(self, index: int, record: _EpisodeRecord) -> dict[str, Any]:
+    def _slot_to_json(self, index: int, record: EpisodeRecord) -> dict[str, Any]:
         slot = self.slots[index]
         random = {"generator": generator_state(slot.np_random), "action_space": generator_state(slot.action_space.np_random)}
         return {"record": record.to_json(), "last": self._last[index], **random}

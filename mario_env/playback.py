@@ -57,8 +57,8 @@ def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, de
     """Play an episode again, frame by frame.
 
     Args:
-        config: the environment that the episode was played in. Its sticky actions and no-op starts are not used, since their
-            outcome is in `start`, `actions` and `delays`.
+        config: the environment that the episode was played in. Its sticky actions, no-op starts and levels are not used, since
+            what came of them is in `start`, `actions` and `delays`.
         start: the episode's start.
         actions: its actions, one byte a decision.
         delays: the frames that passed before each action took hold, one byte a decision. Empty: there were no delays.
@@ -79,6 +79,7 @@ def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, de
 
     if delays and len(delays) != len(actions):
         raise PlaybackError(f"{len(actions)} actions have {len(delays)} delays: the episode's record is damaged")
+    config = config if start.level is None else config.at_level(start.level)
     plain = config.model_copy(update={"sticky_actions": 0.0, "sticky_decisions": 0.0, "noop_frames": 0})
     env = build(make_console(plain), plain, watch=tap)
     try:
@@ -90,7 +91,8 @@ def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, de
 def _play(
     env: gymnasium.Env[Screen, Any], tap: _FrameTap, start: EpisodeStart, actions: bytes, delays: bytes
 ) -> Iterator[PlaybackFrame]:
-    observation, info = env.reset(options={"noop_frames": start.noop_frames})
+    observation, info = env.reset(options={"noop_frames": start.noop_frames, "demonstration": start.demonstration})
+    tap.take()  # the frames of the demonstration
     if info["noop_frames"] != start.noop_frames:
         raise PlaybackError(f"idling for {start.noop_frames} frames loses a life: it was played under another configuration")
     total, delay_next = 0.0, env.get_wrapper_attr("delay_next")

@@ -18,6 +18,7 @@ from mario_env.factory import make
 from mario_env.games import Games, Outcome
 from mario_env.processes import ProcessVecEnv
 from mario_env.snapshots import GamesSnapshot
+from mario_env.starts import Starts
 
 __all__ = ["FastVecEnv", "begin_episode", "make_vec"]
 
@@ -30,6 +31,7 @@ def make_vec(
     processes: bool = True,
     threads: int | None = None,
     retry: RetryConfig | None = None,
+    starts: Starts | None = None,
 ) -> VecEnv:
     """Make `n_envs` environments that `config` describes; each has its own seed of `configs.seeds.game_seeds`.
 
@@ -42,6 +44,7 @@ def make_vec(
         threads: of the fast emulator: how many threads play; None: one for each processor that this process may use
             (affinity and control groups heeded), as far as there are games. What is played does not depend on it.
         retry: for nes-py: `worker_timeout`, the seconds without an answer after which a process is killed; None: the default.
+        starts: of the fast emulator: chooses where episodes begin; see :class:`~mario_env.games.Games`.
 
     Raises:
         RomUnavailableError: the installed gym-super-mario-bros has no such ROM; raised before any process starts.
@@ -53,7 +56,7 @@ def make_vec(
     check_rom(config)
     envs: VecEnv
     if config.emulator == "fast":
-        envs = FastVecEnv(config, n_envs, seed=seed, threads=threads)
+        envs = FastVecEnv(config, n_envs, seed=seed, threads=threads, starts=starts)
     elif processes:
         timeout = (retry or RetryConfig()).worker_timeout
         envs = _SeededProcesses(config, game_seeds(seed, n_envs), timeout=timeout)
@@ -118,7 +121,7 @@ class FastVecEnv(_SeedsApart):
         config: what each game is.
         n_envs: how many.
         seed: of all games; each has its own of `game_seeds`.
-        threads: see :class:`~mario_env.games.Games`.
+        threads, starts: see :class:`~mario_env.games.Games`.
     """
 
     def __init__(
@@ -128,9 +131,15 @@ class FastVecEnv(_SeedsApart):
         *,
         seed: int | None = None,
         threads: int | None = None,
+        starts: Starts | None = None,
     ) -> None:
-        self.games = Games(config, n_envs, seed=seed, threads=threads)
+        self.games = Games(config, n_envs, seed=seed, threads=threads, starts=starts)
         super().__init__(n_envs, self.games.observation_space, Discrete(self.games.actions))
+
+    @property
+    def starts(self) -> Starts | None:
+        """What chooses where episodes begin; None: they all begin at the same place."""
+        return self.games.starts
 
     def reset(self) -> npt.NDArray[np.uint8]:
         """Start a new episode of every game."""

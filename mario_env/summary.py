@@ -1,13 +1,17 @@
 """The summary of an episode that has ended."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass, fields
+from typing import Any, Final, Self
 
 from mario_env.memory import FACTS
 
 __all__ = ["EpisodeStart", "EpisodeSummary", "summarise"]
+
+_LEVEL: Final = re.compile("[1-8]-[1-4]")
+_HEXADECIMAL: Final = re.compile("([0-9a-f]{2})*")
 
 
 @dataclass(frozen=True)
@@ -16,13 +20,23 @@ class EpisodeStart:
 
     Attributes:
         noop_frames: idle frames between the reset and the first decision.
+        level: world and stage, such as "1-2", where the configuration has several levels; else None.
+        demonstration: the actions of a demonstration, one byte a decision, that were played before the first decision. They
+            count in nothing. Empty: the episode began at the level's start.
     """
 
     noop_frames: int = 0
+    level: str | None = None
+    demonstration: bytes = b""
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
+        """As a JSON object, without the keys that have nothing to say."""
+        value: dict[str, Any] = {"noop_frames": self.noop_frames}
+        if self.level is not None:
+            value["level"] = self.level
+        if self.demonstration:
+            value["demonstration"] = self.demonstration.hex()
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
@@ -31,10 +45,18 @@ class EpisodeStart:
         Raises:
             ValueError: the object is not one that :meth:`to_json` wrote.
         """
-        count = value.get("noop_frames")
-        if set(value) != {"noop_frames"} or not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise ValueError(f'an episode\'s start is {{"noop_frames": <0 or more>}}, not {value!r}')
-        return cls(noop_frames=count)
+        count, level, played = value.get("noop_frames"), value.get("level"), value.get("demonstration", "")
+        named = "level" not in value or (isinstance(level, str) and _LEVEL.fullmatch(level))
+        known = not value.keys() - {"noop_frames", "level", "demonstration"}
+        if (
+            not isinstance(count, int) or isinstance(count, bool) or count < 0 or not named or not known
+            or not isinstance(played, str) or not _HEXADECIMAL.fullmatch(played)
+        ):  # fmt: skip
+            raise ValueError(
+                'an episode\'s start is {"noop_frames": <0 or more>}, with "level": "<world>-<stage>" where there are several, '
+                f'and "demonstration": "<actions>" where it did not begin at the level\'s start, not {value!r}'
+            )
+        return cls(noop_frames=count, level=level, demonstration=bytes.fromhex(played))
 
 
 @dataclass(frozen=True)

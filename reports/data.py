@@ -83,8 +83,10 @@ class ExperimentData:
     Attributes:
         name, id, config, provenance: as stored in the table `experiments`.
         train: the training episodes.
-        evaluation: one row per episode with :data:`REQUIRED_COLUMNS` and `id`; it may be empty.
+        evaluation: one row per episode with :data:`REQUIRED_COLUMNS` and `id`; it may be empty. Episodes on levels that the
+            agent was not trained on are not among them.
         summaries: summaries by protocol; missing ones are computed from `evaluation`.
+        levels: if there are several, summaries by level and protocol, also of levels that the agent was not trained on.
         phases, resources, quality: further sections of the report.
         replay: returns the frames (uint8 RGB, shape (240, 256, 3)) of the episode with a given id; None: no videos.
         command: the commands that repeat the run; None: those for the configuration file next to the report.
@@ -100,6 +102,7 @@ class ExperimentData:
     train: Training
     evaluation: pd.DataFrame
     summaries: Mapping[str, ProtocolSummary] = field(default_factory=dict)
+    levels: Mapping[str, Mapping[str, ProtocolSummary]] = field(default_factory=dict)
     phases: Sequence[PhaseTiming] = ()
     resources: Sequence[ResourceUse] = ()
     quality: Sequence[RuleCheck] = ()
@@ -126,17 +129,31 @@ class ExperimentData:
         return name if observation == "frames" else f"{name}-{observation}"
 
     @property
-    def first_level(self) -> tuple[int, int]:
-        """World and stage of the level in which episodes start."""
+    def level_names(self) -> list[str]:
+        """The levels that the agent was trained on, such as ``1-1``; empty for the full game."""
         environment = self.config.get("environment", {})
-        return (1, 1) if self.full_game else (int(environment.get("world", 1)), int(environment.get("stage", 1)))
+        if self.full_game:
+            return []
+        return list(environment.get("levels") or [f"{environment.get('world', 1)}-{environment.get('stage', 1)}"])
+
+    @property
+    def held_out(self) -> list[str]:
+        """The levels that the agent was evaluated on, but not trained on."""
+        return list(self.config.get("evaluate", {}).get("levels", []))
+
+    @property
+    def first_level(self) -> tuple[int, int]:
+        """World and stage of the level in which episodes start; of several, the first."""
+        first = (self.level_names or ["1-1"])[0]
+        return int(first[0]), int(first[2])
 
     @property
     def level(self) -> str:
-        """The level, such as ``1-1``, or ``the full game``."""
-        if self.full_game:
+        """``level 1-1``, ``the levels 1-1, 1-2`` or ``the full game``."""
+        names = self.level_names
+        if not names:
             return "the full game"
-        return "{}-{}".format(*self.first_level)
+        return f"level {names[0]}" if len(names) == 1 else f"the levels {', '.join(names)}"
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def _run(data: ExperimentData, run: Mapping[str, Any]) -> str:
     tree = " with uncommitted changes" if run.get("dirty") else ""
     episodes = number(run["training_episodes"])
     lines = {
-        "Agent": f"{data.algorithm}, {data.level if data.full_game else f'level {data.level}'}",
+        "Agent": f"{data.algorithm}, {data.level}",
         "Training": f"{number(run['steps'])} steps, {episodes} episodes, {_training_time(run)}, begun {run['started'][:10]}",
         "Seed": str(run["seed"]),
         "Commit": f"{run['commit']}{tree}" if run.get("commit") else "unknown",

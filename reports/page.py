@@ -83,8 +83,7 @@ def _eyebrow(experiments: Sequence[ExperimentData], first: int) -> str:
     if len(experiments) > 1:
         return f"{len(experiments)} experiments compared · the best: {experiments[first].name}"
     own = experiments[0]
-    played = own.level if own.full_game else f"level {own.level}"
-    return f"Super Mario Bros · {played} · {own.algorithm} · experiment {own.id}: {own.name}"
+    return f"Super Mario Bros · {own.level} · {own.algorithm} · experiment {own.id}: {own.name}"
 
 
 def _learning_lead(experiments: Sequence[ExperimentData]) -> str:
@@ -96,7 +95,12 @@ def _learning_lead(experiments: Sequence[ExperimentData]) -> str:
             descriptions.append(f"{each.name} played {played} and completed {number(train.completed)}")
         else:
             descriptions.append(f"{each.name} has no training episode")
-    return "; ".join(descriptions) + ". These episodes include exploration, so the evaluation below can be better or worse."
+    along = [each.name for each in experiments if (each.config.get("train") or {}).get("curriculum")]
+    begun = f" Most episodes of {', '.join(along)} began along a demonstration: they are parts of a level." if along else ""
+    return (
+        "; ".join(descriptions)
+        + f". These episodes include exploration, so the evaluation below can be better or worse.{begun}"
+    )
 
 
 def _evaluation_lead(experiments: Sequence[ExperimentData]) -> str:

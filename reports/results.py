@@ -94,7 +94,7 @@ def _agent_name(experiment: ExperimentData) -> str:
 
 
 def _completes(summary: ProtocolSummary, experiment: ExperimentData) -> str:
-    what = "at least one level" if experiment.full_game else f"level {experiment.level}"
+    what = "at least one level" if experiment.full_game else experiment.level
     if one_trajectory(summary):
         return f"{'completes' if summary.completed else 'does not complete'} {what} on the one trajectory it plays"
     result = f"completes {what} in {summary.completed} of {summary.episodes} {plural(summary.episodes, 'episode')}"
@@ -108,7 +108,7 @@ def _completes(summary: ProtocolSummary, experiment: ExperimentData) -> str:
 def _distance(summary: ProtocolSummary, experiment: ExperimentData) -> str:
     far = f"{number(summary.distance_mean)} px on average"
     finish = FINISH_X.get(experiment.first_level)
-    if finish and not experiment.full_game:
+    if finish and len(experiment.level_names) == 1:
         return f"{far}, {percent(min(1.0, summary.distance_mean / (finish - START_X)))} of the level"
     return far
 

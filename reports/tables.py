@@ -111,24 +111,30 @@ def comparison_rows(experiments: Sequence[ExperimentData], headlines: Sequence[H
 
 
 def evaluation_rows(experiments: Sequence[ExperimentData], summaries: Sequence[Mapping[str, ProtocolSummary]]) -> list[Row]:
-    """One row for each experiment and protocol."""
-    return [
-        {
-            "name": experiment.name,
-            "protocol": protocol_label(protocol),
-            "random": protocol == "random",
-            "episodes": number(summary.episodes),
-            "distinct": number(summary.distinct),
-            "cells": [
-                completion_cell(summary),
-                distance_cell(summary),
-                Cell(number(summary.distance_mean)),
-                reward_cell(summary),
-            ],
-        }
-        for experiment, own in zip(experiments, summaries, strict=True)
-        for protocol, summary in own.items()
-    ]
+    """One row for each experiment and protocol, and for each level if there are several."""
+    rows = []
+    for experiment, own in zip(experiments, summaries, strict=True):
+        rows += [_evaluation_row(experiment.name, protocol, summary) for protocol, summary in own.items()]
+        for level, of_level in experiment.levels.items():
+            where = f", level {level}" + (" (not trained on)" if level in experiment.held_out else "")
+            rows += [_evaluation_row(experiment.name, protocol, summary, where) for protocol, summary in of_level.items()]
+    return rows
+
+
+def _evaluation_row(name: str, protocol: str, summary: ProtocolSummary, where: str = "") -> Row:
+    return {
+        "name": name,
+        "protocol": protocol_label(protocol) + where,
+        "random": protocol == "random",
+        "episodes": number(summary.episodes),
+        "distinct": number(summary.distinct),
+        "cells": [
+            completion_cell(summary),
+            distance_cell(summary),
+            Cell(number(summary.distance_mean)),
+            reward_cell(summary),
+        ],
+    }
 
 
 def resource_rows(experiments: Sequence[ExperimentData]) -> list[Row]:

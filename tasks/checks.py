@@ -143,10 +143,10 @@ def _game(config: Config, settings: Settings) -> str:
 
 
 def _workers(config: Config, settings: Settings) -> str:
-    """Create as many environments as the training will have, and play one step in each."""
-    from mario_env import make_vec
+    """Create as many environments as the training will have, with its demonstrations, and play one step in each."""
+    from mario_env import make_training_vec
 
-    environments = make_vec(config.environment, config.train.n_envs, seed=config.seed)
+    environments = make_training_vec(config)
     try:
         environments.reset()
         environments.step(np.zeros(config.train.n_envs, dtype=np.int64))

@@ -36,6 +36,6 @@ def _game(config: Config) -> dict[str, Any]:
         "rom": environment.rom,
         "rom_sha256": rom_sha256(environment.rom),
         "environment_sha256": section_hash(environment),
-        "levels": [environment.level_name],
+        "levels": environment.level_names or [environment.level_name],
         "observation": f"{environment.observation}, {space.shape} {space.dtype}",
     }

@@ -48,7 +48,7 @@ def keep_experiment(
 
 
 def ship_model(name: str, settings: Settings, folder: Path, target: str | None) -> Path:
-    """Write the policy of the experiment `name` to two files `folder`/`target` (default: ``world-1-1`` or ``full-game``).
+    """Write the policy of the experiment `name` to two files `folder`/`target`, by default ``world-1-1`` or ``full-game``.
 
     Returns:
         The manifest; the weights are next to it.
@@ -63,7 +63,7 @@ def ship_model(name: str, settings: Settings, folder: Path, target: str | None) 
     experiment = load_experiment(name, settings)
     trained, evaluated = _finished_phases(experiment)
     environment = experiment.config.environment
-    level = "full-game" if environment.game == "full" else f"world-{environment.world}-{environment.stage}"
+    level = environment.level_name if environment.game == "full" or environment.levels else f"world-{environment.level_name}"
     with open_store(settings) as store:
         origin = _provenance(store, experiment, trained)
     return ship(

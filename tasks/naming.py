@@ -35,9 +35,12 @@ def mlflow_experiment(config: Config) -> str:
 
 
 def describe_level(config: Config) -> str:
-    """The game that is played, in words: `level 1-2` or `the full game`."""
+    """The game that is played, in words: `level 1-2`, `the levels 1-1, 1-2` or `the full game`."""
     environment = config.environment
-    return "the full game" if environment.game == "full" else f"level {environment.level_name}"
+    if environment.game == "full":
+        return "the full game"
+    names = environment.level_names
+    return f"level {names[0]}" if len(names) == 1 else f"the levels {', '.join(names)}"
 
 
 def shared_name(config: Config) -> str:

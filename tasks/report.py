@@ -19,6 +19,7 @@ from episodes.attempts import attempts, describe_attempts
 from mario_env import EpisodeStart
 from tasks import phases
 from tasks.artifacts import show_markdown
+from tasks.evaluate import level_summaries, of_trained_levels
 from tasks.experiment import Experiment, open_run, open_store
 from tasks.phases import PHASES, PhaseRecord
 from tracking import resolve_tracking_uri
@@ -89,6 +90,7 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
     config = experiment.config
     # Whoever repeats the run with this configuration does not repeat the sweep.
     repeated = config.model_copy(update={"tracking": config.tracking.model_copy(update={"parent_run": None})})
+    evaluation = store.episodes(experiment.id, phase="evaluate")
     records = [record for phase in PHASES if (record := phases.finished(experiment, phase))]
     return ExperimentData(
         name=experiment.name,
@@ -96,7 +98,8 @@ def experiment_data(experiment: Experiment, store: "EpisodeStore") -> "Experimen
         config=to_dict(repeated),
         provenance=_provenance(store, experiment.id),
         train=read_training(store, experiment.id),
-        evaluation=store.episodes(experiment.id, phase="evaluate"),
+        evaluation=of_trained_levels(config, evaluation),
+        levels=level_summaries(config, evaluation),
         phases=[PhaseTiming(record.phase, record.seconds) for record in records],
         resources=_resources(experiment),
         quality=list(_quality(store, experiment.id)),

@@ -24,6 +24,7 @@ def episode_row(experiment_id: int, phase: Phase, protocol: EpisodeProtocol, pla
         timestamp=played.timestamp,
         global_step=played.global_step,
         exploration_rate=played.exploration_rate,
+        start_decision=len(played.summary.start.demonstration) or None,
         **{name: getattr(played.summary, name) for name in _FROM_SUMMARY},
     )
 

@@ -142,7 +142,7 @@ def test_the_wheel_has_all_packages_with_their_types_and_nothing_else(wheel: Pat
     assert {top for top in tops if not top.endswith(".dist-info")} == {*PACKAGES, "mario_models"}
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     assert {f"mario_models/{path.name}" for path in (PROJECT / "models").iterdir()} <= set(names)
-    assert "flows/prefect.yaml" in names
+    assert {"flows/prefect.yaml", "mario_env/finishes.json"} <= set(names)
     assert {f"flows/pools/{kind}.json" for kind in ("docker", "kubernetes", "process")} <= set(names)
 
 

@@ -27,7 +27,7 @@ from agents.checkpoints.manifests import (
     verify_file,
     write_folder,
 )
-from agents.checkpoints.progress_state import progress_state, set_progress_state
+from agents.checkpoints.progress_state import progress_state, set_progress_state, starts_of
 from agents.checkpoints.run_state import RunState, conditions, exactness_obstacle
 from agents.checkpoints.shared import SharedFolder
 
@@ -57,6 +57,7 @@ __all__ = [
     "restore",
     "save_checkpoint",
     "set_progress_state",
+    "starts_of",
     "verify",
     "verify_file",
     "write_folder",

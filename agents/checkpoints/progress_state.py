@@ -12,12 +12,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from agents.progress import Counters
+from mario_env.starts import Starts
 
 STATE: Final = "state.json"
 
 
 def progress_state(model: BaseAlgorithm, counters: Counters) -> dict[str, Any]:
-    """The counters of `model` and of its training."""
+    """The counters of `model` and of its training, and what the starts of later episodes depend on."""
     return {
         "steps": int(model.num_timesteps),
         "updates": int(model._n_updates),
@@ -28,6 +29,7 @@ def progress_state(model: BaseAlgorithm, counters: Counters) -> dict[str, Any]:
         "counters": counters.to_json(),
         "unwritten": _unwritten(model),
         "torch_threads": torch.get_num_threads() if model.device.type == "cpu" else None,
+        **({} if (starts := starts_of(model)) is None else {"starts": starts.to_json()}),
     }
 
 
@@ -42,8 +44,17 @@ def set_progress_state(model: BaseAlgorithm, values: Mapping[str, Any]) -> Count
     if hasattr(model, "_logger"):
         for name, value in values.get("unwritten", {}).items():
             model.logger.record(name, value)
+    starts = starts_of(model)
+    if starts is not None and "starts" in values:
+        starts.set_json(values["starts"])
     # Version 0.1 called them "tally".
     return Counters.from_json(values["counters"] if "counters" in values else values["tally"])
+
+
+def starts_of(model: BaseAlgorithm) -> Starts | None:
+    """What chooses where the episodes of the training begin; None: nothing does."""
+    starts = None if model.env is None else getattr(model.env.unwrapped, "starts", None)
+    return starts if isinstance(starts, Starts) else None
 
 
 def _unwritten(model: BaseAlgorithm) -> dict[str, float]:

@@ -1,6 +1,12 @@
 """Trained policies: saving, shipping, loading without unpickling, and evaluating them."""
 
-from agents.policies.evaluation import episodes_to_play, evaluation_seed, play_episodes, protocol_environment
+from agents.policies.evaluation import (
+    episodes_to_play,
+    evaluated_environments,
+    evaluation_seed,
+    play_episodes,
+    protocol_environment,
+)
 from agents.policies.models import Agent, agent_of, keep_best, load_agent, manifest_path, save_model
 from agents.policies.shipped import load_shipped, ship
 
@@ -8,6 +14,7 @@ __all__ = [
     "Agent",
     "agent_of",
     "episodes_to_play",
+    "evaluated_environments",
     "evaluation_seed",
     "keep_best",
     "load_agent",

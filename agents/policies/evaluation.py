@@ -45,6 +45,12 @@ def episodes_to_play(protocol: Protocol, evaluate: EvaluateConfig) -> int:
     return evaluate.noop_frames if protocol == "noop" else evaluate.episodes
 
 
+def evaluated_environments(config: EnvironmentConfig, evaluate: EvaluateConfig) -> dict[str, EnvironmentConfig]:
+    """The environments that an evaluation plays, by level: the levels trained on, then `evaluate.levels`; or the full game."""
+    trained = {level: config.at_level(level) for level in config.levels} or {config.level_name: config}
+    return trained | {level: config.at_level(level) for level in evaluate.levels}
+
+
 def games_at_a_time(config: EnvironmentConfig, evaluate: EvaluateConfig) -> int:
     """The number of games that an evaluation plays at a time: `evaluate.n_envs`, or the number that is fastest.
 
@@ -73,6 +79,7 @@ def play_episodes(
     threads: int | None = None,
     retry: RetryConfig | None = None,
     stop: Callable[[], bool] | None = None,
+    first: int = 0,
 ) -> int:
     """Play `episodes_to_play` episodes under `protocol`, `games_at_a_time` at a time.
 
@@ -91,12 +98,13 @@ def play_episodes(
     Args:
         agent: may be None only under ``random``.
         seed: the experiment's seed; `evaluation_seed` derives the seeds of games and actions from it.
-        on_episode: called for each episode when it ends. `env_index` is the number of the episode, from 0: each is played as
-            a game of its own. `global_step` is the number of decisions the agent was trained for.
+        on_episode: called for each episode when it ends. `env_index` is the number of the episode, from `first` on: each is
+            played as a game of its own. `global_step` is the number of decisions the agent was trained for.
         processes: False plays in this process (for tests).
         threads: the number of threads that play the games of the fast emulator; see `mario_env.make_vec`.
         retry: see `mario_env.make_vec`.
         stop: called before each decision; if it returns True, the evaluation ends and running episodes are discarded.
+        first: the number of the first episode. It changes nothing but the numbers.
 
     Returns:
         The number of episodes passed to `on_episode`.
@@ -115,7 +123,7 @@ def play_episodes(
     try:
         # A batch of a few observations is too little work for several threads, and the games need the other cores.
         with torch_threads(1):
-            player = _EpisodePlayer(env, agent, protocol, derived, iter(range(count)))
+            player = _EpisodePlayer(env, agent, protocol, derived, iter(range(count)), first)
             return player.play(on_episode, stop)
     finally:
         env.close()
@@ -126,7 +134,8 @@ class _EpisodePlayer:
     """Plays numbered episodes on the environments of `env`. An environment whose episode has ended begins the next one.
 
     Attributes:
-        pending: the numbers of the episodes to play.
+        pending: the numbers of the episodes to play, from 0.
+        first: is added to the numbers that episodes are recorded with.
         running: for each environment that is playing, the number of its episode.
         generators: for each environment, the source of its random actions.
     """
@@ -136,6 +145,7 @@ class _EpisodePlayer:
     protocol: Protocol
     seed: int
     pending: Iterator[int]
+    first: int = 0
     running: dict[int, int] = field(default_factory=dict)
     generators: list[np.random.Generator] = field(default_factory=list)
 
@@ -175,4 +185,4 @@ class _EpisodePlayer:
         agent = None if self.protocol == "random" else self.agent
         exploration = 1.0 if agent is None else agent.exploration_rate if self.protocol == "stochastic" else 0.0
         steps = 0 if agent is None else agent.manifest.steps
-        return PlayedEpisode(summary, number, 0, steps, exploration, datetime.now(UTC))
+        return PlayedEpisode(summary, self.first + number, 0, steps, exploration, datetime.now(UTC))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import Any
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 from agents.announce import announce
-from agents.progress import Counters
+from agents.checkpoints import starts_of
+from agents.progress import Counters, LevelCounters
 from agents.training.callbacks import exploration_rates
+from mario_env.curriculum import Curriculum
 
 # Metrics are written when `statistics_every` episodes have ended, within these limits. They are in steps, not seconds, so that
 # two runs with the same seed write the same metrics.
@@ -22,6 +25,8 @@ _MIN_STEPS_BETWEEN_DUMPS = 1_000
 _MAX_STEPS_BETWEEN_DUMPS = 10_000
 
 _SECONDS_BETWEEN_PLAIN_LINES = 30.0
+
+_MOST_LEVELS_SHOWN = 6
 
 _SECONDS_OF_PACE, _SECONDS_BETWEEN_MARKS = 60.0, 1.0
 
@@ -135,10 +140,20 @@ class Statistics(BaseCallback):
         for component in recent[-1].components:
             mean = fmean(episode.components.get(component, 0.0) for episode in recent)
             self.logger.record(f"rollout/reward_{component}", mean)
+        for level, counts in self._counters.levels.items():
+            self.logger.record(f"level/{level}/completion_rate", counts.completion_rate)
+            self.logger.record(f"level/{level}/distance_mean", counts.distance_mean)
+            self.logger.record(f"level/{level}/episodes", counts.episodes)
+        if (curriculum := _curriculum(self.model)) is not None:
+            for name, value in curriculum.metrics().items():
+                self.logger.record(name, value)
 
     def _show(self) -> None:
         steps, recent = self.model.num_timesteps, self._counters.recent
         completed = f"completed {sum(episode.completed for episode in recent)} of {len(recent)}"
+        completed += f" ({_by_level(self._counters.levels)})" if self._counters.levels else ""
+        if (curriculum := _curriculum(self.model)) is not None:
+            completed += f", {curriculum.describe()}"
         if self._bar is not None and self._bar.in_terminal:
             self._bar.set_text(f"distance {fmean(episode.distance for episode in recent):.0f}, {completed}")
             return
@@ -203,6 +218,18 @@ class ProgressBar(BaseCallback):
         rate = _rate(steps - self._first_steps, time.perf_counter() - self._first_time)
         left = tqdm.format_interval((self._total - steps) / rate) if rate > 0 else "unknown"
         return f"training: {steps:,} of {self._total:,} steps ({steps / self._total:.1%}), {rate:.0f} steps/s, {left} left"
+
+
+def _curriculum(model: BaseAlgorithm) -> Curriculum | None:
+    starts = starts_of(model)
+    return None if starts is None else starts.curriculum
+
+
+def _by_level(levels: Mapping[str, LevelCounters]) -> str:
+    """The completion rates of the levels, such as "1-1 80%, 1-2 5%"; of many levels the lowest."""
+    lowest = sorted(levels, key=lambda level: (levels[level].completion_rate, level))[:_MOST_LEVELS_SHOWN]
+    shown = ", ".join(f"{level} {levels[level].completion_rate:.0%}" for level in sorted(lowest))
+    return shown if len(levels) <= _MOST_LEVELS_SHOWN else f"lowest: {shown}"
 
 
 def _rate(steps: int, seconds: float) -> float:

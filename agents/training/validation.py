@@ -7,7 +7,7 @@ equal those of a training without validations, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -17,11 +17,12 @@ from agents.algorithms import without_noise
 from agents.announce import announce
 from agents.checkpoints import describe
 from agents.device import StopRequest
-from agents.policies import agent_of, play_episodes
+from agents.policies import agent_of, episodes_to_play, evaluated_environments, play_episodes
 from agents.progress import Counters, EpisodeTotals, PlayedEpisode, ValidationResult
 from configs import Config
 from configs.schema import ValidationConfig
 from configs.seeds import Stream, seed_of
+from mario_env import EpisodeSummary
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Validator:
         played: list[PlayedEpisode] = []
         first = self._counters.validation.next_index
         agent = agent_of(self._model, self._config, describe("policy", self._config, self._model))
-        settings = self._config.evaluate.model_copy(update={"episodes": self._settings.episodes})
+        settings = self._config.evaluate.model_copy(update={"episodes": self._settings.episodes, "levels": []})
 
         def on_episode(episode: PlayedEpisode) -> None:
             episode = episode.at_index(first + episode.episode_index)
@@ -99,18 +100,21 @@ class Validator:
 
         number = len(self._counters.validation.history)
         seed = seed_of(self._config.seed, Stream.VALIDATION, number)
+        environments = evaluated_environments(self._config.environment, settings)
         with without_noise(agent.model):
-            play_episodes(
-                agent,
-                self._config.environment,
-                self._settings.protocol,
-                settings,
-                seed=seed,
-                on_episode=on_episode,
-                threads=self._config.train.game_threads,
-                retry=self._config.retry,
-                stop=lambda: self._request.requested,
-            )
+            for place, environment in enumerate(environments.values()):
+                play_episodes(
+                    agent,
+                    environment,
+                    self._settings.protocol,
+                    settings,
+                    seed=seed,
+                    on_episode=on_episode,
+                    threads=self._config.train.game_threads,
+                    retry=self._config.retry,
+                    stop=lambda: self._request.requested,
+                    first=place * episodes_to_play(self._settings.protocol, settings),
+                )
         if not self._request.requested:
             self._add_result(played)
 
@@ -127,12 +131,12 @@ class Validator:
         counts.episodes += result.episodes
         counts.reward_sum += sum(float(summary.reward) for summary in summaries)
         counts.next_index = 1 + max(episode.episode_index for episode in played)
-        self._write(result)
+        self._write(result, _completion_rates(summaries))
         best = " (the best so far)" if result.rank == max(each.rank for each in counts.history) else ""
         completed = f"{result.completed} of {result.episodes} completed"
         announce(f"validation at step {result.steps:,}: {completed}, distance {result.distance:.0f}{best}")
 
-    def _write(self, result: ValidationResult) -> None:
+    def _write(self, result: ValidationResult, levels: Mapping[str, float]) -> None:
         """Write the metrics of the validation at the current step; those of the training are written later."""
         counts = self._counters.validation
         values = {
@@ -140,6 +144,16 @@ class Validator:
             "validate/distance_mean": result.distance,
             "validate/episodes": counts.episodes,
             "validate/reward_sum": counts.reward_sum,
+            **{f"validate/level/{level}/completion_rate": rate for level, rate in levels.items()},
         }
         for writer in self._model.logger.output_formats:
             writer.write(dict(values), dict.fromkeys(values, ()), result.steps)
+
+
+def _completion_rates(summaries: Sequence[EpisodeSummary]) -> dict[str, float]:
+    """The completion rate on each level, where there are several."""
+    completed: dict[str, list[bool]] = {}
+    for summary in summaries:
+        if summary.start.level is not None:
+            completed.setdefault(summary.start.level, []).append(bool(summary.level_completed))
+    return {level: sum(own) / len(own) for level, own in completed.items()}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,14 @@ from mario_env.errors import SnapshotError
 from mario_env.nes.decode import decode_program, decoding_tables
 from mario_env.nes.kernel import DECIDE, DRAW, EXECUTE, OBSERVE, START, STEP, kernel
 from mario_env.nes.picture import PALETTE_RGB, unfold
-from mario_env.nes.play import COMPONENTS, EPISODE, OUTCOME, RULES
+from mario_env.nes.play import COMPONENTS, EPISODE, OUTCOME, OUTCOME_FIELDS, RULES
 from mario_env.nes.rom import Rom
 from mario_env.nes.state import CARTRIDGE, MACHINE, SCREEN_WORDS
 from mario_env.observations import Frames, Observation
+from mario_env.wrappers.facts import COUNTS
 from mario_env.wrappers.reward import REWARD_COMPONENTS
 
-__all__ = ["Fleet", "Snapshot", "insert_cartridge"]
+__all__ = ["Episode", "Fleet", "Snapshot", "Waypoint", "insert_cartridge", "make_rules"]
 
 # gym-super-mario-bros: worlds in which the second stage begins with a walk into a pipe, an area of its own
 _WORLDS_WITH_ENTRANCE: Final = (1, 2, 4, 7)
@@ -26,6 +27,29 @@ _WORLDS_WITH_ENTRANCE: Final = (1, 2, 4, 7)
 Records = npt.NDArray[np.void]
 Snapshot = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]
 Episode = tuple[npt.NDArray[np.void], npt.NDArray[np.int64], npt.NDArray[Any]]
+
+# Of an episode and of its outcome: what counts from the episode's start.
+_COUNTED: Final = (
+    "frame_count", "progress", "distance", "deaths", "time_ups", "levels_completed", "paid_progress", "paid_deaths",
+    "paid_completed", "paid", "steps", "idle", "reached_distance", "reached_completed",
+)  # fmt: skip
+_REPORTED: Final = (*COUNTS, "end_reason", "terminated", "truncated")
+
+
+class Waypoint(NamedTuple):
+    """A state in which an episode can begin, although decisions were played before it.
+
+    Attributes:
+        machine: the machine, without its screen.
+        before, buttons: the machine before the last decision, and that decision's buttons, to draw the screen.
+        episode: an episode whose counts are 0. Facts, observation, and what was reached before are kept.
+    """
+
+    machine: npt.NDArray[np.uint8]
+    before: npt.NDArray[np.uint8]
+    buttons: int
+    episode: Episode
+
 
 _NOT_PICKLED: Final = ("kernel", "_bytes", "_saved_bytes", "_pixels", "facts", "components")  # compiled code, and views
 
@@ -265,8 +289,27 @@ class Fleet:
         self._episodes[index] = episode[0][0]
         self.facts[index], self.observations[index] = episode[1], episode[2]
 
+    def waypoint(self, index: int) -> Waypoint:
+        """The present state of a machine, after a decision, as the start of an episode."""
+        episode, facts, observation = self.episode(index)
+        for name in _COUNTED:
+            episode[name] = 0
+        facts[[OUTCOME_FIELDS.index(name) for name in _REPORTED]] = 0
+        before, buttons = self._saved_bytes[index].copy(), int(self._buttons[index])
+        return Waypoint(self.save(index), before, buttons, (episode, facts, observation))
+
+    def start_at(self, index: int, waypoint: Waypoint) -> None:
+        """Begin an episode at a waypoint of a machine with the same rules and observation."""
+        self.put_back(index, waypoint.machine)
+        self._saved_bytes[index], self._buttons[index] = waypoint.before, waypoint.buttons
+        self.resume(index, waypoint.episode)
+        self._undrawn[index] = True  # it is drawn when somebody asks for the screen
+
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of everything that later decisions and screens of all machines depend on. Call it between two decisions."""
+        if self._observation.draws:
+            for index in np.flatnonzero(self._undrawn).tolist():  # they are at the start of an episode
+                self._draw(index)
         return {name: array.copy() for name, array in self._parts().items()}
 
     def set_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -281,6 +324,7 @@ class Fleet:
             if kept is None or kept.shape != part.shape or kept.dtype != part.dtype:
                 was = "missing" if kept is None else f"{kept.dtype} {kept.shape}"
                 raise SnapshotError(f"the snapshot's {name} are {was}, not {part.dtype} {part.shape}")
+        self._undrawn[:] = False
         for name, part in parts.items():
             part[:] = state[name]
 
@@ -304,8 +348,12 @@ class Fleet:
         into buffer 0, too. A decision that was played without drawing is played again now.
         """
         if self._undrawn[index]:
-            now = self.save(index)
-            self._call(DRAW, index, index + 1, self.observations)
-            self.put_back(index, now)  # the RAM may have been written to since
-            self._undrawn[index] = False
+            self._draw(index)
         return np.take(PALETTE_RGB, unfold(self._words[index, buffer]), axis=0)
+
+    def _draw(self, index: int) -> None:
+        """Play a machine's last decision again to draw its last two frames."""
+        now = self.save(index)
+        self._call(DRAW, index, index + 1, self.observations)
+        self.put_back(index, now)  # the RAM may have been written to since
+        self._undrawn[index] = False

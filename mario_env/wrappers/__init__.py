@@ -5,12 +5,14 @@ from mario_env.wrappers.facts import MemoryFacts
 from mario_env.wrappers.observation import CropStatusBar, FrameSkip, Grayscale, Resize
 from mario_env.wrappers.record import EpisodeRecorder
 from mario_env.wrappers.reward import REWARD_COMPONENTS, MemoryReward
+from mario_env.wrappers.start import DemonstrationStart
 from mario_env.wrappers.termination import LifeLossTermination, StallTruncation
 
 __all__ = [
     "REWARD_COMPONENTS",
     "ActionDelay",
     "CropStatusBar",
+    "DemonstrationStart",
     "EpisodeRecorder",
     "FrameSkip",
     "Grayscale",

@@ -159,5 +159,6 @@ class NoopStart(gymnasium.Wrapper[Screen, Any, Screen, Any]):
             screen, _, terminated, _, _ = self.env.step(0)
             if terminated or lives(self._console.memory) < alive:
                 # Idling kills here, and always at this frame: the game is deterministic. Half as long leaves time to act.
-                return self.reset(options={**(options or {}), "noop_frames": frame // 2})
+                same_level = {name: info[name] for name in ("level",) if name in info}
+                return self.reset(options={**(options or {}), **same_level, "noop_frames": frame // 2})
         return screen, {**info, "noop_frames": count}

@@ -69,6 +69,12 @@ class MemoryFacts(gymnasium.Wrapper[Screen, Any, Screen, Any]):
             info["end_reason"] = reason
         return screen, 0.0, reason is not None, truncated, info
 
+    def restart_counts(self) -> dict[str, int]:
+        """Count from 0 again, without forgetting how far the player has come; returns the counts."""
+        self._frame_count = self._progress = self._deaths = self._time_ups = self._completed = 0
+        self._furthest = {place: (furthest, furthest) for place, (_, furthest) in self._furthest.items()}
+        return self._counts()
+
     def _counts(self) -> dict[str, int]:
         return {
             "frame_count": self._frame_count,

@@ -26,7 +26,8 @@ class EpisodeRecorder(gymnasium.Wrapper[Screen, Any, Screen, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Screen, dict[str, Any]]:
         """Start a new record."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._start = EpisodeStart(noop_frames=info["noop_frames"])
+        skipped = (options or {}).get("demonstration", b"")
+        self._start = EpisodeStart(noop_frames=info["noop_frames"], level=info.get("level"), demonstration=skipped)
         self._actions, self._delays = bytearray(), bytearray()
         self._components = dict.fromkeys(REWARD_COMPONENTS, 0.0)
         self._frames = 0

@@ -16,7 +16,7 @@ from reports.data import ReportError
 
 SHOWN_KEYS: Final = 3  # differing keys in the label of a variant; the rest are in the table of differences
 # What makes no variant: seed and level, and what does not change the agent that was trained.
-_IGNORED_KEYS: Final = ("seed", "environment.game", "environment.world", "environment.stage")
+_IGNORED_KEYS: Final = ("seed", "environment.game", "environment.world", "environment.stage", "environment.levels")
 _IGNORED_PREFIXES: Final = ("integration.", "evaluate.episodes", "evaluate.protocols")
 
 
@@ -50,8 +50,8 @@ class ComparedExperiment:
     @property
     def level(self) -> tuple[int, int] | None:
         """World and stage; None: the full game."""
-        environment = self.config.environment
-        return None if environment.game == "full" else (environment.world, environment.stage)
+        names = self.config.environment.level_names
+        return (int(names[0][0]), int(names[0][2])) if names else None
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,8 @@ def _missing(experiment: ComparedExperiment, played: int, protocol: str) -> str:
     if not played:
         return f"not evaluated under {protocol} (status: {experiment.status})"
     evaluate = experiment.config.evaluate
+    if len(experiment.config.environment.levels) > 1 or evaluate.levels:
+        return "evaluated on several levels, and experiments are compared on one; its own report shows each level"
     planned = {"greedy": 1, "noop": evaluate.noop_frames}.get(protocol, evaluate.episodes)
     if played < planned:
         return f"has played {played} of {planned} episodes under {protocol} (status: {experiment.status})"

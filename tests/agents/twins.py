@@ -54,17 +54,30 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "exploration_zeta": 2.0,
     },
 }
-VARIANTS["ppo, tiles"] = VARIANTS["ppo"]
+VARIANTS["dqn, curriculum"] = VARIANTS["dqn"]
+VARIANTS["ppo, tiles"] = VARIANTS["ppo, levels"] = VARIANTS["ppo"]
+
+# Further values of the sections `environment` and `train`.
+_CURRICULUM = {"window": 3, "step": 2, "tries": 2, "threshold": 0.5, "elsewhere": 0.3, "from_start": 0.2}
+SECTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "dqn, curriculum": {"environment": {"world": 1, "stage": 3}, "train": {"curriculum": _CURRICULUM}},
+    "ppo, levels": {
+        "environment": {"levels": ["1-1", "1-2", "4-2"]},
+        "train": {"level_sampling": "failure", "curriculum": _CURRICULUM | {"tries": 4, "from_start": 0.5}},
+    },
+}
 
 
 def twin_config(variant: str, **training: Any) -> Config:
     algorithm = variant.split(",")[0]
     agent = AGENTS[algorithm] | (_VALUES if "buffer_size" in AGENTS[algorithm] else {}) | VARIANTS[variant]
     seen, features = ("tiles", "tiles") if "tiles" in variant else ("frames", "small")
+    more = SECTIONS.get(variant, {"environment": {}, "train": {}})
+    environment = {"observation": seen, "stall_after": 9, "max_steps": 20, "noop_frames": 12, "sticky_actions": 0.25}
     values: dict[str, Any] = {
         "name": "twin",
         "seed": 5,
-        "environment": {"observation": seen, "stall_after": 9, "max_steps": 20, "noop_frames": 12, "sticky_actions": 0.25},
+        "environment": {**environment, **more["environment"]},
         "agent": {**agent, "network": {"features": features, "features_dim": 16, "layer_norm": algorithm == "pqn"}},
         "train": {
             "n_envs": 3,
@@ -73,6 +86,7 @@ def twin_config(variant: str, **training: Any) -> Config:
             "device": "cpu",
             "torch_threads": 2 if "two threads" in variant else 1,
             "checkpoint_every": EVERY,
+            **more["train"],
             **training,
         },
     }
@@ -125,7 +139,8 @@ def to_row(episode: PlayedEpisode) -> dict[str, Any]:
     row = {**asdict(episode), **asdict(episode.summary)}
     for name in ("summary", "timestamp", "duration_seconds"):
         del row[name]
-    return {**row, "actions": row["actions"].hex(), "delays": row["delays"].hex()}
+    start = episode.summary.start.to_json()
+    return {**row, "start": start, "actions": row["actions"].hex(), "delays": row["delays"].hex()}
 
 
 def run(config: Config, directory: Path, on_episode: Any, *, total: int = TOTAL, **more: Any) -> TrainingResult:

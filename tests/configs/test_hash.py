@@ -54,6 +54,9 @@ def test_a_key_that_does_not_affect_results_does_not_change_the_hash(override: s
         "train.checkpoint_every=50_000",
         "train.validation.episodes=3",
         "evaluate.episodes=3",
+        "environment.levels=[1-1, 1-2]",
+        "evaluate.levels=[1-2]",
+        "train.curriculum={}",
     ],
 )
 def test_a_key_that_affects_results_changes_the_hash(override: str) -> None:
@@ -69,7 +72,7 @@ def test_every_key_is_hashed_unless_it_is_runtime_only() -> None:
     """A new key is hashed by default. If its author forgets `runtime_only`, the worst result is a refused continuation."""
     left_out = _paths(to_dict(load("ppo"))) - _paths(hashed_values(load("ppo")))
     sections = {path.split(".")[0] for path in left_out}
-    # In `environment` and `agent` there are fields that were added, and have their defaults.
+    # Some fields were added, and have their defaults.
     assert sections - {"environment", "agent"} == {
         "name",
         "description",
@@ -80,7 +83,7 @@ def test_every_key_is_hashed_unless_it_is_runtime_only() -> None:
         "report",
         "retry",
     }
-    assert {path for path in left_out if path.startswith("evaluate.")} == {"evaluate.n_envs"}
+    assert {path for path in left_out if path.startswith("evaluate.")} == {"evaluate.n_envs", "evaluate.levels"}
     sections_of_agent, added = {"network", "learning_rate", "ent_coef"}, {"average_decay"}
     agent = {f"agent.{name}" for name in to_dict(load("ppo"))["agent"] if name not in sections_of_agent | added}
     assert _paths(hashed_values(load("ppo"))) >= agent

@@ -1,5 +1,6 @@
 """A configuration is valid, or it is refused before any work with a message that names place and fault."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,43 @@ def test_impossible_combinations_are_refused() -> None:
         load("ppo", ["agent.batch_size=100000"])
     with pytest.raises(ConfigError, match="life_loss_ends_episode is for game: full"):
         load("dqn", ["environment.life_loss_ends_episode=true"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["environment.levels=[1-1, 1-5]"], r"environment\.levels\.1: string should match pattern"),
+        (["environment.levels=[1-1, 1-2, 1-1]"], "levels: 1-1 is named twice"),
+        (["environment.levels=[1-1, 1-2]", "environment.stage=2"], "levels: world and stage name a level, too"),
+        (["environment.levels=[1-1]", "environment.game=full"], "levels: the full game plays all levels"),
+        (["environment.levels=[1-1, 1-2]", "train.level_sampling={1-1: 2}"], "weighs 1-1, and environment.levels has 1-1, 1-2"),
+        (["train.level_sampling=failure"], "chooses among several levels, and there is one"),
+        (
+            ["environment.levels=[1-1, 1-2]", "train.level_sampling=failure", "environment.emulator=nes-py"],
+            "with environment.emulator nes-py each process chooses levels uniformly",
+        ),
+        (["evaluate.levels=[1-1]"], "1-1 is trained on, and evaluated anyway"),
+        (["environment.game=full", "evaluate.levels=[1-2]"], "evaluate.levels is for game: level"),
+        (["train.curriculum={}", "environment.emulator=nes-py"], "nes-py saves none: set environment.emulator to fast"),
+        (["train.curriculum={}", "environment.game=full"], "train.curriculum is for game: level"),
+        (["train.curriculum={}", "environment.frame_skip=2"], "lasts 4 frames: set it to 4, or give a demonstration"),
+        (["train.curriculum={demonstrations: {1-2: '34'}}"], "demonstrations: 1-2 is not played; the levels are 1-1"),
+        (["train.curriculum={demonstrations: {1-1: '3c'}}"], r"train\.curriculum\.demonstrations\.1-1: string should match"),
+        (["train.curriculum={elsewhere: 0.7, from_start: 0.3}"], "elsewhere and from_start leave no episodes for the window"),
+    ],
+)
+def test_impossible_levels_and_starts_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load("ppo", overrides)
+
+
+def test_several_levels_have_a_name_that_fits_everywhere() -> None:
+    few = load("ppo", ["environment.levels=[1-1, 1-2]"]).environment
+    many = load("ppo", ["environment.levels=[1-1, 1-2, 1-3, 1-4, 2-1]"]).environment
+    assert (few.level_name, few.level_names) == ("1-1_1-2", ["1-1", "1-2"])
+    assert re.fullmatch("5-levels-[0-9a-f]{4}", many.level_name)
+    assert few.at_level("3-1").level_name == "3-1"
+    assert load("ppo", ["environment.stage=2"]).environment.level_names == ["1-2"]
 
 
 def test_a_fault_in_a_file_is_named_with_its_line(tmp_path: Path) -> None:

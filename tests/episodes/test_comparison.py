@@ -83,6 +83,8 @@ def test_a_rate_counts_when_a_whole_window_has_reached_it(
     done = [True, True, False, False, True, True, False, True, True, True]
     order = [3, 1, 2, 0, 4, 5, 9, 8, 7, 6]
     write(pair[0], [{"global_step": 100 * index, "level_completed": done[index]} for index in order])
+    # Along a demonstration it is easier: such episodes do not count.
+    write(pair[0], [{"global_step": 250, "level_completed": True, "start_decision": 40}] * 4)
     write(pair[1], [{"level_completed": True}, {"level_completed": True}])
 
     found = first_reached(store, pair, [0.5, 0.6, 0.75, 1.0], window=4)

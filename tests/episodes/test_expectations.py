@@ -90,6 +90,14 @@ def test_each_kind_of_bad_row_is_named(store: EpisodeStore, experiment: int, row
     assert store.count(experiment) == 2 * len(BAD), "nothing is deleted"
 
 
+def test_a_warp_pipe_completes_a_level(store: EpisodeStore, record: MakeRecord, row: MakeRow) -> None:
+    experiment = store.create_experiment(record(config={"environment": {"levels": ["1-1", "1-2"]}}))
+    warped = {"world": 4, "stage": 1, "level_completed": True, "end_reason": "completed"}
+    put(store, row(experiment, 0, x_pos=2840, **warped), row(experiment, 1, x_pos=2800, **warped))
+    result = validate(store, experiment, "train", counted=2)
+    assert failures(result) == {"completion is where the level ends": [1]}, "before the zone's first pipe there is none"
+
+
 def test_a_bad_row_put_in_by_hand_fails(store: EpisodeStore, experiment: int, row: MakeRow) -> None:
     put(store, row(experiment, 0))
     with store.transaction("by hand") as connection:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.finishes import read_plays
 from configs.schema import EnvironmentConfig
 from mario_env import make
+from mario_env.demonstrations import read_plays
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ def _episode(config: EnvironmentConfig, seed: int, weights: list[float]) -> tupl
         (EnvironmentConfig(sticky_actions=0.25, noop_frames=60, world=3, stage=1, max_steps=150), 3),
         (EnvironmentConfig(game="full", stall_after=60, max_steps=250), 4),
         (EnvironmentConfig(sticky_decisions=0.25, max_steps=150), 3),
+        (EnvironmentConfig(levels=["1-1", "4-2"], max_steps=60), 1),
         (EnvironmentConfig(game="full", life_loss_ends_episode=True, sticky_actions=0.25, max_steps=250, frame_skip=3), 5),
         (EnvironmentConfig(actions=[["left"], ["right", "B"]], stall_after=5, crop_status_bar=True), 6),
     ],

@@ -14,10 +14,13 @@ import pytest
 import yaml
 from PIL import Image
 
+from episodes.statistics import summarise
 from reports import page
 from reports.build import build_report
 from reports.data import ExperimentData, PhaseTiming, ReportData, ReportPaths, ResourceUse, RuleCheck
 from reports.files import FILES
+from reports.results import NARROW_SPACE
+from reports.tables import evaluation_rows
 from reports.video import Frame
 
 Rows = Callable[..., pd.DataFrame]
@@ -112,6 +115,18 @@ def test_a_whole_report(tmp_path: Path, experiment: Make, scrolling: Scrolling) 
     assert {"learning-distance.png", "protocols-completion.png", "endings-1-1.png", "phases.png", "montage.png"} <= names
     assert paths.html.stat().st_size < 5_000_000
     assert yaml.safe_load((tmp_path / "report" / "dqn-one-7.yaml").read_text()) == own.config
+
+
+def test_the_evaluation_is_shown_by_level(experiment: Make, rows: Rows) -> None:
+    config = {"environment": {"levels": ["1-1", "1-2"]}, "evaluate": {"levels": ["2-1"]}}
+    levels = {level: {"stochastic": summarise(rows(5, completed=done))} for level, done in (("1-2", 5), ("2-1", 0))}
+    own = experiment(config=config, levels=levels)
+    shown = [(row["protocol"], row["cells"][0].value) for row in evaluation_rows([own], [{}])]
+    assert shown == [
+        ("Stochastic, level 1-2", f"100{NARROW_SPACE}%"),
+        ("Stochastic, level 2-1 (not trained on)", f"0{NARROW_SPACE}%"),
+    ]
+    assert own.level == "the levels 1-1, 1-2"
 
 
 def test_an_edition_without_videos_says_where_they_are(tmp_path: Path, experiment: Make, scrolling: Scrolling) -> None:

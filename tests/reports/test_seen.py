@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from benchmarks.finishes import read_plays
 from configs.schema import EnvironmentConfig
 from mario_env import EpisodeStart, make, play_back
+from mario_env.demonstrations import read_plays
 from mario_env.observations import OBSERVATIONS, tiles
 from reports import seen
 from reports.replay import frames_with_observations

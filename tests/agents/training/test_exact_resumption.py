@@ -19,10 +19,10 @@ from stable_baselines3.common.logger import KVWriter
 from twins import EVERY, VARIANTS, Killed, Record, digest, kill_at, outcome, run, signal_at, twin_config
 
 from agents import EpisodeTotals, Progress, TrainingInterrupted, build, latest_checkpoint
-from agents.checkpoints import Manifest, RunState, save_checkpoint, write_folder
+from agents.checkpoints import Manifest, RunState, save_checkpoint, set_progress_state, starts_of, write_folder
 from agents.progress import Counters
 from agents.training import reporting
-from mario_env import make_vec
+from mario_env import make_training_vec, make_vec
 
 Twins = Callable[[str], dict[str, Any]]
 
@@ -60,7 +60,7 @@ def test_a_killed_training_ends_as_its_uninterrupted_twin(variant: str, uninterr
     assert outcome(tmp_path, result, record) == uninterrupted(variant)
 
 
-@pytest.mark.parametrize("variant", ["dqn", "ppo"])
+@pytest.mark.parametrize("variant", ["dqn, curriculum", "ppo, levels"])
 def test_a_stopped_training_ends_as_its_uninterrupted_twin(variant: str, uninterrupted: Twins, tmp_path: Path) -> None:
     config, record, stopped = twin_config(variant, checkpoint_every=10_000), Record(), []
     for steps in (93, 315):
@@ -73,7 +73,7 @@ def test_a_stopped_training_ends_as_its_uninterrupted_twin(variant: str, uninter
     result = run(config, tmp_path, record)
 
     # PPO abandons its rollout of 48 steps; DQN completes its rollout of two steps of all games.
-    assert stopped == {"dqn": [96, 318], "ppo": [48, 288]}[variant]
+    assert stopped == {"dqn, curriculum": [96, 318], "ppo, levels": [48, 288]}[variant]
     assert outcome(tmp_path, result, record) == uninterrupted(variant)
 
 
@@ -92,7 +92,7 @@ class Metrics(KVWriter):
         raise AssertionError("writers are closed by their owner")
 
 
-@pytest.mark.parametrize(("variant", "signals"), [("dqn", False), ("ppo", True)])
+@pytest.mark.parametrize(("variant", "signals"), [("dqn, curriculum", False), ("ppo, levels", True)])
 def test_metrics_of_a_killed_training_equal_those_of_its_uninterrupted_twin(
     variant: str, signals: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +106,10 @@ def test_metrics_of_a_killed_training_equal_those_of_its_uninterrupted_twin(
 
     assert len(uninterrupted.at) >= 5
     assert any("train/loss" in values for values in uninterrupted.at.values())
+    level = "1-3" if variant == "dqn, curriculum" else "1-1"
+    points = [values[f"curriculum/{level}/point"] for values in uninterrupted.at.values()]
+    assert points == sorted(points, reverse=True)
+    assert points[-1] < points[0]
     assert killed.at == uninterrupted.at
 
 
@@ -244,6 +248,25 @@ def test_an_obstacle_is_named_and_new_games_are_played(
     # Counts continue from those on record.
     assert min(index for env, index in record.rows if env == 0) == 50
     assert result.episodes == 100 + len(record.rows)
+
+
+def test_the_curriculum_goes_on_even_if_the_games_do_not(tmp_path: Path) -> None:
+    config = twin_config("dqn, curriculum")
+    with pytest.raises(Killed):
+        run(config, tmp_path, Record(), until=kill_at(200))
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    state = json.loads((found.path / "state.json").read_text())
+    env = make_training_vec(config)
+    model = build(config, env, device="cpu")
+    fresh = starts_of(model)
+    assert fresh is not None
+    before = fresh.to_json()
+
+    set_progress_state(model, state)
+
+    env.close()
+    assert before != fresh.to_json() == state["starts"]
 
 
 def test_a_checkpoint_with_a_damaged_run_state_is_skipped(interrupted: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class KilledWhileValidating(Record):
         raise Killed
 
 
-@pytest.mark.parametrize("variant", ["dqn", "ppo"])
+@pytest.mark.parametrize("variant", ["dqn", "ppo, levels"])
 def test_a_killed_validation_is_repeated_exactly(variant: str, tmp_path: Path) -> None:
     uninterrupted, record, validated, metrics = tmp_path / "uninterrupted", Record(), Record(), Metrics()
     result = run(config(variant), uninterrupted, record, validation=Validation(validated), writers=[metrics])

@@ -18,6 +18,7 @@ CONFIGS = {
         noop_frames=30, sticky_actions=0.25, crop_status_bar=True, reward=RewardConfig(clock=0.3, score=0.01)
     ),
     "sticky decisions": EnvironmentConfig(sticky_decisions=0.25, frame_skip=2, stall_after=30),
+    "several levels": EnvironmentConfig(levels=["1-1", "1-2", "7-1"], noop_frames=30, stall_after=25, max_steps=40),
     "full, every frame": EnvironmentConfig(game="full", frame_skip=1, max_steps=200),
     "full, one life": EnvironmentConfig(game="full", frame_skip=2, life_loss_ends_episode=True, stall_after=60),
     "another level": EnvironmentConfig(world=4, stage=2, frame_skip=3, stall_after=None, max_steps=80, actions="complex"),

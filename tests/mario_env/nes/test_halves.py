@@ -14,6 +14,9 @@ CONFIGS = {
     "sticky actions": EnvironmentConfig(sticky_actions=0.25, noop_frames=20, stall_after=10, max_steps=25),
     "sticky decisions": EnvironmentConfig(sticky_decisions=0.25, noop_frames=20, stall_after=10, max_steps=25),
     "tiles": EnvironmentConfig(observation="tiles", sticky_actions=0.25, noop_frames=20, stall_after=10, max_steps=25),
+    "levels": EnvironmentConfig(
+        levels=["1-1", "1-2", "4-2"], observation="tiles", noop_frames=20, stall_after=10, max_steps=25
+    ),
     "full game": EnvironmentConfig(game="full", frame_skip=1, max_steps=40),
 }
 HALVES = (slice(0, GAMES // 2), slice(GAMES // 2, GAMES))

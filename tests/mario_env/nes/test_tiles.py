@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.decisions import SideBySide
-from benchmarks.finishes import read_plays
 from configs.schema import EnvironmentConfig
+from mario_env.demonstrations import read_plays
 from mario_env.games import Games
 from mario_env.observations.tiles import HAMMER, KIND_ROW, POWER_UPS, THEN_ROW, Tiles, read_tiles
 

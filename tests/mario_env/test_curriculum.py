@@ -1,0 +1,79 @@
+"""The backward algorithm: the point, its window, and the starts elsewhere."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs.curriculum import CurriculumConfig
+from configs.schema import EnvironmentConfig
+from mario_env.curriculum import Curriculum
+from mario_env.demonstrations import demonstrations_of
+
+LENGTH = 50
+
+
+def curriculum(**changes: Any) -> Curriculum:
+    settings = {"window": 4, "step": 6, "threshold": 0.5, "tries": 4, "elsewhere": 0.25, "from_start": 0.125}
+    return Curriculum(CurriculumConfig(**{**settings, **changes}), {"1-1": bytes(range(LENGTH)), "1-2": bytes(20)})
+
+
+def drawn(chosen: Curriculum, level: str = "1-1") -> Counter[int]:
+    generator = np.random.default_rng(0)
+    starts = [chosen.choose(level, generator) for _ in range(8000)]
+    assert all(start == bytes(range(LENGTH))[: len(start)] for start in starts if level == "1-1")
+    return Counter(map(len, starts))
+
+
+def tell(chosen: Curriculum, *outcomes: bool, skipped: int) -> int:
+    """Let episodes end that skipped so many decisions; returns the point."""
+    for completed in outcomes:
+        chosen.ended("1-1", skipped, completed=completed)
+    return int(chosen.metrics()["curriculum/1-1/point"])
+
+
+def test_starts_are_in_the_window_behind_it_and_at_the_start() -> None:
+    chosen = curriculum()
+    found = drawn(chosen)
+    window, behind = range(43, 47), range(47, 50)
+    assert set(found) == {0, *window, *behind}
+    assert found[0] / 8000 == pytest.approx(0.125, abs=0.02)
+    assert sum(found[position] for position in behind) / 8000 == pytest.approx(0.25, abs=0.02)
+    assert all(found[position] / 8000 == pytest.approx(0.625 / 4, abs=0.02) for position in window)
+    assert set(drawn(chosen, "1-2")) == {0, *range(13, 20)}, "each level has a point of its own"
+
+
+def test_the_point_moves_back_when_enough_tries_complete() -> None:
+    chosen = curriculum()
+    assert tell(chosen, True, skipped=44) == 46, "one of four is not half of them"
+    assert tell(chosen, True, True, True, True, skipped=47) == 46, "behind the window nothing is tried"
+    assert tell(chosen, False, True, skipped=43) == 40
+    assert tell(chosen, True, False, False, skipped=38) == 40, "tries from before do not count any more"
+    assert tell(chosen, False, False, False, True, skipped=38) == 40
+    assert chosen.metrics()["curriculum/1-1/success_rate"] == 0.25
+    assert tell(chosen, True, skipped=37) == 34, "the latest four count"
+    assert chosen.describe() == "starts 1-1 34 of 50, 1-2 16 of 20"
+
+    other = curriculum()
+    other.set_json(json.loads(json.dumps(chosen.to_json())))
+    assert other.to_json() == chosen.to_json()
+    assert drawn(other) == drawn(chosen)
+
+
+def test_it_ends_at_the_start_of_the_level() -> None:
+    chosen = curriculum(tries=1, threshold=1.0, step=30, from_start=0.0)
+    assert tell(chosen, True, skipped=46) == 16
+    assert tell(chosen, True, skipped=16) == 0
+    assert tell(chosen, True, True, skipped=0) == 0
+    found = drawn(chosen)
+    assert found[0] / 8000 == pytest.approx(0.75, abs=0.02)
+    assert set(found) == set(range(LENGTH)), "what lies behind is not forgotten"
+
+
+def test_every_level_has_a_demonstration() -> None:
+    levels = [f"{world}-{stage}" for world in range(1, 9) for stage in range(1, 5)]
+    environment = EnvironmentConfig(levels=levels, actions="complex")
+    assert list(demonstrations_of(environment, {})) == levels
+    assert demonstrations_of(environment, {"1-1": "34ab"})["1-1"] == bytes([3, 4, 10, 11])
