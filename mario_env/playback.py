@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 
 from configs.schema import EnvironmentConfig
-from mario_env.console import Screen
+from mario_env.console import Console, Screen
 from mario_env.errors import PlaybackError
 from mario_env.factory import build, make_console
 from mario_env.summary import EpisodeStart, EpisodeSummary
@@ -26,6 +26,8 @@ class PlaybackFrame:
         action: the index of the action of this decision.
         summary: on the last frame the episode's summary, else None.
         observation: what the agent saw when it chose the action.
+        buttons: the byte of pressed buttons of this frame. It is not the action's while the action is delayed.
+        memory: the RAM at the end of this frame, 2048 bytes.
     """
 
     screen: Screen
@@ -34,6 +36,15 @@ class PlaybackFrame:
     action: int
     summary: EpisodeSummary | None
     observation: Any
+    buttons: int
+    memory: bytes
+
+
+class _TappedFrame(NamedTuple):
+    screen: Screen
+    info: dict[str, Any]
+    buttons: int
+    memory: bytes
 
 
 class _FrameTap(gymnasium.Wrapper[Screen, Any, Screen, Any]):
@@ -41,14 +52,17 @@ class _FrameTap(gymnasium.Wrapper[Screen, Any, Screen, Any]):
 
     def __init__(self, env: gymnasium.Env[Screen, Any]) -> None:
         super().__init__(env)
-        self._frames: list[tuple[Screen, dict[str, Any]]] = []
+        console = env.unwrapped
+        assert isinstance(console, Console)
+        self._console = console
+        self._frames: list[_TappedFrame] = []
 
     def step(self, action: Any) -> tuple[Screen, Any, bool, bool, dict[str, Any]]:
         screen, reward, terminated, truncated, info = self.env.step(action)
-        self._frames.append((screen, info))
+        self._frames.append(_TappedFrame(screen, info, int(action), self._console.frame_memory))
         return screen, reward, terminated, truncated, info
 
-    def take(self) -> list[tuple[Screen, dict[str, Any]]]:
+    def take(self) -> list[_TappedFrame]:
         frames, self._frames = self._frames, []
         return frames
 
@@ -100,11 +114,12 @@ def _play(
             following, reward, terminated, truncated, info = env.step(action)
         except ValueError as error:
             raise PlaybackError(f"decision {index + 1} of {len(actions)}: {error}") from error
-        *before, (screen, _) = tap.take()
-        for earlier, facts in before:
-            yield PlaybackFrame(earlier, total, facts, action, None, observation)
+        *before, last = tap.take()
+        for each in before:
+            yield PlaybackFrame(each.screen, total, each.info, action, None, observation, each.buttons, each.memory)
         total += float(reward)
-        yield PlaybackFrame(screen, total, info, action, info.get("episode_summary"), observation)
+        summary = info.get("episode_summary")
+        yield PlaybackFrame(last.screen, total, info, action, summary, observation, last.buttons, last.memory)
         observation = following
         if terminated or truncated:
             if index + 1 < len(actions):
