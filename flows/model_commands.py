@@ -95,6 +95,24 @@ def watch(
 
 
 @model_app.command()
+def inspect(
+    episode: Annotated[int, typer.Option(help="id of a stored episode (`mario episodes` lists them)")],
+    export: Annotated[Path, typer.Option(callback=usage.output_file, help="write the episode as one HTML file")],
+    model: Annotated[str | None, typer.Option(help="the model that judges it; default: its experiment's own")] = None,
+    sha256: Sha256 = None,
+    trust: TrustModel = False,
+) -> None:
+    """Look into an episode: what the agent saw, thought and did, and what it was rewarded for."""
+    from flows.inspecting import Models, export_episode
+    from flows.models import Trust
+
+    file, missing = export_episode(episode, export, Models(Settings.from_environment(), model, Trust(sha256, trust)))
+    if missing is not None:
+        console.print(f"without a model's opinion: {missing}", soft_wrap=True)
+    console.print(f"episode: {file} ({file.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
+
+
+@model_app.command()
 def promote(
     model: Annotated[str, typer.Argument(help="a registered name, such as mario-1-1")],
     version: Annotated[int | None, typer.Option(min=1, help="the candidate; default: the alias `candidate`")] = None,

@@ -1,0 +1,133 @@
+"""Pictures of an episode as sheets: many pictures in one file, one below the other, from which a browser shows any at once.
+
+The files are WebP without loss. A picture differs little from the one before it. The format makes use of that, so that a screen
+takes less than 1 KB.
+"""
+
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from inspection.analysis import Analysis
+from mario_env.film import INTERVAL, Film
+from reports.panorama import LevelPanorama
+from reports.seen import draw_observation
+
+__all__ = ["Layout", "Pictures", "sheet_count"]
+
+SCREENS: Final = INTERVAL
+"""Screens in a sheet: those from one snapshot to the next."""
+_SEEN: Final = 64  # small pictures in a sheet
+_TILES: Final = 8  # drawn tables of tiles in a sheet
+_TILES_SIZE: Final = (512, 480)
+_FAST: Final = {"method": 1, "quality": 20}
+_THOROUGH: Final = {"method": 4, "quality": 75}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the pictures of a kind lie in their sheets.
+
+    Attributes:
+        width, height: of a picture, in pixels.
+        per_sheet: pictures in a sheet; the last sheet may have fewer.
+        count: pictures in all.
+    """
+
+    width: int
+    height: int
+    per_sheet: int
+    count: int
+
+    @property
+    def sheets(self) -> int:
+        """How many sheets there are."""
+        return sheet_count(self.count, self.per_sheet)
+
+
+def sheet_count(count: int, per_sheet: int) -> int:
+    """How many sheets `count` pictures take."""
+    return -(-count // per_sheet)
+
+
+class Pictures:
+    """The pictures of an episode. It is not safe to use from several threads at once.
+
+    Args:
+        analysis: the episode.
+        thorough: take three times as long to make the files a third smaller.
+    """
+
+    def __init__(self, analysis: Analysis, *, thorough: bool = False) -> None:
+        self._analysis = analysis
+        self._effort: dict[str, Any] = _THOROUGH if thorough else _FAST
+        self.film = Film(analysis.episode.config.environment, analysis.episode.start, analysis.buttons)
+        self._tiles = analysis.episode.config.environment.observation == "tiles"
+
+    @property
+    def screens(self) -> Layout:
+        """The game's screens, one for each frame."""
+        return Layout(256, 240, SCREENS, self._analysis.frames)
+
+    @property
+    def seen(self) -> Layout:
+        """What the agent sees, one for each decision: the newest picture of its stack, or its table of tiles, drawn."""
+        count = self._analysis.decisions
+        if self._tiles:
+            return Layout(*_TILES_SIZE, _TILES, count)
+        height, width = self._analysis.observations.newest.shape[1:]
+        return Layout(width, height, _SEEN, count)
+
+    def screen_sheet(self, number: int) -> bytes:
+        """A sheet of screens.
+
+        Raises:
+            IndexError: there is no such sheet.
+        """
+        first, count = _part(self.screens, number)
+        return self._encode(self.film.screens(first, count).reshape(-1, 256, 3))
+
+    def seen_sheet(self, number: int) -> bytes:
+        """A sheet of what the agent sees.
+
+        Raises:
+            IndexError: there is no such sheet.
+        """
+        first, count = _part(self.seen, number)
+        if not self._tiles:
+            return self._encode(self._analysis.observations.newest[first : first + count].reshape(-1, self.seen.width))
+        environment = self._analysis.episode.config.environment
+        tables = self._analysis.observations.at(np.arange(first, first + count))
+        drawn = [Image.fromarray(draw_observation(environment, table)).resize(_TILES_SIZE) for table in tables]
+        return self._encode(np.concatenate([np.asarray(each) for each in drawn]))
+
+    @cached_property
+    def level_map(self) -> npt.NDArray[np.uint8] | None:
+        """The level as far as it was seen before the first change of scene, uint8 RGB of shape (208, width, 3)."""
+        panorama = LevelPanorama()
+        for first in range(0, self._analysis.frames, SCREENS):
+            for screen in self.film.screens(first, min(SCREENS, self._analysis.frames - first)):
+                panorama.add(screen)
+        return panorama.picture()
+
+    def map_file(self) -> bytes | None:
+        """`level_map` as a file."""
+        return None if self.level_map is None else self._encode(self.level_map)
+
+    def _encode(self, picture: npt.NDArray[np.uint8]) -> bytes:
+        written = io.BytesIO()
+        Image.fromarray(picture).save(written, format="WEBP", lossless=True, **self._effort)
+        return written.getvalue()
+
+
+def _part(layout: Layout, number: int) -> tuple[int, int]:
+    """The first picture of a sheet, and how many it has."""
+    if not 0 <= number < layout.sheets:
+        raise IndexError(f"sheet {number} of {layout.sheets}")
+    first = number * layout.per_sheet
+    return first, min(layout.per_sheet, layout.count - first)
