@@ -96,17 +96,25 @@ def watch(
 
 @model_app.command()
 def inspect(
-    episode: Annotated[int, typer.Option(help="id of a stored episode (`mario episodes` lists them)")],
-    export: Annotated[Path, typer.Option(callback=usage.output_file, help="write the episode as one HTML file")],
+    episode: Annotated[int | None, typer.Option(min=1, help="id of a stored episode (`mario episodes` lists them)")] = None,
+    export: Annotated[Path | None, typer.Option(callback=usage.output_file, help="write the episode as one HTML file")] = None,
     model: Annotated[str | None, typer.Option(help="the model that judges it; default: its experiment's own")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="of the server on this machine")] = 4300,
     sha256: Sha256 = None,
     trust: TrustModel = False,
 ) -> None:
-    """Look into an episode: what the agent saw, thought and did, and what it was rewarded for."""
-    from flows.inspecting import Models, export_episode
+    """Look into episodes: what the agent saw, thought and did, and what it was rewarded for; in a browser, or as a file."""
+    from flows.inspecting import Models, export_episode, serve
     from flows.models import Trust
 
-    file, missing = export_episode(episode, export, Models(Settings.from_environment(), model, Trust(sha256, trust)))
+    settings = Settings.from_environment()
+    models = Models(settings, model, Trust(sha256, trust))
+    if export is None:
+        serve(settings, models, port, episode)
+        return
+    if episode is None:
+        raise ConfigError("name the episode to export with --episode ID (`mario episodes` lists them)")
+    file, missing = export_episode(episode, export, models)
     if missing is not None:
         console.print(f"without a model's opinion: {missing}", soft_wrap=True)
     console.print(f"episode: {file} ({file.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)

@@ -20,7 +20,7 @@ from inspection.opinions import Thinker
 from inspection.sheets import Pictures
 from inspection.web_files import style
 
-__all__ = ["export"]
+__all__ = ["export", "export_text", "scaled_map"]
 
 # In the order in which they depend on each other.
 _MODULES: Final = ("dom.js", "film.js", "charts.js", "clock.js", "panels.js", "view.js", "single.js")
@@ -42,7 +42,14 @@ def export(episode: Episode, path: Path, thinker: Thinker | None = None, *, no_o
         ModelMismatchError: the model does not fit the episode.
         OSError: the file cannot be written.
     """
-    analysis = analyse(episode)
+    text = export_text(analyse(episode), thinker, no_opinion=no_opinion)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def export_text(analysis: Analysis, thinker: Thinker | None, *, no_opinion: str) -> str:
+    """The HTML of :func:`export`."""
     pictures = Pictures(analysis, thorough=True)
     document = describe(analysis, pictures)
     document["screens"]["sources"] = _sources(pictures.screen_sheet, pictures.screens.sheets)
@@ -54,9 +61,7 @@ def export(episode: Episode, path: Path, thinker: Thinker | None = None, *, no_o
     else:
         document["opinion"] = opinion_values(thinker.think(analysis), thinker.label)
         document["saliency"] = _saliency(thinker, analysis)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_page(document), encoding="utf-8")
-    return path
+    return _page(document)
 
 
 def _page(document: dict[str, Any]) -> str:

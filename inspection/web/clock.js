@@ -158,7 +158,8 @@ export class Clock {
   readAddress() {
     const found = /^#frame=(\d{1,7})$/.exec(location.hash);
     this.pause();
-    this.seek(found ? Number(found[1]) - 1 : this.frame);
+    if (location.hash === "#end") this.seek(this.frames - 1);
+    else this.seek(found ? Number(found[1]) - 1 : this.frame);
   }
 
   writeAddress() {

@@ -1,6 +1,7 @@
 // Pictures that lie in sheets, one below the other: see inspection/sheets.py.
 
-const KEPT = 6; // decoded sheets; one of 32 screens takes 8 MB
+const KEPT = 12; // decoded sheets; one of 16 screens takes 4 MB
+const AHEAD = 2; // sheets that are asked for before they are needed
 
 export class Strip {
   // layout: width, height, per_sheet, sheets; source(number) gives the address of a sheet.
@@ -15,7 +16,7 @@ export class Strip {
     const { width, height, per_sheet } = this.layout;
     const sheet = Math.floor(index / per_sheet);
     const image = this.ask(sheet, later);
-    if (sheet + 1 < this.layout.sheets) this.ask(sheet + 1, null);
+    for (let next = sheet + 1; next <= Math.min(sheet + AHEAD, this.layout.sheets - 1); next += 1) this.ask(next, null);
     if (!image) return false;
     context.imageSmoothingEnabled = false;
     context.drawImage(image, 0, (index % per_sheet) * height, width, height, ...box);

@@ -183,6 +183,7 @@ export function mapPanel(episode, address, jump) {
   image.addEventListener("load", () => {
     canvas.width = image.naturalWidth;
     canvas.height = image.naturalHeight;
+    image.style.minWidth = canvas.style.minWidth = `${Math.min(640, image.naturalWidth)}px`;
     draw();
   });
   canvas.addEventListener("click", (event) => {

@@ -60,8 +60,8 @@ class View {
     this.lookBox = h("div", { class: "looking", hidden: true });
     const help = h("details", { class: "panel" }, h("summary", {}, "Keyboard"), h("dl", {}, KEYS.map(([key, act]) => [h("dt", {}, key), h("dd", {}, act)])));
     return h("div", { class: withClock ? "episode" : "episode half" },
-      h("div", { class: "stage" }, h("div", { class: "stack" }, this.stage, this.overlay), this.clock?.element ?? null, this.lookBox, pad),
-      h("div", { class: "side" }, facts, this.opinionBox, ledger, sight, events),
+      h("div", { class: "stage" }, h("div", { class: "stack" }, this.stage, this.overlay), this.clock?.element ?? null, this.lookBox),
+      h("div", { class: "side" }, facts, this.opinionBox, pad, ledger, sight, events),
       h("div", { class: "below" }, this.chartBox, this.mapBox, withClock ? h("div", { class: "pair" }, originPanel(this.episode), help) : null));
   }
 

@@ -1,0 +1,189 @@
+"""`mario inspect` on the episodes of a whole run: who is let in, what the server answers, and the file."""
+
+import io
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import Settings
+from flows import inspecting
+from mario_env import play_back
+from tests.conftest import MARIO, Command, Pipeline
+from tracking.server import free_port
+
+
+@dataclass(frozen=True)
+class Inspector:
+    """A running `mario inspect`: its address and its secret."""
+
+    url: str
+    secret: str
+
+    def client(self) -> httpx.Client:
+        """A browser's requests, without a cookie yet."""
+        return httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+
+
+@pytest.fixture(scope="module")
+def inspector(pipeline: Pipeline) -> Iterator[Inspector]:
+    """Started and ended as a person does it."""
+    port = free_port()
+    process = subprocess.Popen(
+        [MARIO, "inspect", "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert process.stdout is not None
+        printed = "".join(iter(lambda: process.stdout.readline(), "Ctrl-C stops it.\n"))
+        (url,) = re.findall(r"^Episodes +(http://\S+)", printed, re.MULTILINE)
+        (command,) = re.findall(r"the output of: (.+)", printed)
+        assert url == f"http://127.0.0.1:{port}/"
+        secret = subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout.strip()
+        yield Inspector(url.rstrip("/"), secret)
+    finally:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, output
+    assert "Traceback" not in output
+
+
+@pytest.fixture
+def visitor(inspector: Inspector) -> Iterator[httpx.Client]:
+    """Somebody who has not shown the secret."""
+    with inspector.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(inspector: Inspector) -> Iterator[httpx.Client]:
+    """Somebody who has."""
+    with inspector.client() as client:
+        assert client.get("/", params={"token": inspector.secret}).status_code == 303
+        yield client
+
+
+def first_episode(client: httpx.Client, **wanted: str) -> int:
+    rows = client.get("/api/episodes", params={"experiment": "tiny", "order": "ascending", **wanted}).json()["rows"]
+    return int(rows[0]["id"])
+
+
+def test_only_who_shows_the_secret_is_let_in(inspector: Inspector, visitor: httpx.Client) -> None:
+    for path in ("/", "/api/choices", "/api/episodes/1", "/static/app.js"):
+        refused = visitor.get(path)
+        assert refused.status_code == 401
+        assert "The secret" in refused.text
+    assert visitor.get("/", params={"token": "mario:guessed"}).status_code == 401
+    assert "This is not the secret" in visitor.post("/log-in", data={"secret": "mario:guessed"}).text
+    assert visitor.post("/log-in", content=b"secret=" + b"x" * 100_000).status_code == 401
+    let_in = visitor.post("/log-in", data={"secret": inspector.secret})
+    assert (let_in.status_code, let_in.headers["location"]) == (303, "/")
+    cookie = let_in.headers["set-cookie"]
+    assert inspector.secret not in cookie
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    visitor.cookies.clear()
+    deep = visitor.get("/episodes/7", params={"token": inspector.secret})
+    assert deep.headers["location"] == "/episodes/7", "the secret does not stay in the address"
+
+
+def test_other_hosts_and_origins_are_refused(inspector: Inspector, client: httpx.Client) -> None:
+    assert client.get("/").status_code == 200
+    assert client.get("/", headers={"Host": "mario.example"}).status_code == 400
+    for origin in ("http://mario.example", "http://127.0.0.1:1", "null"):
+        assert client.post("/api/play", headers={"Origin": origin}).status_code == 403
+    assert client.get("/api/choices", headers={"Origin": inspector.url}).status_code == 200
+
+
+def test_pages_allow_nothing_but_the_server(client: httpx.Client) -> None:
+    for path in ("/", "/api/choices", "/static/app.js"):
+        headers = client.get(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/api/episodes/0", 400, "an episode is named by its number"),
+        ("/api/episodes/1%20OR%201", 400, "an episode is named by its number"),
+        ("/api/episodes/99999999", 409, "there is no episode 99999999"),
+        ("/api/episodes/play-77", 404, "play it again"),
+        ("/api/episodes/ID/screens/99999.webp", 404, "sheet 99999 of"),
+        ("/api/episodes/ID/secrets/0.webp", 404, "there is no such picture"),
+        ("/api/episodes/ID/saliency/-1", 400, "is not a number"),
+        ("/api/episodes?level=9-9", 400, "a level is written as 1-2"),
+        ("/api/episodes?phase=nightly", 400, "phase"),
+        ("/api/episodes?sort=seed", 400, "cannot be sorted by 'seed'"),
+        ("/api/episodes?colour=red", 400, "unknown parameters: colour"),
+        ("/static/server.py", 404, "there is no such file"),
+        ("/static/..%2Fserver.py", 404, "there is no such page"),
+        ("/etc/passwd", 404, "there is no such page"),
+    ],
+)
+def test_what_does_not_exist_is_said(client: httpx.Client, path: str, status: int, message: str) -> None:
+    answer = client.get(path.replace("ID", str(first_episode(client, phase="evaluate"))))
+    assert (answer.status_code, message in answer.json()["error"]) == (status, True), answer.text
+
+
+def test_an_episode_is_shown_with_the_opinion_of_its_model(client: httpx.Client) -> None:
+    number = first_episode(client, phase="evaluate", protocol="sticky")
+    episode = client.get(f"/api/episodes/{number}").json()
+    assert episode["ledger"]["adds_up"]
+    assert episode["ledger"]["differences"] == []
+    opinion = client.get(f"/api/episodes/{number}/opinion").json()
+    assert opinion["model"].startswith("tiny after ")
+    assert len(opinion["scores"]) == len(episode["actions"])
+    look = client.get(f"/api/episodes/{number}/saliency/3").json()
+    assert (look["rows"], look["columns"]) == (14, 14)
+
+    stored = inspecting.stored_episode(number, Settings.from_environment())
+    frames = list(play_back(stored.config.environment, stored.start, stored.actions, stored.delays))
+    sheet = client.get(f"/api/episodes/{number}/screens/1.webp")
+    assert sheet.headers["content-type"] == "image/webp"
+    pictures = np.asarray(Image.open(io.BytesIO(sheet.content))).reshape(-1, 240, 256, 3)
+    per_sheet = episode["screens"]["per_sheet"]
+    assert np.array_equal(pictures, np.stack([each.screen for each in frames[per_sheet : 2 * per_sheet]]))
+    assert client.get(f"/api/episodes/{number}/map/0.webp").status_code == 200
+    assert client.get(f"/api/episodes/{number}/file").text.startswith("<!doctype html>")
+
+
+def test_a_model_plays_now(client: httpx.Client) -> None:
+    """A short play: on a level that it does not know, Mario soon dies or stalls."""
+    wanted = {"model": "world-1-1", "protocol": "sticky", "seed": "3", "level": "8-1"}
+    answer = client.post("/api/play", data=wanted)
+    key = answer.json()["key"]
+    episode = client.get(f"/api/episodes/{key}").json()
+    assert episode["level"] == "8-1"
+    assert episode["ledger"]["differences"] == []
+    assert client.get(f"/api/episodes/{key}/opinion").json()["model"] == "world-1-1"
+    again = client.post("/api/play", data={"model": "world-1-1", "protocol": "sticky", "seed": "3", "level": "8-1"}).json()[
+        "key"
+    ]
+    assert again != key
+    assert client.get(f"/api/episodes/{again}").json()["actions"] == episode["actions"]
+    for wrong, message in (
+        ({"model": "nobody"}, "nobody"),
+        ({"model": "world-1-1", "protocol": "lucky"}, "there is no protocol 'lucky'"),
+        ({"model": "world-1-1", "level": "9-9"}, "a level is written as 1-2"),
+    ):
+        refused = client.post("/api/play", data=wrong)
+        assert refused.status_code in (400, 409)
+        assert message in refused.json()["error"]
+
+
+def test_a_stored_episode_is_exported(pipeline: Pipeline, client: httpx.Client, mario: Command) -> None:
+    number, file = first_episode(client, phase="train"), pipeline.cwd / "episode.html"
+    done = mario("inspect", "--episode", str(number), "--export", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"episode: {file}" in done.stdout
+    assert re.search(r"tiny after [\d,]+ steps", file.read_text())
+    refused = mario("inspect", "--export", str(file))
+    assert "name the episode to export with --episode ID" in refused.stderr
