@@ -4,7 +4,7 @@ The episode completes 1-1 and is judged by the model `world-1-1`. Each repeat op
 for:
 
 - first picture: the episode is played again and taken apart, and its first sheet of screens is encoded;
-- jump: a sheet from the middle is drawn from a snapshot and encoded; for comparison, the game is played from its start to there;
+- jump: a sheet from the middle is drawn from a snapshot and encoded; to compare, the game is played from its start to there;
 - opinion: the scores and values of every decision; where the model looks, at one decision;
 - file: the export, and its size.
 

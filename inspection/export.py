@@ -17,7 +17,7 @@ from inspection.analysis import Analysis, analyse
 from inspection.document import describe, opinion_values
 from inspection.episode import Episode
 from inspection.opinions import Thinker
-from inspection.sheets import Pictures
+from inspection.sheets import Pictures, data_uri
 from inspection.web_files import style
 
 __all__ = ["export", "export_text", "scaled_map"]
@@ -55,7 +55,7 @@ def export_text(analysis: Analysis, thinker: Thinker | None, *, no_opinion: str)
     document["screens"]["sources"] = _sources(pictures.screen_sheet, pictures.screens.sheets)
     document["seen"]["sources"] = _sources(pictures.seen_sheet, pictures.seen.sheets)
     level_map = pictures.map_file()
-    document["map"] = None if level_map is None else _data_uri(level_map)
+    document["map"] = None if level_map is None else data_uri(level_map)
     if thinker is None:
         document["opinion"] = {"missing": no_opinion}
     else:
@@ -97,11 +97,7 @@ def _digest(text: str) -> str:
 
 
 def _sources(sheet: Callable[[int], bytes], count: int) -> list[str]:
-    return [_data_uri(sheet(number)) for number in range(count)]
-
-
-def _data_uri(data: bytes) -> str:
-    return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
+    return [data_uri(sheet(number)) for number in range(count)]
 
 
 def _saliency(thinker: Thinker, analysis: Analysis) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The episodes that a server has open: played again, with their pictures and the opinion of a model."""
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,11 +13,14 @@ from inspection.analysis import Analysis, analyse
 from inspection.document import describe, opinion_values
 from inspection.episode import Episode
 from inspection.export import export_text, scaled_map
+from inspection.hand import HandPlay
 from inspection.opinions import Thinker
 from inspection.sheets import Pictures
 
 __all__ = ["Library", "OpenEpisode", "Sources"]
 
+_HANDS: Final = 8
+"""Plays by hand that are kept until they end."""
 _OPEN: Final = 8
 """Episodes that are kept open. Each takes some 10 MB."""
 
@@ -58,9 +62,19 @@ class OpenEpisode:
     def _thinker(self) -> Thinker:
         return self._find_thinker(self.episode)
 
+    def thinker(self) -> Thinker:
+        """The model that judges the episode."""
+        with self._lock:
+            return self._thinker
+
     @cached_property
     def _opinion(self) -> dict[str, Any]:
         return opinion_values(self._thinker.think(self._analysis), self._thinker.label)
+
+    def analysis(self) -> Analysis:
+        """The episode, taken apart."""
+        with self._lock:
+            return self._analysis
 
     def document(self) -> dict[str, Any]:
         """See :func:`inspection.document.describe`."""
@@ -119,12 +133,46 @@ class Library:
         self._sources = sources
         self._open: OrderedDict[str, OpenEpisode] = OrderedDict()
         self._played: dict[str, OpenEpisode] = {}
+        self._hands: OrderedDict[str, HandPlay] = OrderedDict()
+        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
     def add(self, episode: Episode, thinker: Thinker) -> None:
         """Keep an episode that was played here, with the model that played it, as long as the server runs."""
         with self._lock:
             self._played[episode.key] = OpenEpisode(episode, lambda _: thinker)
+
+    def take_over(self, key: str, decision: int) -> str:
+        """Begin to play an episode on by hand, and return the name of the play.
+
+        Raises:
+            KeyError, IndexError: there is no such episode or decision.
+        """
+        opened = self.open(key)
+        thinker = opened.thinker()
+        thinker.require_fitting(opened.analysis())
+        play = HandPlay(opened.episode, decision, thinker)
+        with self._lock:
+            name = f"hand-{next(self._numbers)}"
+            self._hands[name] = play
+            while len(self._hands) > _HANDS:
+                self._hands.popitem(last=False)[1].close()
+        return name
+
+    def hand(self, name: str) -> HandPlay:
+        """A play by hand.
+
+        Raises:
+            KeyError: there is none of this name, or others have been begun since.
+        """
+        with self._lock:
+            return self._hands[name]
+
+    def keep(self, name: str) -> None:
+        """Keep a play by hand that has ended as an episode, under its own name."""
+        play = self.hand(name)
+        if name not in self._played:
+            self.add(play.result(name), play.thinker)
 
     def open(self, key: str) -> OpenEpisode:
         """The episode with this key.

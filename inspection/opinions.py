@@ -83,6 +83,14 @@ class Thinker:
         scores, values = np.concatenate([each.scores for each in parts]), np.concatenate([each.values for each in parts])
         return Opinion(parts[0].kind, scores, values, self._advantages(analysis, scores, values))
 
+    def best_action(self, observation: npt.NDArray[np.uint8]) -> int:
+        """The action that the model takes without any randomness.
+
+        Raises:
+            ValueError: the observation is of another kind than the model's.
+        """
+        return int(self._agent.act(observation[np.newaxis])[0])
+
     def saliency(self, analysis: Analysis, decision: int) -> "Saliency":
         """Where the model looks at a decision, for the action that was taken.
 

@@ -14,6 +14,7 @@ from inspection.access import LOOPBACK, guard
 from inspection.episode import Episode
 from inspection.library import Library, OpenEpisode, Sources
 from inspection.opinions import Thinker
+from inspection.sheets import screens_uri
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -29,6 +30,8 @@ _MOST_PAGES: Final = 1_000_000
 _MOST_FRAMES: Final = 10_000_000
 _KEPT: Final = {"Cache-Control": "private, max-age=3600"}
 _LONGEST_BODY: Final = 10_000
+_LEVEL: Final = re.compile(r"[1-8]-[1-4]")
+_KEY: Final = re.compile(r"[1-9]\d{0,17}|(?:play|hand)-\d{1,9}")
 
 
 class Player(Sources, Protocol):
@@ -82,7 +85,7 @@ def application(store: EpisodeStore, sources: Player) -> "ASGIApp":
     from starlette.routing import Route
 
     api = _Api(store, sources, Library(sources))
-    shell = [Route(path, api.shell) for path in ("/", "/episodes/{key}", "/compare", "/play")]
+    shell = [Route(path, api.shell) for path in ("/", "/episodes/{key}", "/compare", "/play", "/hand")]
     return Starlette(
         routes=[
             *shell,
@@ -92,6 +95,8 @@ def application(store: EpisodeStore, sources: Player) -> "ASGIApp":
             Route("/api/endings", api.endings),
             Route("/api/models", api.models),
             Route("/api/play", api.play, methods=["POST"]),
+            Route("/api/hand", api.take_over, methods=["POST"]),
+            Route("/api/hand/{name}", api.play_by_hand, methods=["POST"]),
             Route("/api/episodes/{key}", api.document),
             Route("/api/episodes/{key}/opinion", api.opinion),
             Route("/api/episodes/{key}/saliency/{number}", api.saliency),
@@ -149,25 +154,42 @@ class _Api:
         return _answer(lambda: {"models": self._sources.models()})
 
     async def play(self, request: "Request") -> "Response":
-        from starlette.concurrency import run_in_threadpool
-
-        body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > _LONGEST_BODY:
-                return _error("the request is too long", 400)
-
-        def play() -> dict[str, Any]:
-            given = dict(parse_qsl(body.decode("utf-8", "replace")))
+        def play(given: dict[str, str]) -> dict[str, Any]:
             level = given.get("level") or None
-            if level is not None and not re.fullmatch(r"[1-8]-[1-4]", level):
+            if level is not None and not _LEVEL.fullmatch(level):
                 raise RequestError(f"a level is written as 1-2, not {level!r}")
             seed = _number(given.get("seed", "0"), 0, 2**31 - 1)
             episode, thinker = self._sources.play(given.get("model", ""), given.get("protocol", "greedy"), seed, level)
             self._library.add(episode, thinker)
             return {"key": episode.key}
 
-        return await run_in_threadpool(_answer, play)
+        return await _answer_form(request, play)
+
+    async def take_over(self, request: "Request") -> "Response":
+        """Begin to play on by hand from a decision of an episode."""
+
+        def begin(given: dict[str, str]) -> dict[str, Any]:
+            name = self._library.take_over(_key(given.get("key", "")), _number(given.get("decision", ""), 0, _MOST_FRAMES))
+            return {"name": name, "actions": [list(each) for each in self._library.hand(name).actions]}
+
+        return await _answer_form(request, begin)
+
+    async def play_by_hand(self, request: "Request") -> "Response":
+        """Play one decision by hand, or hand the play back to the model, which plays to the end."""
+        name = request.path_params["name"]
+
+        def play(given: dict[str, str]) -> dict[str, Any]:
+            hand = self._library.hand(name)
+            if given.get("hand_back"):
+                hand.hand_back()
+                self._library.keep(name)
+                return {"ended": True}
+            step = hand.play(_number(given.get("action", ""), 0, 255))
+            if step.ended:
+                self._library.keep(name)
+            return {"ended": step.ended, "facts": step.facts, "frames": len(step.screens), "sheet": screens_uri(step.screens)}
+
+        return await _answer_form(request, play)
 
     def document(self, request: "Request") -> "Response":
         return _answer(lambda: self._open(request).document())
@@ -206,10 +228,7 @@ class _Api:
         return _answer(draw)
 
     def _open(self, request: "Request") -> OpenEpisode:
-        key = request.path_params["key"]
-        if not re.fullmatch(r"[1-9]\d{0,17}|play-\d{1,9}", key):
-            raise RequestError("an episode is named by its number")
-        return self._library.open(key)
+        return self._library.open(_key(request.path_params["key"]))
 
 
 def _filter(given: dict[str, str]) -> EpisodeFilter:
@@ -219,7 +238,7 @@ def _filter(given: dict[str, str]) -> EpisodeFilter:
     if unknown:
         raise RequestError(f"unknown parameters: {', '.join(sorted(unknown))}")
     level, completed = given.get("level", ""), given.get("completed", "")
-    if level and not re.fullmatch(r"[1-8]-[1-4]", level):
+    if level and not _LEVEL.fullmatch(level):
         raise RequestError(f"a level is written as 1-2, not {level!r}")
     world, stage = (int(level[0]), int(level[2])) if level else (None, None)
     return EpisodeFilter(
@@ -228,6 +247,12 @@ def _filter(given: dict[str, str]) -> EpisodeFilter:
         completed={"yes": True, "no": False}.get(completed),
         **{name: given[name] for name in names if given.get(name)},
     )
+
+
+def _key(text: str) -> str:
+    if not _KEY.fullmatch(text):
+        raise RequestError("an episode is named by its number")
+    return text
 
 
 def _number(text: str, least: int, most: int) -> int:
@@ -253,6 +278,19 @@ def _answer(compute: Callable[[], Any]) -> "Response":
             raise
         return _error(str(error), 409)
     return found if isinstance(found, Response) else JSONResponse(found)
+
+
+async def _answer_form(request: "Request", compute: Callable[[dict[str, str]], Any]) -> "Response":
+    """What `compute` makes of a form, as :func:`_answer`, in a thread."""
+    from starlette.concurrency import run_in_threadpool
+
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LONGEST_BODY:
+            return _error("the request is too long", 400)
+    given = dict(parse_qsl(body.decode("utf-8", "replace")))
+    return await run_in_threadpool(_answer, lambda: compute(given))
 
 
 def _error(message: str, status: int) -> "Response":

@@ -4,6 +4,7 @@ The files are WebP without loss. A picture differs little from the one before it
 takes less than 1 KB.
 """
 
+import base64
 import io
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,15 +19,15 @@ from mario_env.film import INTERVAL, Film
 from reports.panorama import LevelPanorama
 from reports.seen import draw_observation
 
-__all__ = ["Layout", "Pictures", "sheet_count"]
+__all__ = ["Layout", "Pictures", "data_uri", "screens_uri", "sheet_count"]
 
 SCREENS: Final = INTERVAL
 """Screens in a sheet: those from one snapshot to the next."""
 _SEEN: Final = 64  # small pictures in a sheet
 _TILES: Final = 8  # drawn tables of tiles in a sheet
 _TILES_SIZE: Final = (512, 480)
-_FAST: Final = {"method": 1, "quality": 20}
-_THOROUGH: Final = {"method": 4, "quality": 75}
+_FAST: Final[dict[str, Any]] = {"method": 1, "quality": 20}
+_THOROUGH: Final[dict[str, Any]] = {"method": 4, "quality": 75}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Pictures:
 
     def __init__(self, analysis: Analysis, *, thorough: bool = False) -> None:
         self._analysis = analysis
-        self._effort: dict[str, Any] = _THOROUGH if thorough else _FAST
+        self._effort = _THOROUGH if thorough else _FAST
         self.film = Film(analysis.episode.config.environment, analysis.episode.start, analysis.buttons)
         self._tiles = analysis.episode.config.environment.observation == "tiles"
 
@@ -120,9 +121,23 @@ class Pictures:
         return None if self.level_map is None else self._encode(self.level_map)
 
     def _encode(self, picture: npt.NDArray[np.uint8]) -> bytes:
-        written = io.BytesIO()
-        Image.fromarray(picture).save(written, format="WEBP", lossless=True, **self._effort)
-        return written.getvalue()
+        return _webp(picture, self._effort)
+
+
+def data_uri(picture: bytes) -> str:
+    """A WebP file as an address that holds it."""
+    return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"
+
+
+def screens_uri(screens: npt.NDArray[np.uint8]) -> str:
+    """Screens, uint8 RGB of shape (n, 240, 256, 3), as the address of one sheet; empty if there are none."""
+    return data_uri(_webp(screens.reshape(-1, *screens.shape[2:]), _FAST)) if len(screens) else ""
+
+
+def _webp(picture: npt.NDArray[np.uint8], effort: dict[str, Any]) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(picture).save(written, format="WEBP", lossless=True, **effort)
+    return written.getvalue()
 
 
 def _part(layout: Layout, number: int) -> tuple[int, int]:

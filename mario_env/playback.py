@@ -1,4 +1,4 @@
-"""Plays an episode again from its start and its actions."""
+"""Plays an episode again from its start and its actions, or a game decision by decision."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mario_env.errors import PlaybackError
 from mario_env.factory import build, make_console
 from mario_env.summary import EpisodeStart, EpisodeSummary
 
-__all__ = ["PlaybackFrame", "play_back"]
+__all__ = ["PlaybackFrame", "SteppedGame", "play_back"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,68 @@ class _FrameTap(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         return frames
 
 
+class SteppedGame:
+    """A game that is played decision by decision and shows each of their frames: for playing episodes again, and by hand.
+
+    Args:
+        config: the environment. Its sticky actions and no-op starts are not used: starts and delays are given.
+
+    Attributes:
+        observation: what the agent sees now.
+
+    Raises:
+        RomUnavailableError: see :func:`mario_env.make`.
+    """
+
+    observation: Any
+
+    def __init__(self, config: EnvironmentConfig) -> None:
+        taps: list[_FrameTap] = []
+
+        def tap(env: gymnasium.Env[Screen, Any]) -> gymnasium.Env[Screen, Any]:
+            taps.append(_FrameTap(env))
+            return taps[0]
+
+        plain = config.model_copy(update={"sticky_actions": 0.0, "sticky_decisions": 0.0, "noop_frames": 0})
+        self._env = build(make_console(plain), plain, watch=tap)
+        self._tap, self._total, self._delay_next = taps[0], 0.0, self._env.get_wrapper_attr("delay_next")
+
+    def reset(self, start: EpisodeStart) -> None:
+        """Begin an episode.
+
+        Raises:
+            PlaybackError: idling for so long loses a life.
+        """
+        self.observation, info = self._env.reset(options={"noop_frames": start.noop_frames})
+        self._total = 0.0
+        if info["noop_frames"] != start.noop_frames:
+            raise PlaybackError(
+                f"idling for {start.noop_frames} frames loses a life: it was played under another configuration"
+            )
+
+    def step(self, action: int, delay: int = 0) -> list[PlaybackFrame]:
+        """Play one decision, and return its frames. If it ends the episode, the last one has the summary.
+
+        Raises:
+            ValueError: there is no such action.
+        """
+        self._delay_next(delay)
+        seen = self.observation
+        self.observation, reward, _, _, info = self._env.step(action)
+        *before, last = self._tap.take()
+        frames = [
+            PlaybackFrame(each.screen, self._total, each.info, action, None, seen, each.buttons, each.memory) for each in before
+        ]
+        self._total += float(reward)
+        summary = info.get("episode_summary")
+        frames.append(PlaybackFrame(last.screen, self._total, info, action, summary, seen, last.buttons, last.memory))
+        return frames
+
+    def close(self) -> None:
+        """Free the emulator."""
+        self._env.close()
+
+
 def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, delays: bytes = b"") -> Iterator[PlaybackFrame]:
     """Play an episode again, frame by frame.
 
@@ -85,47 +147,24 @@ def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, de
             are not as many delays as actions.
         RomUnavailableError: see :func:`mario_env.make`.
     """
-    taps: list[_FrameTap] = []
-
-    def tap(env: gymnasium.Env[Screen, Any]) -> gymnasium.Env[Screen, Any]:
-        taps.append(_FrameTap(env))
-        return taps[0]
-
     if delays and len(delays) != len(actions):
         raise PlaybackError(f"{len(actions)} actions have {len(delays)} delays: the episode's record is damaged")
-    plain = config.model_copy(update={"sticky_actions": 0.0, "sticky_decisions": 0.0, "noop_frames": 0})
-    env = build(make_console(plain), plain, watch=tap)
+    game = SteppedGame(config)
     try:
-        yield from _play(env, taps[0], start, actions, delays)
+        game.reset(start)
+        for index, action in enumerate(actions):
+            try:
+                frames = game.step(action, delays[index] if delays else 0)
+            except ValueError as error:
+                raise PlaybackError(f"decision {index + 1} of {len(actions)}: {error}") from error
+            yield from frames
+            if frames[-1].summary is not None:
+                if index + 1 < len(actions):
+                    raise PlaybackError(
+                        f"the episode ended ({frames[-1].info['end_reason']}) with decision {index + 1} of {len(actions)}: "
+                        "it was played under another configuration"
+                    )
+                return
     finally:
-        env.close()
-
-
-def _play(
-    env: gymnasium.Env[Screen, Any], tap: _FrameTap, start: EpisodeStart, actions: bytes, delays: bytes
-) -> Iterator[PlaybackFrame]:
-    observation, info = env.reset(options={"noop_frames": start.noop_frames})
-    if info["noop_frames"] != start.noop_frames:
-        raise PlaybackError(f"idling for {start.noop_frames} frames loses a life: it was played under another configuration")
-    total, delay_next = 0.0, env.get_wrapper_attr("delay_next")
-    for index, action in enumerate(actions):
-        delay_next(delays[index] if delays else 0)
-        try:
-            following, reward, terminated, truncated, info = env.step(action)
-        except ValueError as error:
-            raise PlaybackError(f"decision {index + 1} of {len(actions)}: {error}") from error
-        *before, last = tap.take()
-        for each in before:
-            yield PlaybackFrame(each.screen, total, each.info, action, None, observation, each.buttons, each.memory)
-        total += float(reward)
-        summary = info.get("episode_summary")
-        yield PlaybackFrame(last.screen, total, info, action, summary, observation, last.buttons, last.memory)
-        observation = following
-        if terminated or truncated:
-            if index + 1 < len(actions):
-                raise PlaybackError(
-                    f"the episode ended ({info['end_reason']}) with decision {index + 1} of {len(actions)}: "
-                    "it was played under another configuration"
-                )
-            return
+        game.close()
     raise PlaybackError(f"the episode has not ended after {len(actions)} decisions: it was played under another configuration")

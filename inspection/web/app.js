@@ -1,7 +1,8 @@
 // The pages of the server: the list, one episode, two side by side, and a model that plays now.
-import { h, replace } from "./dom.js";
+import { h, lastBefore, replace } from "./dom.js";
 import { ask, loadOpinion, pageHeader, sourcesOf } from "./requests.js";
 import { comparePage } from "./compare.js";
+import { handPage } from "./hand.js";
 import { listPage } from "./list.js";
 import { playPage } from "./play.js";
 import { openEpisode } from "./view.js";
@@ -12,6 +13,7 @@ async function episodePage(key) {
   document.title = episode.title;
   shown.header.firstElementChild.append(h("p", { class: "actions" },
     h("a", { href: "/" }, "All episodes"), h("a", { href: `/compare?left=${key}` }, "Compare with another"),
+    h("a", { href: "/hand", onclick: (event) => takeOver(event, key, episode, shown.clock) }, "Take over from this moment"),
     h("a", { href: `/api/episodes/${key}/file` }, "Save as a file")));
   shown.clock.readAddress();
   shown.setMap(`/api/episodes/${key}/map/0.webp`);
@@ -19,10 +21,16 @@ async function episodePage(key) {
   return [shown.header, h("main", { class: "wide" }, shown.element)];
 }
 
+function takeOver(event, key, episode, clock) {
+  event.preventDefault();
+  clock.pause();
+  location.assign(`/hand?${new URLSearchParams({ episode: key, decision: lastBefore(episode.first_frames, clock.frame) })}`);
+}
+
 async function route() {
   const page = document.getElementById("page");
   const key = /^\/episodes\/([a-z0-9-]+)$/.exec(location.pathname)?.[1];
-  const pages = { "/": listPage, "/compare": comparePage, "/play": playPage };
+  const pages = { "/": listPage, "/compare": comparePage, "/play": playPage, "/hand": handPage };
   try {
     replace(page, await (key ? episodePage(key) : pages[location.pathname]()));
   } catch (error) {

@@ -90,6 +90,26 @@ def test_a_death_is_looked_into(inspection: Visit) -> None:
     assert_nothing_was_reported(inspection)
 
 
+def test_a_person_takes_over_and_hands_back(inspection: Visit) -> None:
+    page = inspection.page
+    open_fallen_episode(page)
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("output")).to_contain_text("decision 2")
+    page.get_by_role("link", name="Take over from this moment").click()
+    page.get_by_role("button", name="Start").click()
+    page.keyboard.down("ArrowRight")
+    expect(page.get_by_text(re.compile(r"^x \d+ · clock"))).to_be_visible()
+    page.keyboard.up("ArrowRight")
+    page.keyboard.press("p")
+    expect(page.get_by_role("button", name="Go on", exact=True)).to_be_visible()
+    inspection.look("inspect-by-hand")
+    page.get_by_role("button", name="Let the model go on to the end").click()
+    expect(page.get_by_text("played by hand in part: it counts nowhere")).to_be_visible()
+    expect(page.get_by_text("✓ adds up to the recorded reward")).to_be_visible()
+    assert_nothing_was_reported(inspection)
+
+
 def test_two_episodes_are_compared(inspection: Visit) -> None:
     page = inspection.page
     open_fallen_episode(page)

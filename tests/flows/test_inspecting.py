@@ -1,5 +1,6 @@
 """`mario inspect` on the episodes of a whole run: who is let in, what the server answers, and the file."""
 
+import base64
 import io
 import re
 import signal
@@ -177,6 +178,34 @@ def test_a_model_plays_now(client: httpx.Client) -> None:
         refused = client.post("/api/play", data=wrong)
         assert refused.status_code in (400, 409)
         assert message in refused.json()["error"]
+
+
+def test_a_person_takes_over_and_hands_back(client: httpx.Client) -> None:
+    number = first_episode(client, phase="evaluate", protocol="sticky")
+    before = client.get("/api/episodes").json()["total"]
+    episode = client.get(f"/api/episodes/{number}").json()
+    begun = client.post("/api/hand", data={"key": str(number), "decision": "12"}).json()
+    assert len(begun["actions"]) == len(episode["action_names"])
+    address = f"/api/hand/{begun['name']}"
+    for action in (1, 1, 4):
+        step = client.post(address, data={"action": str(action)}).json()
+        assert (step["frames"], step["ended"]) == (4, False)
+        picture = Image.open(io.BytesIO(base64.b64decode(step["sheet"].split(",")[1])))
+        assert picture.size == (256, 4 * 240)
+    assert "there is no action 200" in client.post(address, data={"action": "200"}).json()["error"]
+    assert client.post(address, data={"hand_back": "yes"}).json() == {"ended": True}
+
+    played = client.get(f"/api/episodes/{begun['name']}").json()
+    assert played["actions"][:15] == [*episode["actions"][:12], 1, 1, 4]
+    none = [0] * len(played["actions"])  # an episode without delays has no list of them
+    assert (played["delays"] or none) == (episode["delays"] or none)[:12] + none[12:]
+    assert played["ledger"]["differences"] == []
+    assert played["origin"]["by_hand"] == "decisions 13 to 15"
+    # From then on the model has its way.
+    scores = client.get(f"/api/episodes/{begun['name']}/opinion").json()["scores"]
+    assert [row.index(max(row)) for row in scores[15:]] == played["actions"][15:]
+    assert client.get("/api/episodes").json()["total"] == before, "it counts nowhere"
+    assert client.post("/api/hand", data={"key": str(number), "decision": "99999"}).status_code == 404
 
 
 def test_a_stored_episode_is_exported(pipeline: Pipeline, client: httpx.Client, mario: Command) -> None:
