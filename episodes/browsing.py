@@ -19,6 +19,9 @@ SORTS: Final = ("id", "distance_traveled", "reward", "steps", "score", "x_pos")
 POINTS: Final = 160
 """Of the curve of distances, at most."""
 
+RECENT: Final = 100
+"""Training episodes that stand for how good the agent is now."""
+
 _COLUMNS: Final = (
     *("id", "phase", "protocol", "global_step", "timestamp", "world", "stage", "x_pos", "distance_traveled", "reward", "steps"),
     *("frames", "score", "level_completed", "end_reason"),
@@ -99,9 +102,7 @@ def list_episodes(
     rows, conditions = EPISODES.c, wanted.conditions()
     order = [rows[sort], rows.id]
     query = (
-        select(*(rows[name] for name in _COLUMNS), EXPERIMENTS.c.name.label("experiment"), _is_playable().label("playable"))
-        .join(EXPERIMENTS, EXPERIMENTS.c.id == rows.experiment_id)
-        .outerjoin(EPISODE_ACTIONS, EPISODE_ACTIONS.c.episode_id == rows.id)
+        _with_experiment()
         .where(*conditions)
         .order_by(*(each.desc() if descending else each for each in order))
         .limit(size)
@@ -110,6 +111,55 @@ def list_episodes(
     with store.transaction("listing episodes") as connection:
         total = connection.execute(select(func.count()).select_from(EPISODES).where(*conditions)).scalar_one()
         return EpisodePage([dict(row._mapping) for row in connection.execute(query)], int(total))
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """How far an experiment's training is, as far as the newest :data:`RECENT` training episodes tell.
+
+    Attributes:
+        status: as recorded; a process that was killed leaves `running`.
+        held: whether a process runs the experiment.
+        total_steps: decisions that the training is to have.
+        steps: decisions up to the training's last episode.
+        recent: the share of the newest episodes that completed the level; None: there are none.
+        newest: the newest episodes, newest first, as in :class:`EpisodePage`.
+    """
+
+    status: str
+    held: bool
+    total_steps: int
+    steps: int
+    recent: float | None
+    newest: Sequence[dict[str, Any]]
+
+
+def training_state(store: EpisodeStore, name: str, count: int = 10) -> TrainingState:
+    """The state of an experiment's training, with its newest `count` episodes.
+
+    It reads only the newest episodes, so that it costs the same however many there are.
+
+    Raises:
+        StoreError: there is no such experiment, or the database fails.
+    """
+    from episodes.leases import held_experiments
+
+    experiment, rows = store.experiment(name), EPISODES.c
+    own = rows.experiment_id == experiment.id, rows.phase == "train", rows.protocol == "training"
+    # Chosen before anything is joined to them: otherwise Postgres may read all actions first.
+    latest = select(rows.id).where(*own).order_by(rows.id.desc()).limit(RECENT).scalar_subquery()
+    query = _with_experiment().where(rows.id.in_(latest)).order_by(rows.id.desc())
+    with store.transaction("reading how far a training is") as connection:
+        held = experiment.id in held_experiments(connection)
+        newest = [dict(row._mapping) for row in connection.execute(query)]
+    return TrainingState(
+        status=experiment.record.status,
+        held=held,
+        total_steps=int(experiment.record.config["train"]["total_steps"]),
+        steps=max((row["global_step"] for row in newest), default=0),
+        recent=sum(row["level_completed"] for row in newest) / len(newest) if newest else None,
+        newest=newest[:count],
+    )
 
 
 def find_endings(store: EpisodeStore, wanted: EpisodeFilter) -> list[dict[str, Any]]:
@@ -171,6 +221,16 @@ def filter_choices(store: EpisodeStore) -> dict[str, list[Any]]:
         for name in _CHOICES:
             found[name] = list(connection.execute(select(rows[name]).distinct().order_by(rows[name])).scalars())
     return found
+
+
+def _with_experiment() -> Select[Any]:
+    """The columns of a list."""
+    rows = EPISODES.c
+    return (
+        select(*(rows[name] for name in _COLUMNS), EXPERIMENTS.c.name.label("experiment"), _is_playable().label("playable"))
+        .join(EXPERIMENTS, EXPERIMENTS.c.id == rows.experiment_id)
+        .outerjoin(EPISODE_ACTIONS, EPISODE_ACTIONS.c.episode_id == rows.id)
+    )
 
 
 def _is_playable() -> Any:

@@ -2,13 +2,14 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 from configs import LOGGERS
 from episodes import EpisodeStore, RowError
-from episodes.browsing import EpisodeFilter, distance_curve, filter_choices, find_endings, list_episodes
+from episodes.browsing import EpisodeFilter, distance_curve, filter_choices, find_endings, list_episodes, training_state
 from inspection import web_files
 from inspection.access import LOOPBACK, guard
 from inspection.episode import Episode
@@ -85,7 +86,7 @@ def application(store: EpisodeStore, sources: Player) -> "ASGIApp":
     from starlette.routing import Route
 
     api = _Api(store, sources, Library(sources))
-    shell = [Route(path, api.shell) for path in ("/", "/episodes/{key}", "/compare", "/play", "/hand")]
+    shell = [Route(path, api.shell) for path in ("/", "/episodes/{key}", "/compare", "/play", "/hand", "/live")]
     return Starlette(
         routes=[
             *shell,
@@ -93,6 +94,7 @@ def application(store: EpisodeStore, sources: Player) -> "ASGIApp":
             Route("/api/choices", api.choices),
             Route("/api/episodes", api.episodes),
             Route("/api/endings", api.endings),
+            Route("/api/live/{name}", api.live),
             Route("/api/models", api.models),
             Route("/api/play", api.play, methods=["POST"]),
             Route("/api/hand", api.take_over, methods=["POST"]),
@@ -138,8 +140,7 @@ class _Api:
             found = list_episodes(
                 self._store, _filter(given), sort=sort, descending=order != "ascending", page=page, size=_SIZE
             )
-            rows = [{**row, "timestamp": row["timestamp"].isoformat(timespec="seconds")} for row in found.rows]
-            return {"rows": rows, "total": found.total, "size": _SIZE}
+            return {"rows": _rows(found.rows), "total": found.total, "size": _SIZE}
 
         return _answer(find)
 
@@ -147,6 +148,18 @@ class _Api:
         def find() -> dict[str, Any]:
             wanted = _filter(dict(request.query_params))
             return {"bins": find_endings(self._store, wanted), "curve": distance_curve(self._store, wanted)}
+
+        return _answer(find)
+
+    def live(self, request: "Request") -> "Response":
+        """How far an experiment is, and its newest training episodes; with `curve`, the course of their distance too."""
+
+        def find() -> dict[str, Any]:
+            name = request.path_params["name"]
+            state = training_state(self._store, name)
+            wanted = EpisodeFilter(experiment=name, phase="train", protocol="training")
+            curve = {"curve": distance_curve(self._store, wanted)} if request.query_params.get("curve") else {}
+            return {**asdict(state), "newest": _rows(state.newest), **curve}
 
         return _answer(find)
 
@@ -229,6 +242,11 @@ class _Api:
 
     def _open(self, request: "Request") -> OpenEpisode:
         return self._library.open(_key(request.path_params["key"]))
+
+
+def _rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Episodes as JSON types."""
+    return [{**row, "timestamp": row["timestamp"].isoformat(timespec="seconds")} for row in rows]
 
 
 def _filter(given: dict[str, str]) -> EpisodeFilter:

@@ -4,6 +4,7 @@ import { ask, loadOpinion, pageHeader, sourcesOf } from "./requests.js";
 import { comparePage } from "./compare.js";
 import { handPage } from "./hand.js";
 import { listPage } from "./list.js";
+import { livePage } from "./live.js";
 import { playPage } from "./play.js";
 import { openEpisode } from "./view.js";
 
@@ -30,7 +31,7 @@ function takeOver(event, key, episode, clock) {
 async function route() {
   const page = document.getElementById("page");
   const key = /^\/episodes\/([a-z0-9-]+)$/.exec(location.pathname)?.[1];
-  const pages = { "/": listPage, "/compare": comparePage, "/play": playPage, "/hand": handPage };
+  const pages = { "/": listPage, "/compare": comparePage, "/play": playPage, "/hand": handPage, "/live": livePage };
   try {
     replace(page, await (key ? episodePage(key) : pages[location.pathname]()));
   } catch (error) {

@@ -4,7 +4,7 @@ import { ask, pageHeader } from "./requests.js";
 
 const BIN = 64; // pixels, as in episodes/browsing.py
 const TONES = { died: "brick", game_over: "brick", life_lost: "brick", timed_out: "plum", stalled: "coin", step_limit: "a7", completed: "pipe" };
-const COLUMNS = [
+export const COLUMNS = [
   ["id", "id", "episode"], ["experiment", null, "experiment"], ["played as", null, "protocol"], ["step", null, "global_step"], ["level", null, "level"],
   ["pixels", "distance_traveled", "distance_traveled"], ["reward", "reward", "reward"], ["decisions", "steps", "steps"], ["score", "score", "score"], ["ended", null, "end_reason"],
 ];
@@ -23,6 +23,7 @@ class List {
     this.tableBox = h("div", { class: "table scroll", tabindex: 0, role: "group", "aria-label": "Episodes" });
     this.pager = h("nav", { class: "pager", "aria-label": "Pages" });
     this.endings = h("div", { class: "endings" });
+    this.follow = h("p", { class: "note" });
     window.addEventListener("popstate", () => {
       this.state = new URLSearchParams(location.search);
       this.fill();
@@ -33,7 +34,7 @@ class List {
     this.fill();
     await this.load();
     return [pageHeader("Episodes", "Each can be played again exactly.", h("a", { href: "/play" }, "Let a model play now"), h("a", { href: "/compare" }, "Compare two")),
-      h("main", { class: "wide list" }, this.form, this.endings, this.summary, this.tableBox, this.pager)];
+      h("main", { class: "wide list" }, this.form, this.follow, this.endings, this.summary, this.tableBox, this.pager)];
   }
 
   choice(name, label) {
@@ -42,6 +43,8 @@ class List {
   }
 
   fill() {
+    const experiment = this.state.get("experiment");
+    replace(this.follow, experiment ? h("a", { href: `/live?${new URLSearchParams({ experiment })}` }, `Follow ${experiment}`) : null);
     for (const select of this.form.querySelectorAll("select")) select.value = this.state.get(select.name) ?? "";
   }
 
@@ -74,7 +77,7 @@ class List {
     const nothing = this.state.size ? "No episode matches. Choose less, or clear the choice." : "No episode has been stored yet. `make demo` plays some.";
     this.summary.textContent = total ? `${whole(from)} to ${whole(from + rows.length - 1)} of ${whole(total)} episodes` : nothing;
     this.tableBox.hidden = !total;
-    replace(this.tableBox, h("table", {}, h("thead", {}, h("tr", {}, COLUMNS.map((column) => this.head(column)))), h("tbody", {}, rows.map((row) => line(row)))));
+    replace(this.tableBox, h("table", {}, h("thead", {}, h("tr", {}, COLUMNS.map((column) => this.head(column)))), h("tbody", {}, rows.map((row) => episodeRow(row)))));
     const pages = Math.ceil(total / size);
     const to = (label, wanted, text) => h("button", { type: "button", "aria-label": label, disabled: wanted < 0 || wanted >= pages || wanted === page, onclick: () => this.go({ page: wanted || "" }) }, text);
     replace(this.pager, pages > 1 ? [to("First page", 0, "«"), to("Previous page", page - 1, "‹"), h("span", {}, `page ${whole(page + 1)} of ${whole(pages)}`), to("Next page", page + 1, "›"), to("Last page", pages - 1, "»")] : null);
@@ -91,7 +94,7 @@ class List {
   }
 }
 
-function line(row) {
+export function episodeRow(row) {
   const how = row.phase === "evaluate" ? row.protocol : row.phase;
   const name = row.playable ? h("a", { href: `/episodes/${row.id}` }, String(row.id)) : h("span", { title: "its actions were not kept" }, String(row.id));
   const ended = h("span", {}, h("i", { class: `dot tone-${TONES[row.end_reason]}` }), row.end_reason.replaceAll("_", " "));
@@ -108,7 +111,7 @@ function drawn(tag, properties, ...children) {
   return element;
 }
 
-function curvePanel(curve) {
+export function curvePanel(curve) {
   const highest = Math.max(1, ...curve);
   const points = curve.map((value, index) => `${((index + 0.5) / curve.length) * 600},${88 - (value / highest) * 84}`).join(" ");
   const picture = drawn("svg", { viewBox: "0 0 600 90", preserveAspectRatio: "none", role: "img", "aria-label": `Mean distance of the episodes in order: from ${Math.round(curve[0])} to ${Math.round(curve.at(-1))} pixels, at most ${Math.round(highest)}` },

@@ -107,7 +107,21 @@ def test_a_person_takes_over_and_hands_back(inspection: Visit) -> None:
     page.get_by_role("button", name="Let the model go on to the end").click()
     expect(page.get_by_text("played by hand in part: it counts nowhere")).to_be_visible()
     expect(page.get_by_text("✓ adds up to the recorded reward")).to_be_visible()
-    assert_nothing_was_reported(inspection)
+    # A page that is left gives up its requests.
+    assert inspection.exceptions == inspection.console == []
+
+
+def test_an_experiment_is_followed(inspection: Visit, experiments: list[Path]) -> None:
+    page = inspection.page
+    page.get_by_label("Experiment").select_option(experiments[0].name)
+    page.get_by_role("link", name=f"Follow {experiments[0].name}").click()
+    expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
+    expect(page.get_by_text("completed", exact=True).first).to_be_visible()
+    expect(page.get_by_role("heading", name="Distance, in the order of the episodes")).to_be_visible()
+    inspection.look("inspect-live", whole=True)
+    page.get_by_role("link", name="Look into the newest").click()
+    expect(page.get_by_text("✓ adds up to the recorded reward")).to_be_visible()
+    assert inspection.exceptions == inspection.console == []
 
 
 def test_two_episodes_are_compared(inspection: Visit) -> None:

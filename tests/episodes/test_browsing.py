@@ -8,11 +8,13 @@ from episodes import EpisodeRow, EpisodeStore, ExperimentRecord, RowError
 from episodes.browsing import (
     BIN_WIDTH,
     POINTS,
+    RECENT,
     EpisodeFilter,
     distance_curve,
     filter_choices,
     find_endings,
     list_episodes,
+    training_state,
 )
 
 ENDS = ("died", "stalled", "completed")
@@ -26,7 +28,7 @@ def wanted(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> EpisodeFilter:
     """An experiment of 400 episodes; every fourth was stored without its actions."""
-    experiment = record()
+    experiment = record(config={"train": {"total_steps": 50_000}})
     number = store.create_experiment(experiment)
     for part, with_actions in enumerate((True, False)):
         outbox = tmp_path_factory.mktemp("outbox") / "rows.sqlite"
@@ -75,6 +77,15 @@ def test_the_curve_has_means_in_order(store: EpisodeStore, wanted: EpisodeFilter
     assert len(curve) == POINTS
     assert curve[0] == pytest.approx(sum(distances[:3]) / 3)
     assert curve[-1] == pytest.approx(sum(distances[-2:]) / 2)
+
+
+def test_the_state_of_a_training_is_that_of_its_newest_episodes(store: EpisodeStore, wanted: EpisodeFilter) -> None:
+    state = training_state(store, str(wanted.experiment), count=5)
+    newest = list_episodes(store, wanted, size=RECENT).rows
+    assert list(state.newest) == newest[:5]
+    assert state.steps == max(row["global_step"] for row in newest)
+    assert state.recent == pytest.approx(sum(row["level_completed"] for row in newest) / RECENT)
+    assert (state.status, state.held) == ("running", False)
 
 
 def test_what_can_be_chosen(store: EpisodeStore, wanted: EpisodeFilter) -> None:

@@ -124,6 +124,7 @@ def test_pages_allow_nothing_but_the_server(client: httpx.Client) -> None:
         ("/api/episodes?phase=nightly", 400, "phase"),
         ("/api/episodes?sort=seed", 400, "cannot be sorted by 'seed'"),
         ("/api/episodes?colour=red", 400, "unknown parameters: colour"),
+        ("/api/live/nobody", 409, "there is no experiment 'nobody'"),
         ("/static/server.py", 404, "there is no such file"),
         ("/static/..%2Fserver.py", 404, "there is no such page"),
         ("/etc/passwd", 404, "there is no such page"),
@@ -178,6 +179,16 @@ def test_a_model_plays_now(client: httpx.Client) -> None:
         refused = client.post("/api/play", data=wrong)
         assert refused.status_code in (400, 409)
         assert message in refused.json()["error"]
+
+
+def test_an_experiment_is_followed(client: httpx.Client) -> None:
+    found = client.get("/api/live/tiny").json()
+    assert (found["status"], found["held"], found["total_steps"]) == ("completed", False, 1536)
+    assert 0 < found["steps"] <= 1536
+    wanted = {"experiment": "tiny", "phase": "train", "protocol": "training"}
+    assert found["newest"] == client.get("/api/episodes", params=wanted).json()["rows"][:10]
+    assert "curve" not in found
+    assert client.get("/api/live/tiny", params={"curve": "yes"}).json()["curve"]
 
 
 def test_a_person_takes_over_and_hands_back(client: httpx.Client) -> None:
