@@ -121,6 +121,30 @@ def inspect(
 
 
 @model_app.command()
+def card(
+    model: Model,
+    figures: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="the figures, as `mario evaluate --json` has written them"),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(callback=usage.output_file, help="the file; default: print it")] = None,
+    sha256: Sha256 = None,
+    trust: TrustModel = False,
+) -> None:
+    """Write a model card in the form of the Hugging Face hub: protocols, intervals, seeds, lineage and limits."""
+    from flows.card import model_card, read_figures
+    from flows.models import Trust, load
+
+    agent = load(model, Settings.from_environment(), Trust(sha256, trust))
+    text = model_card(agent, model, read_figures(figures, agent) if figures is not None else agent.evaluation)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    output.write_text(text, encoding="utf-8")
+    console.print(f"card: {output}", soft_wrap=True)
+
+
+@model_app.command()
 def promote(
     model: Annotated[str, typer.Argument(help="a registered name, such as mario-1-1")],
     version: Annotated[int | None, typer.Option(min=1, help="the candidate; default: the alias `candidate`")] = None,
