@@ -12,11 +12,11 @@ from configs import Config, ConfigError, EvaluateConfig, Protocol, Settings, con
 from flows import prefect_access
 from flows.models import SHIPPED, Trust, load
 from flows.servers import ServerError, stop_on_signals
-from tasks import phases
 from tasks.experiment import load_experiment, open_store
+from tasks.judging import own_thinker
 
 if TYPE_CHECKING:
-    from agents import Agent, PlayedEpisode
+    from agents import PlayedEpisode
     from inspection import Episode, Thinker
 
 
@@ -56,7 +56,7 @@ class Models:
 
         if self.reference is not None:
             return Thinker(load(self.reference, self.settings, self.trust), self.reference)
-        return Thinker(*_own_model(str(episode.origin["experiment"]), self.settings))
+        return _own_thinker(str(episode.origin["experiment"]), self.settings)
 
     def models(self) -> list[str]:
         """The names of the models of the project."""
@@ -125,27 +125,21 @@ def _print_address(address: str, secret: str, settings: Settings) -> None:
     print("Ctrl-C stops it.", flush=True)  # noqa: T201
 
 
-def _own_model(name: str, settings: Settings) -> "tuple[Agent, str]":
-    """The model of an experiment, and which one it is: the one that was evaluated, or the newest checkpoint.
+def _own_thinker(name: str, settings: Settings) -> "Thinker":
+    """The model of an experiment. One that only evaluates has none; its model is the shipped one of the same training.
 
-    An experiment that only evaluates has neither. Its model is the shipped one of the same training, if there is one.
+    Raises:
+        InspectionError: there is none.
     """
-    from agents import latest_checkpoint, load_agent
+    from inspection import Thinker
 
     experiment = load_experiment(name, settings)
-    trained = phases.finished(experiment, "train")
-    path = None if trained is None else Path(trained.details["model_path"])
-    if path is not None and path.exists():
-        agent = load_agent(path)
-        return agent, f"{name} after {agent.manifest.steps:,} steps"
-    found = latest_checkpoint(experiment.directory)
-    if found is not None:
-        agent = load_agent(found.path)
-        return agent, f"{name}'s newest checkpoint, at {agent.manifest.steps:,} steps"
+    if (found := own_thinker(experiment)) is not None:
+        return found
     for shipped in _shipped():
         agent = load(shipped, settings, Trust())
         if _training(agent.config) == _training(experiment.config):
-            return agent, shipped
+            return Thinker(agent, shipped)
     raise InspectionError(f"{name} has no model on this machine; --model names one")
 
 

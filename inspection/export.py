@@ -28,7 +28,14 @@ _SALIENCY_MAPS: Final = 600
 """A longer episode has a map for every second decision, or third, and so on."""
 
 
-def export(episode: Episode, path: Path, thinker: Thinker | None = None, *, no_opinion: str = "no model was given") -> Path:
+def export(
+    episode: Episode,
+    path: Path,
+    thinker: Thinker | None = None,
+    *,
+    no_opinion: str = "no model was given",
+    quick: bool = False,
+) -> Path:
     """Write an episode as one self-contained HTML file, and return `path`. An episode of 1-1 takes about 1.5 MB.
 
     Args:
@@ -36,21 +43,22 @@ def export(episode: Episode, path: Path, thinker: Thinker | None = None, *, no_o
         path: the file. One that is there is replaced.
         thinker: the model whose opinion is shown; None: none.
         no_opinion: why there is no opinion, to be shown instead.
+        quick: leave out where the model looks, and encode pictures in less time and more bytes: a second instead of twenty.
 
     Raises:
         PlaybackError: the episode cannot be played again.
         ModelMismatchError: the model does not fit the episode.
         OSError: the file cannot be written.
     """
-    text = export_text(analyse(episode), thinker, no_opinion=no_opinion)
+    text = export_text(analyse(episode), thinker, no_opinion=no_opinion, quick=quick)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def export_text(analysis: Analysis, thinker: Thinker | None, *, no_opinion: str) -> str:
+def export_text(analysis: Analysis, thinker: Thinker | None, *, no_opinion: str, quick: bool = False) -> str:
     """The HTML of :func:`export`."""
-    pictures = Pictures(analysis, thorough=True)
+    pictures = Pictures(analysis, thorough=not quick)
     document = describe(analysis, pictures)
     document["screens"]["sources"] = _sources(pictures.screen_sheet, pictures.screens.sheets)
     document["seen"]["sources"] = _sources(pictures.seen_sheet, pictures.seen.sheets)
@@ -60,7 +68,7 @@ def export_text(analysis: Analysis, thinker: Thinker | None, *, no_opinion: str)
         document["opinion"] = {"missing": no_opinion}
     else:
         document["opinion"] = opinion_values(thinker.think(analysis), thinker.label)
-        document["saliency"] = _saliency(thinker, analysis)
+        document["saliency"] = None if quick else _saliency(thinker, analysis)
     return _page(document)
 
 

@@ -27,7 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "tracking": {"configs", "spool"},
     "reports": {"configs", "episodes", "mario_env"},
     "inspection": {"configs", "mario_env", "agents", "episodes", "reports"},
-    "tasks": {"configs", "mario_env", "agents", "episodes", "tracking", "reports", "spool"},
+    "tasks": {"configs", "mario_env", "agents", "episodes", "tracking", "reports", "spool", "inspection"},
     "flows": {"configs", "mario_env", "agents", "episodes", "tracking", "reports", "spool", "tasks", "inspection"},
 }
 # Packages that only some may import, because they are slow to import or because one place shall know them.

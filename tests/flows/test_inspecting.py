@@ -219,6 +219,14 @@ def test_a_person_takes_over_and_hands_back(client: httpx.Client) -> None:
     assert client.post("/api/hand", data={"key": str(number), "decision": "99999"}).status_code == 404
 
 
+def test_the_report_leads_to_its_episodes(pipeline: Pipeline) -> None:
+    folder = pipeline.directory / "report"
+    pages = re.findall(r'href="((?:best|typical)\.html)"', (folder / "report.html").read_text(encoding="utf-8"))
+    assert pages
+    for page in pages:
+        assert re.search(r'"model":"tiny after [\d,]+ steps"', (folder / page).read_text(encoding="utf-8"))
+
+
 def test_a_stored_episode_is_exported(pipeline: Pipeline, client: httpx.Client, mario: Command) -> None:
     number, file = first_episode(client, phase="train"), pipeline.cwd / "episode.html"
     done = mario("inspect", "--episode", str(number), "--export", str(file))
