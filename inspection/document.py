@@ -1,5 +1,6 @@
 """An analysis as JSON types: what the page in the browser shows."""
 
+import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from inspection.opinions import Opinion
 from inspection.sheets import Layout, Pictures
 from mario_env.wrappers import button_combinations
 from reports.panorama import STATUS_BAR_ROWS
+from reports.seen import tile_legend
 from reports.style import END_REASON_LABELS, protocol_label
 from reports.video import NES_FRAME_RATE
 
@@ -23,7 +25,6 @@ def describe(analysis: Analysis, pictures: Pictures) -> dict[str, Any]:
     """The document of an episode, without its pictures and without a model's opinion."""
     episode = analysis.episode
     environment = episode.config.environment
-    cropped = environment.observation == "frames" and environment.crop_status_bar
     return {
         "key": episode.key,
         "title": _title(analysis),
@@ -43,13 +44,23 @@ def describe(analysis: Analysis, pictures: Pictures) -> dict[str, Any]:
         "ledger": _ledger(analysis.ledger),
         "events": [{"frame": each.frame, "kind": each.kind, "text": each.text} for each in analysis.events],
         "screens": layout(pictures.screens),
-        "seen": {
-            **layout(pictures.seen),
-            "kind": environment.observation,
-            # The rows of the screen that an observation begins below, of 240.
-            "top": STATUS_BAR_ROWS if cropped or environment.observation == "tiles" else 0,
-        },
+        "seen": _seen(analysis, pictures),
     }
+
+
+def _seen(analysis: Analysis, pictures: Pictures) -> dict[str, Any]:
+    """What the agent sees: how its pictures lie in their sheets, or its tables of tiles, and how they are drawn.
+
+    `top` says how many of the screen's 240 rows an observation leaves out at the top.
+    """
+    environment = analysis.episode.config.environment
+    if environment.observation == "tiles":
+        tables = analysis.observations.newest
+        data = base64.b64encode(tables.tobytes()).decode()
+        shape = {"rows": tables.shape[1], "columns": tables.shape[2]}
+        return {"kind": "tiles", **shape, "tables": data, **tile_legend(), "top": STATUS_BAR_ROWS}
+    top = STATUS_BAR_ROWS if environment.crop_status_bar else 0
+    return {"kind": "frames", **layout(pictures.seen), "top": top}
 
 
 def layout(of: Layout) -> dict[str, int]:

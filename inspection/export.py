@@ -23,7 +23,7 @@ from inspection.web_files import style
 __all__ = ["export", "export_text", "scaled_map"]
 
 # In the order in which they depend on each other.
-_MODULES: Final = ("dom.js", "film.js", "charts.js", "clock.js", "panels.js", "view.js", "single.js")
+_MODULES: Final = ("dom.js", "film.js", "charts.js", "clock.js", "panels.js", "tiles.js", "view.js", "single.js")
 _SALIENCY_MAPS: Final = 600
 """A longer episode has a map for every second decision, or third, and so on."""
 

@@ -17,15 +17,12 @@ from PIL import Image
 from inspection.analysis import Analysis
 from mario_env.film import INTERVAL, Film
 from reports.panorama import LevelPanorama
-from reports.seen import draw_observation
 
 __all__ = ["Layout", "Pictures", "data_uri", "screens_uri", "sheet_count"]
 
 SCREENS: Final = INTERVAL
 """Screens in a sheet: those from one snapshot to the next."""
 _SEEN: Final = 64  # small pictures in a sheet
-_TILES: Final = 8  # drawn tables of tiles in a sheet
-_TILES_SIZE: Final = (512, 480)
 _FAST: Final[dict[str, Any]] = {"method": 1, "quality": 20}
 _THOROUGH: Final[dict[str, Any]] = {"method": 4, "quality": 75}
 
@@ -68,7 +65,6 @@ class Pictures:
         self._analysis = analysis
         self._effort = _THOROUGH if thorough else _FAST
         self.film = Film(analysis.episode.config.environment, analysis.episode.start, analysis.buttons)
-        self._tiles = analysis.episode.config.environment.observation == "tiles"
 
     @property
     def screens(self) -> Layout:
@@ -77,12 +73,11 @@ class Pictures:
 
     @property
     def seen(self) -> Layout:
-        """What the agent sees, one for each decision: the newest picture of its stack, or its table of tiles, drawn."""
-        count = self._analysis.decisions
-        if self._tiles:
-            return Layout(*_TILES_SIZE, _TILES, count)
+        """The newest picture that the agent sees, one for each decision. Of tiles there are none: the page draws them."""
+        if self._analysis.episode.config.environment.observation == "tiles":
+            return Layout(0, 0, _SEEN, 0)
         height, width = self._analysis.observations.newest.shape[1:]
-        return Layout(width, height, _SEEN, count)
+        return Layout(width, height, _SEEN, self._analysis.decisions)
 
     def screen_sheet(self, number: int) -> bytes:
         """A sheet of screens.
@@ -100,12 +95,7 @@ class Pictures:
             IndexError: there is no such sheet.
         """
         first, count = _part(self.seen, number)
-        if not self._tiles:
-            return self._encode(self._analysis.observations.newest[first : first + count].reshape(-1, self.seen.width))
-        environment = self._analysis.episode.config.environment
-        tables = self._analysis.observations.at(np.arange(first, first + count))
-        drawn = [Image.fromarray(draw_observation(environment, table)).resize(_TILES_SIZE) for table in tables]
-        return self._encode(np.concatenate([np.asarray(each) for each in drawn]))
+        return self._encode(self._analysis.observations.newest[first : first + count].reshape(-1, self.seen.width))
 
     @cached_property
     def level_map(self) -> npt.NDArray[np.uint8] | None:

@@ -68,30 +68,24 @@ function bounds(values, which) {
   return [values.reduce((found, value) => (which ? Math.max(found, value) : Math.min(found, value)), values[0])];
 }
 
-// What the agent sees: the last four pictures of its stack, or its table of tiles, drawn.
+// What the agent sees: the last four pictures of its stack.
 export function seenPanel(episode, strip) {
-  const { width, height, kind } = episode.seen;
-  const frames = kind === "frames";
+  const { width, height } = episode.seen;
   const canvas = h("canvas", {
-    class: frames ? "seen" : "seen tiles", width: frames ? 2 * width + 2 : width, height: frames ? 2 * height + 2 : height, role: "img",
-    "aria-label": frames ? "The four pictures that the agent sees, the newest at the lower right" : "The blocks and objects that the agent sees",
+    class: "seen", width: 2 * width + 2, height: 2 * height + 2, role: "img", "aria-label": "The four pictures that the agent sees, the newest at the lower right",
   });
-  const overlay = h("canvas", { class: "overlay", "aria-hidden": "true" });
-  let wanted = 0;
+  let wanted = -1;
   const draw = () => {
     const context = canvas.getContext("2d");
-    if (!frames) return void strip.draw(context, wanted, [0, 0, width, height], draw);
     for (let place = 0; place < 4; place += 1) {
       const box = [(place % 2) * (width + 2), Math.floor(place / 2) * (height + 2), width, height];
       strip.draw(context, Math.max(0, wanted - 3 + place), box, draw);
     }
   };
   return {
-    element: panel("What the agent sees", h("div", { class: "stack" }, canvas, frames ? null : overlay)),
-    overlay: frames ? null : overlay,
+    element: panel("What the agent sees", h("div", { class: "stack" }, canvas)),
     show(frame, decision) {
-      if (decision === wanted && this.drawn) return;
-      this.drawn = true;
+      if (decision === wanted) return;
       wanted = decision;
       draw();
     },

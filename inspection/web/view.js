@@ -3,6 +3,7 @@ import { Chart, shade } from "./charts.js";
 import { Clock } from "./clock.js";
 import { colour, h, lastBefore, number, panel, replace, say, whole } from "./dom.js";
 import { Strip } from "./film.js";
+import { tilesPanel } from "./tiles.js";
 import { eventsPanel, factsPanel, ledgerPanel, legend, mapPanel, message, originPanel, padPanel, paintSaliency, scoresPanel, seenPanel } from "./panels.js";
 
 const KEYS = [
@@ -19,13 +20,12 @@ class View {
   constructor(episode, sources, withClock) {
     Object.assign(this, { episode, sources });
     this.screens = new Strip(episode.screens, sources.screen);
-    this.seen = new Strip(episode.seen, sources.seen);
     this.stage = h("canvas", { class: "screen", width: 256, height: 240, role: "img", "aria-label": "The game" });
     this.overlay = h("canvas", { class: "overlay", "aria-hidden": "true" });
     this.frame = 0;
     this.looking = false;
     const jump = (frame) => this.clock.jump(frame);
-    this.sight = seenPanel(episode, this.seen);
+    this.sight = episode.seen.kind === "tiles" ? tilesPanel(episode) : seenPanel(episode, new Strip(episode.seen, sources.seen));
     this.opinionBox = h("div", { class: "opinion" });
     this.chartBox = h("div", { class: "charts" });
     this.shown = [padPanel(episode), factsPanel(episode), this.sight, ledgerPanel(episode), eventsPanel(episode, jump)];
@@ -137,7 +137,7 @@ class View {
     const found = await this.findLook(decision);
     if (decision !== this.decision || !this.looking) return undefined; // the moment has passed meanwhile
     if (found.missing) return void say(this.lookBox, found.missing);
-    const scale = (target === this.overlay ? 256 : this.episode.seen.width) / 256;
+    const scale = target === this.overlay ? 1 : target.parentElement.firstElementChild.width / 256;
     const top = this.episode.seen.top * scale;
     paintSaliency(target, found, [0, top, 256 * scale, 240 * scale - top], [256 * scale, 240 * scale]);
     say(this.lookBox, `Red speaks for ${this.episode.action_names[this.episode.actions[decision]]}, blue against it. Hiding the strongest part changes its score by ${number(found.largest, 3)}.`);

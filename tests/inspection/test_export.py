@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from configs import PROJECT
-from inspection import Analysis
+from inspection import Analysis, Episode, analyse
+from inspection.document import describe
+from inspection.sheets import Pictures
 from mario_env import play_back
+from mario_env.observations import tiles
 from tests.inspection.conftest import HOSTILE
 
 
@@ -46,6 +50,19 @@ def test_every_frame_and_every_observation_is_in_it(document: dict[str, Any], an
     assert np.array_equal(gray, analysis.observations.newest)
     assert len(document["opinion"]["scores"]) == len(document["saliency"]["maps"]) == analysis.decisions
     assert document["ledger"]["adds_up"]
+
+
+def test_tiles_are_given_as_tables_that_the_page_draws(episode: Episode) -> None:
+    environment = episode.config.environment.model_copy(update={"observation": "tiles"})
+    seen = analyse(replace(episode, config=episode.config.model_copy(update={"environment": environment})))
+    given = describe(seen, Pictures(seen))["seen"]
+    tables = np.frombuffer(base64.b64decode(given["tables"]), np.uint8).reshape(-1, given["rows"], given["columns"])
+    assert np.array_equal(tables, seen.observations.newest)
+    assert len(given["blocks"]) == len(tiles.BLOCKS)
+    name, colour, width, bar = given["kinds"][tiles.MARIO - 1]
+    assert (name, width, bar) == ("Mario", tiles.WIDTH, False)
+    assert re.fullmatch("#[0-9a-f]{6}", colour)
+    assert [kind for kind in np.unique(tables[:, given["kind_row"]]) if kind > len(given["kinds"])] == []
 
 
 def test_it_is_small_and_allows_nothing_but_itself(exported: Path, page: str) -> None:
