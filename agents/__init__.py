@@ -12,6 +12,8 @@ from agents.device import Provenance, provenance, resolve_device
 from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError, SharedStorageError
 from agents.policies import (
     Agent,
+    Saliency,
+    Thoughts,
     episodes_to_play,
     evaluated_environments,
     evaluation_seed,
@@ -21,7 +23,9 @@ from agents.policies import (
     manifest_path,
     play_episodes,
     protocol_environment,
+    saliency,
     ship,
+    think,
 )
 from agents.progress import EpisodeTotals, PlayedEpisode, Progress, ValidationResult
 from agents.training import STATE_FILES, TrainingInterrupted, TrainingResult, Validation, train
@@ -41,8 +45,10 @@ __all__ = [
     "PlayedEpisode",
     "Progress",
     "Provenance",
+    "Saliency",
     "SharedFolder",
     "SharedStorageError",
+    "Thoughts",
     "TrainingInterrupted",
     "TrainingResult",
     "Validation",
@@ -61,6 +67,8 @@ __all__ = [
     "protocol_environment",
     "provenance",
     "resolve_device",
+    "saliency",
     "ship",
+    "think",
     "train",
 ]

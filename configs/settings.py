@@ -11,7 +11,7 @@ from pathlib import Path
 from configs.errors import ConfigError
 from configs.masking import mask_url
 
-LOGGERS = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "spool", "tasks", "tracking")
+LOGGERS = ("agents", "configs", "episodes", "flows", "inspection", "mario_env", "reports", "spool", "tasks", "tracking")
 """Names of the project's packages, which are also the names of their loggers."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")

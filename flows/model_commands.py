@@ -95,6 +95,56 @@ def watch(
 
 
 @model_app.command()
+def inspect(
+    episode: Annotated[int | None, typer.Option(min=1, help="id of a stored episode (`mario episodes` lists them)")] = None,
+    export: Annotated[Path | None, typer.Option(callback=usage.output_file, help="write the episode as one HTML file")] = None,
+    model: Annotated[str | None, typer.Option(help="the model that judges it; default: its experiment's own")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="of the server on this machine")] = 4300,
+    sha256: Sha256 = None,
+    trust: TrustModel = False,
+) -> None:
+    """Look into episodes: what the agent saw, thought and did, and what it was rewarded for; in a browser, or as a file."""
+    from flows.inspecting import Models, export_episode, serve
+    from flows.models import Trust
+
+    settings = Settings.from_environment()
+    models = Models(settings, model, Trust(sha256, trust))
+    if export is None:
+        serve(settings, models, port, episode)
+        return
+    if episode is None:
+        raise ConfigError("name the episode to export with --episode ID (`mario episodes` lists them)")
+    file, missing = export_episode(episode, export, models)
+    if missing is not None:
+        console.print(f"without a model's opinion: {missing}", soft_wrap=True)
+    console.print(f"episode: {file} ({file.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
+
+
+@model_app.command()
+def card(
+    model: Model,
+    figures: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="the figures, as `mario evaluate --json` has written them"),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(callback=usage.output_file, help="the file; default: print it")] = None,
+    sha256: Sha256 = None,
+    trust: TrustModel = False,
+) -> None:
+    """Write a model card in the form of the Hugging Face hub: protocols, intervals, seeds, lineage and limits."""
+    from flows.card import model_card, read_figures
+    from flows.models import Trust, load
+
+    agent = load(model, Settings.from_environment(), Trust(sha256, trust))
+    text = model_card(agent, model, read_figures(figures, agent) if figures is not None else agent.evaluation)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    output.write_text(text, encoding="utf-8")
+    console.print(f"card: {output}", soft_wrap=True)
+
+
+@model_app.command()
 def promote(
     model: Annotated[str, typer.Argument(help="a registered name, such as mario-1-1")],
     version: Annotated[int | None, typer.Option(min=1, help="the candidate; default: the alias `candidate`")] = None,

@@ -97,7 +97,7 @@ def _serve(home: Path, uri: str, ports: Ports, own_mlflow: bool) -> None:
     if own_mlflow:
         client[SERVER_PAGE] = mlflow_url(ports.mlflow)
     with ExitStack() as stack:
-        _stop_on_signals()
+        stop_on_signals()
         server = stack.enter_context(_prefect_server(ports.prefect, client, auth, logs))
         mlflow = None
         if own_mlflow:
@@ -216,7 +216,7 @@ def _wait(processes: "dict[str, subprocess.Popen[bytes]]", logs: Path) -> None:
         logger.info("stopping")
 
 
-def _stop_on_signals() -> None:
+def stop_on_signals() -> None:
     """Let SIGTERM act as Ctrl-C, and let Ctrl-C work even if a shell started this in the background with SIGINT ignored."""
 
     def interrupt(number: int, frame: object) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mario_env.errors import DemonstrationError, PlaybackError, RomUnavailableError, SnapshotError, WorkerError
 from mario_env.factory import make
 from mario_env.observations import observation_of, observation_space
-from mario_env.playback import PlaybackFrame, play_back
+from mario_env.playback import PlaybackFrame, episode_environment, play_back
 from mario_env.registration import register_environments
 from mario_env.summary import EpisodeStart, EpisodeSummary
 
@@ -29,6 +29,7 @@ __all__ = [
     "RomUnavailableError",
     "SnapshotError",
     "WorkerError",
+    "episode_environment",
     "make",
     "make_training_vec",
     "make_vec",

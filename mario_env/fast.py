@@ -74,6 +74,15 @@ class FastConsole(Console):
         """The current screen, as an array of its own."""
         return self._fleet.screen(0)
 
+    def snapshot(self) -> Snapshot:
+        """A copy of the machine and its screen, from which :meth:`restore` goes on. It takes a microsecond."""
+        return self._fleet.snapshot(0)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put the machine and its screen back as they were. `memory` and `frame_memory` both become the RAM of that moment."""
+        self._fleet.restore(0, snapshot)
+        self.memory = self.frame_memory = self._fleet.machines["ram"][0].tobytes()
+
     def write_memory(self, address: int, value: int) -> None:
         """Write a byte into the RAM."""
         self._fleet.machines["ram"][0, address] = value

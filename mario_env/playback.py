@@ -1,18 +1,18 @@
-"""Plays an episode again from its start and its actions."""
+"""Plays an episode again from its start and its actions, or a game decision by decision."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 
 from configs.schema import EnvironmentConfig
-from mario_env.console import Screen
+from mario_env.console import Console, Screen
 from mario_env.errors import PlaybackError
 from mario_env.factory import build, make_console
 from mario_env.summary import EpisodeStart, EpisodeSummary
 
-__all__ = ["PlaybackFrame", "play_back"]
+__all__ = ["PlaybackFrame", "SteppedGame", "episode_environment", "play_back"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class PlaybackFrame:
         action: the index of the action of this decision.
         summary: on the last frame the episode's summary, else None.
         observation: what the agent saw when it chose the action.
+        buttons: the byte of pressed buttons of this frame. It is not the action's while the action is delayed.
+        memory: the RAM at the end of this frame, 2048 bytes.
     """
 
     screen: Screen
@@ -34,6 +36,15 @@ class PlaybackFrame:
     action: int
     summary: EpisodeSummary | None
     observation: Any
+    buttons: int
+    memory: bytes
+
+
+class _TappedFrame(NamedTuple):
+    screen: Screen
+    info: dict[str, Any]
+    buttons: int
+    memory: bytes
 
 
 class _FrameTap(gymnasium.Wrapper[Screen, Any, Screen, Any]):
@@ -41,16 +52,91 @@ class _FrameTap(gymnasium.Wrapper[Screen, Any, Screen, Any]):
 
     def __init__(self, env: gymnasium.Env[Screen, Any]) -> None:
         super().__init__(env)
-        self._frames: list[tuple[Screen, dict[str, Any]]] = []
+        console = env.unwrapped
+        assert isinstance(console, Console)
+        self._console = console
+        self._frames: list[_TappedFrame] = []
 
     def step(self, action: Any) -> tuple[Screen, Any, bool, bool, dict[str, Any]]:
         screen, reward, terminated, truncated, info = self.env.step(action)
-        self._frames.append((screen, info))
+        self._frames.append(_TappedFrame(screen, info, int(action), self._console.frame_memory))
         return screen, reward, terminated, truncated, info
 
-    def take(self) -> list[tuple[Screen, dict[str, Any]]]:
+    def take(self) -> list[_TappedFrame]:
         frames, self._frames = self._frames, []
         return frames
+
+
+def episode_environment(config: EnvironmentConfig, start: EpisodeStart) -> EnvironmentConfig:
+    """The environment of one episode: `config`, at the level that the episode played."""
+    return config if start.level is None else config.at_level(start.level)
+
+
+class SteppedGame:
+    """An episode that is played decision by decision and shows each of their frames: to play it again, or by hand.
+
+    Args:
+        config: the environment. Its sticky actions, no-op starts and levels are not used: start and delays are given.
+        start: the episode's start.
+
+    Attributes:
+        observation: what the agent sees now.
+
+    Raises:
+        PlaybackError: the episode cannot start so.
+        RomUnavailableError: see :func:`mario_env.make`.
+    """
+
+    observation: Any
+
+    def __init__(self, config: EnvironmentConfig, start: EpisodeStart) -> None:
+        taps: list[_FrameTap] = []
+
+        def tap(env: gymnasium.Env[Screen, Any]) -> gymnasium.Env[Screen, Any]:
+            taps.append(_FrameTap(env))
+            return taps[0]
+
+        plain = episode_environment(config, start).model_copy(
+            update={"sticky_actions": 0.0, "sticky_decisions": 0.0, "noop_frames": 0}
+        )
+        self._env = build(make_console(plain), plain, watch=tap)
+        self._tap, self._total, self._delay_next = taps[0], 0.0, self._env.get_wrapper_attr("delay_next")
+        try:
+            self._begin(start)
+        except PlaybackError:
+            self.close()
+            raise
+
+    def _begin(self, start: EpisodeStart) -> None:
+        options = {"noop_frames": start.noop_frames, "demonstration": start.demonstration}
+        self.observation, info = self._env.reset(options=options)
+        self._tap.take()  # the frames of the demonstration
+        if info["noop_frames"] != start.noop_frames:
+            raise PlaybackError(
+                f"idling for {start.noop_frames} frames loses a life: it was played under another configuration"
+            )
+
+    def step(self, action: int, delay: int = 0) -> list[PlaybackFrame]:
+        """Play one decision, and return its frames. If it ends the episode, the last one has the summary.
+
+        Raises:
+            ValueError: there is no such action.
+        """
+        self._delay_next(delay)
+        seen = self.observation
+        self.observation, reward, _, _, info = self._env.step(action)
+        *before, last = self._tap.take()
+        frames = [
+            PlaybackFrame(each.screen, self._total, each.info, action, None, seen, each.buttons, each.memory) for each in before
+        ]
+        self._total += float(reward)
+        summary = info.get("episode_summary")
+        frames.append(PlaybackFrame(last.screen, self._total, info, action, summary, seen, last.buttons, last.memory))
+        return frames
+
+    def close(self) -> None:
+        """Free the emulator."""
+        self._env.close()
 
 
 def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, delays: bytes = b"") -> Iterator[PlaybackFrame]:
@@ -71,48 +157,23 @@ def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, de
             are not as many delays as actions.
         RomUnavailableError: see :func:`mario_env.make`.
     """
-    taps: list[_FrameTap] = []
-
-    def tap(env: gymnasium.Env[Screen, Any]) -> gymnasium.Env[Screen, Any]:
-        taps.append(_FrameTap(env))
-        return taps[0]
-
     if delays and len(delays) != len(actions):
         raise PlaybackError(f"{len(actions)} actions have {len(delays)} delays: the episode's record is damaged")
-    config = config if start.level is None else config.at_level(start.level)
-    plain = config.model_copy(update={"sticky_actions": 0.0, "sticky_decisions": 0.0, "noop_frames": 0})
-    env = build(make_console(plain), plain, watch=tap)
+    game = SteppedGame(config, start)
     try:
-        yield from _play(env, taps[0], start, actions, delays)
+        for index, action in enumerate(actions):
+            try:
+                frames = game.step(action, delays[index] if delays else 0)
+            except ValueError as error:
+                raise PlaybackError(f"decision {index + 1} of {len(actions)}: {error}") from error
+            yield from frames
+            if frames[-1].summary is not None:
+                if index + 1 < len(actions):
+                    raise PlaybackError(
+                        f"the episode ended ({frames[-1].info['end_reason']}) with decision {index + 1} of {len(actions)}: "
+                        "it was played under another configuration"
+                    )
+                return
     finally:
-        env.close()
-
-
-def _play(
-    env: gymnasium.Env[Screen, Any], tap: _FrameTap, start: EpisodeStart, actions: bytes, delays: bytes
-) -> Iterator[PlaybackFrame]:
-    observation, info = env.reset(options={"noop_frames": start.noop_frames, "demonstration": start.demonstration})
-    tap.take()  # the frames of the demonstration
-    if info["noop_frames"] != start.noop_frames:
-        raise PlaybackError(f"idling for {start.noop_frames} frames loses a life: it was played under another configuration")
-    total, delay_next = 0.0, env.get_wrapper_attr("delay_next")
-    for index, action in enumerate(actions):
-        delay_next(delays[index] if delays else 0)
-        try:
-            following, reward, terminated, truncated, info = env.step(action)
-        except ValueError as error:
-            raise PlaybackError(f"decision {index + 1} of {len(actions)}: {error}") from error
-        *before, (screen, _) = tap.take()
-        for earlier, facts in before:
-            yield PlaybackFrame(earlier, total, facts, action, None, observation)
-        total += float(reward)
-        yield PlaybackFrame(screen, total, info, action, info.get("episode_summary"), observation)
-        observation = following
-        if terminated or truncated:
-            if index + 1 < len(actions):
-                raise PlaybackError(
-                    f"the episode ended ({info['end_reason']}) with decision {index + 1} of {len(actions)}: "
-                    "it was played under another configuration"
-                )
-            return
+        game.close()
     raise PlaybackError(f"the episode has not ended after {len(actions)} decisions: it was played under another configuration")

@@ -24,8 +24,8 @@ def build_report(
     """Write report.html with its plots (PNG) and videos (MP4), and return the paths.
 
     The HTML file is self-contained: plots are embedded, and so are videos up to :data:`reports.page.EMBEDDED_VIDEO_BYTES`
-    together; larger ones are linked. The configuration of each experiment is written next to it as YAML. Files of an earlier
-    report in the folder are replaced or removed.
+    together; larger ones are linked. Pages that take the episodes of the videos apart are linked. The configuration of each
+    experiment is written next to it as YAML. Files of an earlier report in the folder are replaced or removed.
 
     Args:
         data: the experiments.
@@ -61,7 +61,8 @@ def build_report(
         video_typical=clips.typical.path if clips.typical else None,
     )
     configs = [directory / config_name(experiment) for experiment in experiments]
-    remove_others(directory, [paths.html, *pngs, *configs, paths.video_best, paths.video_typical])
+    pages = [clip.inspection for clip in clips.shown]
+    remove_others(directory, [paths.html, *pngs, *configs, *pages, paths.video_best, paths.video_typical])
     if without_videos is not None:
         notice = f"The videos are in {directory} on {socket.gethostname()}." if clips.shown else clips.notice
         write_file(without_videos / "report.html", render(Clips(clips.experiment, notice=notice)))

@@ -20,13 +20,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Clip:
-    """One video with its title, the id and protocol of its episode, its path and a still frame."""
+    """One video with its title, the id and protocol of its episode, its path and a still frame.
+
+    `inspection` is the page that takes the episode apart; None if there is none.
+    """
 
     title: str
     episode: int
     protocol: str
     path: Path
     poster: Frame | None
+    inspection: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,4 +105,17 @@ def _clip(experiment: ExperimentData, episode: int, protocol: str, title: str, p
     watcher = _FrameObserver()
     render_video(watcher.watch(experiment.replay(episode)), path, scale=SCALE)
     stills = watcher.sampler.frames()
-    return Clip(title, episode, protocol, path, stills[len(stills) // 2] if stills else None), watcher
+    still = stills[len(stills) // 2] if stills else None
+    return Clip(title, episode, protocol, path, still, _inspection(experiment, episode, path.with_suffix(".html"))), watcher
+
+
+def _inspection(experiment: ExperimentData, episode: int, path: Path) -> Path | None:
+    """Write the page that takes an episode apart. If it cannot be written, the report still has its video."""
+    if experiment.inspect is None:
+        return None
+    try:
+        experiment.inspect(episode, path)
+    except Exception:
+        _log.warning("no page about episode %d of experiment %s", episode, experiment.name, exc_info=True)
+        return None
+    return path

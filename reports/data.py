@@ -89,6 +89,7 @@ class ExperimentData:
         levels: if there are several, summaries by level and protocol, also of levels that the agent was not trained on.
         phases, resources, quality: further sections of the report.
         replay: returns the frames (uint8 RGB, shape (240, 256, 3)) of the episode with a given id; None: no videos.
+        inspect: writes the episode with a given id, taken apart, to a given HTML file; None: no such files.
         command: the commands that repeat the run; None: those for the configuration file next to the report.
 
     Raises:
@@ -107,6 +108,7 @@ class ExperimentData:
     resources: Sequence[ResourceUse] = ()
     quality: Sequence[RuleCheck] = ()
     replay: Callable[[int], Iterable[Frame]] | None = None
+    inspect: Callable[[int, Path], object] | None = None
     command: str | None = None
 
     def __post_init__(self) -> None:

@@ -156,6 +156,7 @@ def _video(clip: Clip, clips: Clips, embedded: bool) -> dict[str, Any]:
         "alt": f"Video of {clip.title.lower()} episode {clip.episode}.",
         "source": data_uri("video/mp4", clip.path.read_bytes()) if embedded else clip.path.name,
         "embedded": embedded,
+        "inspection": clip.inspection.name if clip.inspection is not None else "",
         "size": f"{size / 1e6:.1f} MB",
         "poster": data_uri("image/png", _still(clip.poster)) if clip.poster is not None else "",
     }

@@ -14,7 +14,7 @@ from configs.schema import EnvironmentConfig
 from mario_env.observations import tiles
 from reports.video import FRAME_SHAPE, Frame
 
-__all__ = ["SHAPE", "beside", "draw_observation"]
+__all__ = ["SHAPE", "beside", "draw_observation", "tile_legend"]
 
 SCALE: Final = 3
 HEIGHT, WIDTH = FRAME_SHAPE[0] * SCALE, FRAME_SHAPE[1] * SCALE
@@ -57,6 +57,31 @@ def draw_observation(config: EnvironmentConfig, observation: npt.NDArray[Any]) -
     else:
         _draw_frames(picture, canvas, observation)
     return np.asarray(picture)
+
+
+def tile_legend() -> dict[str, Any]:
+    """How tiles are drawn, as JSON types: for pages that draw them themselves.
+
+    Returns:
+        `blocks`: the colour of each class of blocks, null for an empty one. `kinds`: of each kind of objects, from 1, its name,
+        its colour, its width in pixels, and whether it is a fire bar. The other keys are rows of the table of
+        :class:`mario_env.observations.Tiles`.
+    """
+    kinds = []
+    for kind in range(1, tiles.KINDS):
+        name, colour = _appearance(kind)
+        width = tiles.LIFT_WIDTH if kind - 1 in _LIFTS else tiles.WIDTH
+        kinds.append([name, _css(colour), width, kind - 1 in _FIRE_BARS])
+    blocks = [_css(_BLOCK_COLOURS[name]) if name in _BLOCK_COLOURS else None for name in tiles.BLOCKS]
+    rows = {
+        "block_rows": tiles.BLOCK_ROWS, "kind_row": tiles.KIND_ROW, "x_row": tiles.X_ROW, "y_row": tiles.Y_ROW,
+        "angle_row": tiles.SPEED_ROW + 1, "status_row": tiles.STATUS_ROW,
+    }  # fmt: skip
+    return {"blocks": blocks, "kinds": kinds, "mario": tiles.MARIO, "bar_length": _FIRE_BAR_LENGTH, **rows}
+
+
+def _css(colour: tuple[int, int, int]) -> str:
+    return "#" + "".join(f"{part:02x}" for part in colour)
 
 
 def _font(size: int) -> Any:

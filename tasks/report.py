@@ -4,7 +4,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from tasks import phases
 from tasks.artifacts import show_markdown
 from tasks.evaluate import level_summaries, of_trained_levels
 from tasks.experiment import Experiment, open_run, open_store
+from tasks.judging import own_thinker
 from tasks.phases import PHASES, PhaseRecord
 from tracking import resolve_tracking_uri
 
@@ -68,7 +69,10 @@ def report_on(
     from reports.data import ReportData
 
     with open_store(settings) as store:
-        data = [experiment_data(experiment, store) for experiment in experiments]
+        data = [
+            replace(experiment_data(experiment, store), inspect=partial(_inspect, experiment, store))
+            for experiment in experiments
+        ]
         video = all(experiment.config.report.video for experiment in experiments)
         return build_report(ReportData(data), directory, video=video, without_videos=without_videos)
 
@@ -159,6 +163,13 @@ def stored_frames(store: "EpisodeStore", environment: EnvironmentConfig, episode
         stored = episode.experiment.record.config.get("episodes", {}).get("store_actions", True)
         raise ReportError(missing_actions(episode_id, stored=stored))
     return episode_frames(environment, EpisodeStart.from_json(episode.start), episode.actions, episode.delays)
+
+
+def _inspect(experiment: Experiment, store: "EpisodeStore", episode_id: int, file: Path) -> None:
+    """Write a stored episode to the HTML file `file`, taken apart, with the opinion of the experiment's model."""
+    from inspection import export, stored_episode
+
+    export(stored_episode(store.episode(episode_id)), file, own_thinker(experiment), no_opinion="it is not here", quick=True)
 
 
 # System metrics: their names in MLflow, their names in the report, and their units.

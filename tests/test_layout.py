@@ -26,8 +26,9 @@ ARROWS: dict[str, set[str]] = {
     "episodes": {"configs", "spool"},
     "tracking": {"configs", "spool"},
     "reports": {"configs", "episodes", "mario_env"},
-    "tasks": {"configs", "mario_env", "agents", "episodes", "tracking", "reports", "spool"},
-    "flows": {"configs", "mario_env", "agents", "episodes", "tracking", "reports", "spool", "tasks"},
+    "inspection": {"configs", "mario_env", "agents", "episodes", "reports"},
+    "tasks": {"configs", "mario_env", "agents", "episodes", "tracking", "reports", "spool", "inspection"},
+    "flows": {"configs", "mario_env", "agents", "episodes", "tracking", "reports", "spool", "tasks", "inspection"},
 }
 # Packages that only some may import, because they are slow to import or because one place shall know them.
 RESERVED: dict[str, set[str]] = {
@@ -105,7 +106,7 @@ def test_the_real_mlflow_is_imported_from_the_projects_folder() -> None:
     assert done.stdout.strip() == importlib.metadata.version("mlflow")
 
 
-@pytest.mark.parametrize("package", ["configs", "spool", "episodes", "mario_env", "tracking", "reports", "flows"])
+@pytest.mark.parametrize("package", ["configs", "spool", "episodes", "mario_env", "tracking", "reports", "inspection", "flows"])
 def test_packages_are_imported_without_what_they_may_not_need(package: str) -> None:
     """MLflow, Prefect, Great Expectations, torch and stable-baselines3, which loads torch, take seconds each."""
     slow = ("mlflow", "prefect", "great_expectations", "torch", "stable_baselines3")

@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 from configs import PROJECT
 from mario_env.observations import Frames
 
-PACKAGES = ("agents", "configs", "episodes", "flows", "mario_env", "reports", "spool", "tasks", "tracking")
+PACKAGES = ("agents", "configs", "episodes", "flows", "inspection", "mario_env", "reports", "spool", "tasks", "tracking")
 # What decides where things are kept and looked for.
 PLACES = ("PYTHONPATH", "MARIO_HOME", "PREFECT_HOME", "DATABASE_URL", "MLFLOW_TRACKING_URI", "VIRTUAL_ENV")
 

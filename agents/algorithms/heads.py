@@ -146,6 +146,11 @@ class DQNPolicy(dqn.CnnPolicy):
             _make_noisy(network)
         return network.to(self.device)
 
+    def q_values(self, observations: torch.Tensor) -> torch.Tensor:
+        """The values of all actions, float32 (n, actions)."""
+        values: torch.Tensor = self.q_net(observations)
+        return values
+
 
 class QRDQNPolicy(qrdqn.CnnPolicy):
     """sb3-contrib's policy of QR-DQN with the changes of `DQNPolicy`, and its arguments."""
@@ -163,6 +168,11 @@ class QRDQNPolicy(qrdqn.CnnPolicy):
         if self.noisy:
             _make_noisy(network)
         return network.to(self.device)
+
+    def q_values(self, observations: torch.Tensor) -> torch.Tensor:
+        """The values of all actions, float32 (n, actions): the means of their quantiles."""
+        values: torch.Tensor = self.quantile_net(observations).mean(dim=1)
+        return values
 
 
 def value_policy(algorithm: str, *, dueling: bool, noisy: bool) -> tuple[type[BasePolicy], dict[str, Any]]:

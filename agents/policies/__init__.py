@@ -7,11 +7,14 @@ from agents.policies.evaluation import (
     play_episodes,
     protocol_environment,
 )
+from agents.policies.insight import Saliency, Thoughts, saliency, think
 from agents.policies.models import Agent, agent_of, keep_best, load_agent, manifest_path, save_model
 from agents.policies.shipped import load_shipped, ship
 
 __all__ = [
     "Agent",
+    "Saliency",
+    "Thoughts",
     "agent_of",
     "episodes_to_play",
     "evaluated_environments",
@@ -22,6 +25,8 @@ __all__ = [
     "manifest_path",
     "play_episodes",
     "protocol_environment",
+    "saliency",
     "save_model",
     "ship",
+    "think",
 ]

@@ -58,6 +58,7 @@ class Agent:
             PPO, which samples from its policy instead.
         random: the default source of random actions.
         evaluation: for a shipped agent the figures by protocol, as JSON types; otherwise None.
+        origin: for a shipped agent where it comes from, as JSON types; otherwise None.
     """
 
     model: BasePolicy
@@ -66,6 +67,7 @@ class Agent:
     exploration_rate: float
     random: np.random.Generator = field(default_factory=np.random.default_rng)
     evaluation: Mapping[str, Any] | None = None
+    origin: Mapping[str, Any] | None = None
 
     def seed(self, seed: int) -> None:
         """Seed the random choices of stochastic actions; no global generator is used."""

@@ -85,7 +85,8 @@ def load_shipped(description: Path, device: str = "cpu", *, sha256: str | None =
         config = from_dict(values["config"], str(description))
     except ConfigError as error:
         raise CheckpointError(f"{description}: {error}") from None
-    return replace(load_weights(weights, data, manifest, config, device), evaluation=values["evaluation"])
+    agent = load_weights(weights, data, manifest, config, device)
+    return replace(agent, evaluation=values["evaluation"], origin=values["origin"])
 
 
 def _read(description: Path, sha256: str | None = None) -> tuple[Manifest, dict[str, Any]]:

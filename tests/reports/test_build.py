@@ -214,6 +214,21 @@ def test_large_videos_are_linked(
     assert "typical.mp4" in reader.references
 
 
+def test_episodes_are_taken_apart_on_pages_of_their_own(tmp_path: Path, experiment: Make, scrolling: Scrolling) -> None:
+    def inspect(episode: int, path: Path) -> None:
+        if path.stem == "typical":
+            raise RuntimeError("no room")
+        path.write_text(f"episode {episode}")
+
+    data = ReportData([experiment(replay=lambda _: iter(scrolling(20)), inspect=inspect)])
+    reader = read(build_report(data, tmp_path))
+    assert (tmp_path / "best.html").read_text().startswith("episode ")
+    assert "best.html" in reader.references
+    assert "typical.html" not in reader.references, "the report does without a page that cannot be written"
+    build_report(ReportData([experiment(replay=lambda _: iter(scrolling(20)))]), tmp_path)
+    assert not (tmp_path / "best.html").exists(), "a later report removes the files of an earlier one"
+
+
 def test_an_episode_that_cannot_be_replayed_gives_a_notice(tmp_path: Path, experiment: Make, scrolling: Scrolling) -> None:
     def broken(_: int) -> Iterator[Frame]:
         yield from scrolling(3)
