@@ -20,6 +20,9 @@ from tests.conftest import MARIO, Command, Pipeline
 from tracking.server import free_port
 
 
+pytestmark = pytest.mark.whole_runs
+
+
 @dataclass(frozen=True)
 class Inspector:
     """A running `mario inspect`: its address and its secret."""
