@@ -19,7 +19,6 @@ from mario_env import play_back
 from tests.conftest import MARIO, Command, Pipeline
 from tracking.server import free_port
 
-
 pytestmark = pytest.mark.whole_runs
 
 
