@@ -55,7 +55,7 @@ faults: $(READY) ## kill whole runs again and again, take their Postgres away, c
 # Chromium is a package of the system. Its driver is in the wheel of Playwright.
 CHROMIUM ?= chromium
 
-e2e: $(READY) ## look at Prefect, MLflow and the report in a browser, which is installed where it is missing (minutes)
+e2e: $(READY) ## look at Prefect, MLflow, the report and episodes in a browser, which is installed where it is missing (minutes)
 	@sh tests/e2e/install-chromium.sh "$(CHROMIUM)"
 	@CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -m e2e -n0 tests/e2e
 

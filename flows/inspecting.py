@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from configs import Config, ConfigError, EvaluateConfig, Protocol, Settings, config_hash
 from flows import prefect_access
@@ -88,7 +88,8 @@ class Models:
             config = config.model_copy(update={"environment": config.environment.model_copy(update=update)})
         evaluate = EvaluateConfig(episodes=1, n_envs=1, noop_frames=1, sticky_actions=config.evaluate.sticky_actions)
         played: list[PlayedEpisode] = []
-        play_episodes(agent, config.environment, protocol, evaluate, seed=seed, on_episode=played.append)  # type: ignore[arg-type]
+        known = cast(Protocol, protocol)
+        play_episodes(agent, config.environment, known, evaluate, seed=seed, on_episode=played.append)
         number = next(_NUMBERS)
         origin = {"name": f"Play {number}", "model": model, "protocol": protocol, "seed": seed}
         return played_episode(f"play-{number}", config, played[0].summary, origin), Thinker(agent, model)

@@ -214,6 +214,7 @@ def test_a_whole_run_works_from_another_folder(whole: Installed) -> None:
         begun = whole.run("mario", "run", "tiny.yaml", "--experiment", "tiny", "--set", "train.total_steps=512")
         assert f"runs write to {home} (set MARIO_HOME for another folder)" in begun.stderr
         assert (home / "experiments" / "tiny" / "report" / "report.html").is_file()
+        assert (home / "experiments" / "tiny" / "report" / "best.html").is_file(), "made of the files in inspection/web"
         listed = whole.run("mario", "experiments")
         assert "tiny" in listed.stdout
         assert "what runs write" not in listed.stderr, "it is said once"

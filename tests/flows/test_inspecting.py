@@ -19,6 +19,8 @@ from mario_env import play_back
 from tests.conftest import MARIO, Command, Pipeline
 from tracking.server import free_port
 
+pytestmark = pytest.mark.whole_runs
+
 
 @dataclass(frozen=True)
 class Inspector:
