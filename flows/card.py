@@ -69,7 +69,11 @@ def model_card(agent: "Agent", name: str, figures: Mapping[str, Any] | None) -> 
 
 
 def _metadata(agent: "Agent", name: str, figures: Mapping[str, Any] | None) -> dict[str, Any]:
-    environment = f"mario_env/SuperMarioBros-{agent.config.environment.level_name}-v0"
+    levels = agent.config.environment.level_names
+    dataset = {
+        "name": _played(agent),
+        "type": ", ".join(f"mario_env/SuperMarioBros-{level}-v0" for level in levels) or "mario_env/SuperMarioBros-v0",
+    }
     metrics = [
         {
             "type": "completion_rate",
@@ -81,19 +85,27 @@ def _metadata(agent: "Agent", name: str, figures: Mapping[str, Any] | None) -> d
         if protocol != "random"
     ]
     task = {"type": "reinforcement-learning", "name": "reinforcement-learning"}
-    result = {"task": task, "dataset": {"name": environment, "type": environment}, "metrics": metrics}
+    result = {"task": task, "dataset": dataset, "metrics": metrics}
     index = {"model-index": [{"name": name, "results": [result]}]} if metrics else {}
     tags = ["reinforcement-learning", "deep-reinforcement-learning", "super-mario-bros", agent.manifest.algorithm]
     return {"library_name": "train-mario", "pipeline_tag": "reinforcement-learning", "tags": tags, **index}
 
 
+def _played(agent: "Agent") -> str:
+    """The levels that it was trained on, in words."""
+    levels = agent.config.environment.level_names
+    if not levels:
+        return "the full game"
+    return f"level {levels[0]}" if len(levels) == 1 else f"the levels {', '.join(levels)}"
+
+
 def _summary(agent: "Agent") -> str:
     environment, manifest = agent.config.environment, agent.manifest
     seen = "the last four screens, small and gray" if environment.observation == "frames" else "blocks and objects, from RAM"
-    level = "the full game" if environment.game == "full" else f"level {environment.level_name} of Super Mario Bros"
     return (
-        f"An agent that plays {level}, trained with {manifest.algorithm.upper()} for {manifest.steps:,} decisions of "
-        f"{environment.frame_skip} frames. It sees {seen}, and has {manifest.n_actions} actions."
+        f"An agent that plays {_played(agent)} of Super Mario Bros, trained with {manifest.algorithm.upper()} for "
+        f"{manifest.steps:,} decisions of {environment.frame_skip} frames. "
+        f"It sees {seen}, and has {manifest.n_actions} actions."
     )
 
 
@@ -134,7 +146,7 @@ def _limits(agent: "Agent", figures: Mapping[str, Any] | None) -> str:
     missing = [protocol_label(protocol).lower() for protocol in PROTOCOLS if protocol not in known]
     lines = [
         f"One training with one seed ({agent.config.seed}): the figures say nothing about how well the method does on average.",
-        f"Trained on {agent.config.environment.level_name} only. Nothing is known of other levels unless they were evaluated.",
+        f"Trained on {_played(agent)} only. Nothing is known of other levels unless they were evaluated.",
     ]
     if weak:
         lines.append(f"It does not do well under {', '.join(weak)}: it relies on its actions being executed as chosen.")

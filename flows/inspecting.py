@@ -83,9 +83,8 @@ class Models:
         agent = load(model, self.settings, self.trust if model == self.reference else Trust())
         config = agent.config
         if level is not None:
-            world, stage = map(int, level.split("-"))
-            update = {"game": "level", "world": world, "stage": stage, "life_loss_ends_episode": False}
-            config = config.model_copy(update={"environment": config.environment.model_copy(update=update)})
+            environment = config.environment.at_level(level).model_copy(update={"life_loss_ends_episode": False})
+            config = config.model_copy(update={"environment": environment})
         evaluate = EvaluateConfig(episodes=1, n_envs=1, noop_frames=1, sticky_actions=config.evaluate.sticky_actions)
         played: list[PlayedEpisode] = []
         known = cast(Protocol, protocol)

@@ -1,6 +1,7 @@
 """`mario card`: the metadata that the hub reads, and figures that are those of the evaluation."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,22 @@ def test_a_model_without_figures_says_so(agent: Agent) -> None:
     assert "model-index" not in metadata(card)
     assert "`mario card mine --figures figures.json`" in card
     assert "Not measured: greedy, stochastic, sticky actions" in card
+
+
+@pytest.mark.parametrize(
+    ("environment", "played", "names"),
+    [
+        ({"levels": ["1-1", "4-2"]}, "the levels 1-1, 4-2", "mario_env/SuperMarioBros-1-1-v0, mario_env/SuperMarioBros-4-2-v0"),
+        ({"game": "full"}, "the full game", "mario_env/SuperMarioBros-v0"),
+    ],
+)
+def test_the_card_names_all_levels(agent: Agent, environment: dict[str, Any], played: str, names: str) -> None:
+    other = agent.config.environment.model_copy(update=environment)
+    trained = replace(agent, config=agent.config.model_copy(update={"environment": other}))
+    card = model_card(trained, "mine", agent.evaluation)
+    assert f"An agent that plays {played} of Super Mario Bros" in card
+    (index,) = metadata(card)["model-index"]
+    assert index["results"][0]["dataset"] == {"name": played, "type": names}
 
 
 def test_figures_of_another_model_are_refused(agent: Agent, tmp_path: Path) -> None:
