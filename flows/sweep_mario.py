@@ -78,7 +78,7 @@ def sweep_mario(
     """
     described = sweep_from_dict(sweep)
     runs = plan(described)
-    for environment in {run.config.environment for run in runs}:
+    for environment in {run.config.environment.rom: run.config.environment for run in runs}.values():
         check_rom(environment)
     settings = flow_settings()
     states = dict.fromkeys((run.experiment for run in runs), RunState("queued"))

@@ -16,7 +16,7 @@ IDLE = [
     ("dqn", ["agent.buffer_size=64", "train.n_envs=16"], "divided by train.n_envs (16) is below agent.n_steps (5)"),
     ("dqn", ["agent.exploration_highest_eps=0.4", "train.n_envs=1"], "train.n_envs is 1"),
     ("pqn", ["agent.exploration_highest_eps=0.4", "agent.batch_size=64", "train.n_envs=1"], "train.n_envs is 1"),
-    ("pqn", ["agent.average_decay=0.9999", "train.total_steps=1_000_000"], "10000 updates behind in a training of 15625"),
+    ("pqn", ["agent.average_decay=0.9999", "train.total_steps=1_000_000"], "10000 updates behind in a training of 31250"),
     ("ppo", ["agent.average_decay=0.999", "train.total_steps=100_000"], "1000 updates behind in a training of 586"),
     ("dqn", ["agent.average_decay=0.9999", "train.total_steps=600_000"], "10000 updates behind in a training of 36875"),
     ("ppo-tiles", ["environment.crop_status_bar=true"], "environment.observation tiles has none: set it to false"),

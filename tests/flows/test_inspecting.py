@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -229,8 +230,8 @@ def test_the_report_leads_to_its_episodes(pipeline: Pipeline) -> None:
         assert re.search(r'"model":"tiny after [\d,]+ steps"', (folder / page).read_text(encoding="utf-8"))
 
 
-def test_a_stored_episode_is_exported(pipeline: Pipeline, client: httpx.Client, mario: Command) -> None:
-    number, file = first_episode(client, phase="train"), pipeline.cwd / "episode.html"
+def test_a_stored_episode_is_exported(client: httpx.Client, mario: Command, tmp_path: Path) -> None:
+    number, file = first_episode(client, phase="train"), tmp_path / "episode.html"
     done = mario("inspect", "--episode", str(number), "--export", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"episode: {file}" in done.stdout

@@ -16,6 +16,7 @@ from mario_env import make
 from mario_env.wrappers import (
     ActionDelay,
     CropStatusBar,
+    DemonstrationStart,
     EpisodeRecorder,
     FrameSkip,
     Grayscale,
@@ -70,11 +71,11 @@ def test_the_order_of_the_transforms() -> None:
     frames = [NoopStart, MemoryFacts, LifeLossTermination, ActionDelay, JoypadAction]
     pictures = [FrameSkip, Grayscale, CropStatusBar, Resize, FrameStackObservation]
     assert layers(EVERYTHING) == [
-        *frames, *pictures, MemoryReward, StallTruncation, TimeLimit, EpisodeRecorder, StickyActions,
+        *frames, *pictures, DemonstrationStart, MemoryReward, StallTruncation, TimeLimit, EpisodeRecorder, StickyActions,
     ]  # fmt: skip
     assert layers(CONFIGS[2]) == [
-        NoopStart, MemoryFacts, ActionDelay, JoypadAction, Grayscale, Resize, FrameStackObservation, MemoryReward,
-        EpisodeRecorder,
+        NoopStart, MemoryFacts, ActionDelay, JoypadAction, Grayscale, Resize, FrameStackObservation, DemonstrationStart,
+        MemoryReward, EpisodeRecorder,
     ]  # fmt: skip
 
 
