@@ -16,6 +16,8 @@ import pytest
 from configs import PROJECT, preset_names
 from flows import usage
 
+pytestmark = pytest.mark.whole_runs
+
 MARIO = str(Path(sys.executable).with_name("mario"))
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 

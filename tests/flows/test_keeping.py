@@ -21,6 +21,8 @@ from tasks.evaluate import RULES
 from tasks.experiment import open_store
 from tasks.phases import finished
 
+pytestmark = pytest.mark.whole_runs
+
 
 @pytest.fixture(scope="module")
 def results(mario: Any, pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -16,6 +16,8 @@ from tasks.train import move_alias, register
 from tracking import resolve_tracking_uri
 from tracking.client import connect
 
+pytestmark = pytest.mark.whole_runs
+
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 
