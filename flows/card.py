@@ -13,7 +13,7 @@ import yaml
 
 from configs import ConfigError, to_dict
 from configs.schema import PROTOCOLS
-from reports.style import protocol_label
+from reports.style import levels_in_words, protocol_label
 
 if TYPE_CHECKING:
     from agents import Agent
@@ -71,7 +71,7 @@ def model_card(agent: "Agent", name: str, figures: Mapping[str, Any] | None) -> 
 def _metadata(agent: "Agent", name: str, figures: Mapping[str, Any] | None) -> dict[str, Any]:
     levels = agent.config.environment.level_names
     dataset = {
-        "name": _played(agent),
+        "name": levels_in_words(levels),
         "type": ", ".join(f"mario_env/SuperMarioBros-{level}-v0" for level in levels) or "mario_env/SuperMarioBros-v0",
     }
     metrics = [
@@ -91,20 +91,12 @@ def _metadata(agent: "Agent", name: str, figures: Mapping[str, Any] | None) -> d
     return {"library_name": "train-mario", "pipeline_tag": "reinforcement-learning", "tags": tags, **index}
 
 
-def _played(agent: "Agent") -> str:
-    """The levels that it was trained on, in words."""
-    levels = agent.config.environment.level_names
-    if not levels:
-        return "the full game"
-    return f"level {levels[0]}" if len(levels) == 1 else f"the levels {', '.join(levels)}"
-
-
 def _summary(agent: "Agent") -> str:
     environment, manifest = agent.config.environment, agent.manifest
     seen = "the last four screens, small and gray" if environment.observation == "frames" else "blocks and objects, from RAM"
     return (
-        f"An agent that plays {_played(agent)} of Super Mario Bros, trained with {manifest.algorithm.upper()} for "
-        f"{manifest.steps:,} decisions of {environment.frame_skip} frames. "
+        f"An agent that plays {levels_in_words(environment.level_names)} of Super Mario Bros, trained with "
+        f"{manifest.algorithm.upper()} for {manifest.steps:,} decisions of {environment.frame_skip} frames. "
         f"It sees {seen}, and has {manifest.n_actions} actions."
     )
 
@@ -144,9 +136,10 @@ def _limits(agent: "Agent", figures: Mapping[str, Any] | None) -> str:
         if protocol != "random" and each["completion_rate"] < _WEAK
     ]
     missing = [protocol_label(protocol).lower() for protocol in PROTOCOLS if protocol not in known]
+    trained = levels_in_words(agent.config.environment.level_names)
     lines = [
         f"One training with one seed ({agent.config.seed}): the figures say nothing about how well the method does on average.",
-        f"Trained on {_played(agent)} only. Nothing is known of other levels unless they were evaluated.",
+        f"Trained on {trained} only. Nothing is known of other levels unless they were evaluated.",
     ]
     if weak:
         lines.append(f"It does not do well under {', '.join(weak)}: it relies on its actions being executed as chosen.")

@@ -168,9 +168,7 @@ class _Api:
 
     async def play(self, request: "Request") -> "Response":
         def play(given: dict[str, str]) -> dict[str, Any]:
-            level = given.get("level") or None
-            if level is not None and not _LEVEL.fullmatch(level):
-                raise RequestError(f"a level is written as 1-2, not {level!r}")
+            level = _level(given.get("level", "")) or None
             seed = _number(given.get("seed", "0"), 0, 2**31 - 1)
             episode, thinker = self._sources.play(given.get("model", ""), given.get("protocol", "greedy"), seed, level)
             self._library.add(episode, thinker)
@@ -255,9 +253,7 @@ def _filter(given: dict[str, str]) -> EpisodeFilter:
     unknown = given.keys() - {*names, "level", "completed"}
     if unknown:
         raise RequestError(f"unknown parameters: {', '.join(sorted(unknown))}")
-    level, completed = given.get("level", ""), given.get("completed", "")
-    if level and not _LEVEL.fullmatch(level):
-        raise RequestError(f"a level is written as 1-2, not {level!r}")
+    level, completed = _level(given.get("level", "")), given.get("completed", "")
     world, stage = (int(level[0]), int(level[2])) if level else (None, None)
     return EpisodeFilter(
         world=world,
@@ -265,6 +261,13 @@ def _filter(given: dict[str, str]) -> EpisodeFilter:
         completed={"yes": True, "no": False}.get(completed),
         **{name: given[name] for name in names if given.get(name)},
     )
+
+
+def _level(text: str) -> str:
+    """The name of a level, or an empty text."""
+    if text and not _LEVEL.fullmatch(text):
+        raise RequestError(f"a level is written as 1-2, not {text!r}")
+    return text
 
 
 def _key(text: str) -> str:

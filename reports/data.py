@@ -14,6 +14,7 @@ import pandas as pd
 from episodes.schema import TRAJECTORY_COLUMNS
 from episodes.statistics import ProtocolSummary
 from episodes.training import Training
+from reports.style import levels_in_words
 from reports.video import Frame
 
 REQUIRED_COLUMNS = tuple(
@@ -152,10 +153,7 @@ class ExperimentData:
     @property
     def level(self) -> str:
         """``level 1-1``, ``the levels 1-1, 1-2`` or ``the full game``."""
-        names = self.level_names
-        if not names:
-            return "the full game"
-        return f"level {names[0]}" if len(names) == 1 else f"the levels {', '.join(names)}"
+        return levels_in_words(self.level_names)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ matplotlib's objects instead of pyplot, whose global state is not thread-safe an
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,6 +81,13 @@ class Picture:
 def colour(index: int) -> str:
     """The colour of the experiment with this index. Colours repeat after six."""
     return EXPERIMENT_COLOURS[index % len(EXPERIMENT_COLOURS)]
+
+
+def levels_in_words(names: Sequence[str]) -> str:
+    """``level 1-1``, ``the levels 1-1, 1-2``, or ``the full game`` if there are no names."""
+    if not names:
+        return "the full game"
+    return f"level {names[0]}" if len(names) == 1 else f"the levels {', '.join(names)}"
 
 
 def protocol_label(protocol: str) -> str:

@@ -77,11 +77,10 @@ def play_protocols(
     Raises:
         StoreUnavailableError: Postgres is unavailable at the end; the rows wait on disk.
     """
-    from agents import episodes_to_play, evaluated_environments, play_episodes
+    from agents import play_levels
 
     config = experiment.config
     evaluate = evaluate or config.evaluate
-    environments = evaluated_environments(config.environment, evaluate)
     with open_writer(experiment, store) as writer:
         # This is read before any episode is played, because Postgres may become unavailable.
         counts = _complete(experiment, store, evaluate)
@@ -92,18 +91,8 @@ def play_protocols(
                 continue
             started = time.perf_counter()
             sink = EpisodeSink(writer, experiment.id, "evaluate", evaluation_protocol(protocol))
-            for number, environment in enumerate(environments.values()):
-                play_episodes(
-                    None if protocol == "random" else agent,
-                    environment,
-                    protocol,
-                    evaluate,
-                    seed=config.seed,
-                    on_episode=sink,
-                    threads=config.train.game_threads,
-                    retry=config.retry,
-                    first=number * episodes_to_play(protocol, evaluate),
-                )
+            playing = None if protocol == "random" else agent
+            play_levels(playing, config, protocol, evaluate, seed=config.seed, on_episode=sink)
             counts[protocol] = (sink.count, sink.reward_sum)
             logger.info("%-11s %d episodes in %.0f s", protocol, sink.count, time.perf_counter() - started)
     # These are read after all are played: while Postgres is unavailable, episodes can be played but not read.

@@ -5,6 +5,7 @@ from agents.policies.evaluation import (
     evaluated_environments,
     evaluation_seed,
     play_episodes,
+    play_levels,
     protocol_environment,
 )
 from agents.policies.insight import Saliency, Thoughts, saliency, think
@@ -24,6 +25,7 @@ __all__ = [
     "load_shipped",
     "manifest_path",
     "play_episodes",
+    "play_levels",
     "protocol_environment",
     "saliency",
     "save_model",

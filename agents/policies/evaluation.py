@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.device import torch_threads
 from agents.policies.models import Agent
 from agents.progress import PlayedEpisode
-from configs import EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
+from configs import Config, EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
 from configs.seeds import Stream, generator, seed_of
 from mario_env import make_vec
 from mario_env.processors import usable_processors
@@ -127,6 +127,35 @@ def play_episodes(
             return player.play(on_episode, stop)
     finally:
         env.close()
+
+
+def play_levels(
+    agent: Agent | None,
+    config: Config,
+    protocol: Protocol,
+    evaluate: EvaluateConfig,
+    *,
+    seed: int,
+    on_episode: Callable[[PlayedEpisode], None],
+    stop: Callable[[], bool] | None = None,
+) -> None:
+    """Play `play_episodes` on each of `evaluated_environments`, with the threads and retries of `config`.
+
+    The episodes of the levels are numbered one level after the other. The other arguments are those of `play_episodes`.
+    """
+    for place, environment in enumerate(evaluated_environments(config.environment, evaluate).values()):
+        play_episodes(
+            agent,
+            environment,
+            protocol,
+            evaluate,
+            seed=seed,
+            on_episode=on_episode,
+            threads=config.train.game_threads,
+            retry=config.retry,
+            stop=stop,
+            first=place * episodes_to_play(protocol, evaluate),
+        )
 
 
 @dataclass

@@ -17,7 +17,7 @@ from agents.algorithms import without_noise
 from agents.announce import announce
 from agents.checkpoints import describe
 from agents.device import StopRequest
-from agents.policies import agent_of, episodes_to_play, evaluated_environments, play_episodes
+from agents.policies import agent_of, play_levels
 from agents.progress import Counters, EpisodeTotals, PlayedEpisode, ValidationResult
 from configs import Config
 from configs.schema import ValidationConfig
@@ -100,21 +100,16 @@ class Validator:
 
         number = len(self._counters.validation.history)
         seed = seed_of(self._config.seed, Stream.VALIDATION, number)
-        environments = evaluated_environments(self._config.environment, settings)
         with without_noise(agent.model):
-            for place, environment in enumerate(environments.values()):
-                play_episodes(
-                    agent,
-                    environment,
-                    self._settings.protocol,
-                    settings,
-                    seed=seed,
-                    on_episode=on_episode,
-                    threads=self._config.train.game_threads,
-                    retry=self._config.retry,
-                    stop=lambda: self._request.requested,
-                    first=place * episodes_to_play(self._settings.protocol, settings),
-                )
+            play_levels(
+                agent,
+                self._config,
+                self._settings.protocol,
+                settings,
+                seed=seed,
+                on_episode=on_episode,
+                stop=lambda: self._request.requested,
+            )
         if not self._request.requested:
             self._add_result(played)
 
