@@ -6,10 +6,10 @@ import os
 import sqlite3
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from configs.masking import mask_secrets_of, mask_url
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 _ENVIRONMENT = {
     # Both are read at each use, so setting them before the first call is enough. DO_NOT_TRACK must be "true", not 1.
@@ -36,6 +38,9 @@ _ENVIRONMENT = {
 }
 _NOISY_LOGGERS = ("alembic", "mlflow", "mlflow.store", "mlflow.pyfunc", "mlflow.models", "mlflow.tracking")
 _LOGGERS_OF_DELIVERY = ("mlflow.store.db.utils", "urllib3.connectionpool")
+
+_RACES = 10  # attempts to write a row that other processes write too
+_ROW_EXISTS = ("UNIQUE constraint failed", "duplicate key value", "Duplicate entry")  # SQLite, Postgres, MySQL
 
 _MAX_FOLDER_BYTES = 200  # file systems allow 255
 
@@ -97,6 +102,28 @@ def translate_errors(uri: str, what: str) -> Iterator[None]:
 def without_password(message: str, uri: str) -> str:
     """The first 500 characters of `message` on one line, with the secrets of `uri` masked."""
     return " ".join(mask_secrets_of(message, uri).split())[:500]
+
+
+def after_races(write: Callable[[], Result]) -> Result:
+    """Call `write`, and call it again where another process has inserted the same row first.
+
+    MLflow looks a dataset, or an alias, up in its database and inserts it where it is missing, without a lock. Of two processes
+    that do so at the same time, one is refused by the database. MLflow reports that as BAD_REQUEST, with the driver's message.
+    The next attempt finds the other's row.
+
+    Raises:
+        MlflowException: as `write` raises it; a lost race only after the last attempt.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for attempt in range(1, _RACES + 1):
+        try:
+            return write()
+        except MlflowException as error:
+            lost = error.error_code == "BAD_REQUEST" and any(words in str(error) for words in _ROW_EXISTS)
+            if not lost or attempt == _RACES:
+                raise
+    raise AssertionError
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str, home: Path | None = None) -> str:

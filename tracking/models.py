@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.client import translate_errors
+from tracking.client import after_races, translate_errors
 from tracking.errors import ModelNotFoundError, TrackingError
 from tracking.values import MAX_TAG, clean_name, finite, parameters, text, without_secrets
 
@@ -125,7 +126,7 @@ def register(
             if version is None:
                 version = _create_version(client, uri, name, logged, run_id, labels, description)
             for alias in aliases:
-                client.set_registered_model_alias(name, alias, str(version))
+                after_races(partial(client.set_registered_model_alias, name, alias, str(version)))
     return ModelVersion(name, version, f"models:/{name}/{version}", logged.model_id, run_id, sha256)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tracking.client import connect, translate_errors
+from tracking.client import after_races, connect, translate_errors
 from tracking.errors import ModelNotFoundError
 from tracking.location import normalise
 from tracking.models import as_json
@@ -78,7 +78,7 @@ class Registry:
     def set_alias(self, version: RegisteredVersion, alias: str) -> None:
         """Let `alias` name this version, and no other of the model."""
         with translate_errors(self._uri, f"{version.reference} cannot be named {alias}"):
-            self._client.set_registered_model_alias(version.name, alias, str(version.version))
+            after_races(lambda: self._client.set_registered_model_alias(version.name, alias, str(version.version)))
 
     def describe(self, version: RegisteredVersion, tags: Mapping[str, Any], description: str) -> None:
         """Set tags of a version, and what its description says after the first paragraph, which is what the version is."""

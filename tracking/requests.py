@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from configs.masking import mask_url
-from tracking.client import without_password
+from tracking.client import after_races, without_password
 from tracking.datasets import dataset_input
 from tracking.delivery import Entry, RefusedError
 from tracking.errors import RunNotFoundError, TrackingError
@@ -69,7 +69,8 @@ def _send(client: "MlflowClient", run_id: str, entry: Entry) -> None:
     elif entry.kind == "tags":
         client.log_batch(run_id, tags=[RunTag(*value) for value in values], synchronous=True)
     elif entry.kind == "dataset":
-        client.log_inputs(run_id, datasets=[dataset_input(context, **json.loads(described)) for context, described in values])
+        datasets = [dataset_input(context, **json.loads(described)) for context, described in values]
+        after_races(lambda: client.log_inputs(run_id, datasets=datasets))
     elif entry.kind == "status":
         for status, end in values:
             client.set_terminated(run_id, str(status), int(end))

@@ -14,7 +14,7 @@ import yaml
 from configs.masking import mask_url
 from spool import StoppedError
 from tracking import models, requests
-from tracking.client import connect, experiment_id, find_run, translate_errors, without_password
+from tracking.client import after_races, connect, experiment_id, find_run, translate_errors, without_password
 from tracking.datasets import Context
 from tracking.delivery import Delivery, DeliveryReport, Entry, Lane, open_outboxes, pending_entries
 from tracking.errors import TrackingError
@@ -259,7 +259,7 @@ class TrackedRun:
             TrackingError: MLflow does not answer, or refuses.
         """
         with self._guard(), translate_errors(self._uri, f"version {version} of {name} cannot be named {alias}"):
-            self._client.set_registered_model_alias(name, alias, version)
+            after_races(lambda: self._client.set_registered_model_alias(name, alias, version))
 
     def log_evaluation(self, model: ModelVersion | str, metrics: Mapping[str, Any], step: int = 0) -> None:
         """Log the metrics of an evaluation on the run and on the model, where MLflow compares models.
