@@ -188,11 +188,14 @@ def ship(
     experiment: Annotated[str, typer.Argument(help="name or id of a completed run")],
     name: Name = None,
     folder: Annotated[Path, typer.Option(callback=usage.output_folder, help="folder of the models")] = _KEPT_IN / "models",
+    half: Annotated[bool, typer.Option("--half", help="round the weights to half the size, and evaluate them again")] = False,
 ) -> None:
     """Copy a run's policy into the project, with the figures of its evaluation."""
+    from flows.shipping import ship_rounded
     from tasks.keeping import ship_model
 
-    description = ship_model(experiment, Settings.from_environment(), folder, name)
+    write = ship_rounded if half else ship_model
+    description = write(experiment, Settings.from_environment(), folder, name)
     console.print(f"model: {description.with_suffix('')}.pth, {description.name}", soft_wrap=True)
     digest = hashlib.sha256(description.read_bytes()).hexdigest()
     console.print(f"SHA-256 of {description.name}, for others to pass to --sha256: {digest}", soft_wrap=True)

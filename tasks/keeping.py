@@ -1,6 +1,7 @@
 """Copying of a completed run into the project: its results as a folder, its policy as a model that anyone can load."""
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,20 @@ def keep_experiment(
         )
 
 
-def ship_model(name: str, settings: Settings, folder: Path, target: str | None) -> Path:
+def ship_model(
+    name: str,
+    settings: Settings,
+    folder: Path,
+    target: str | None,
+    *,
+    half_precision: bool = False,
+    evaluation: Mapping[str, Any] | None = None,
+) -> Path:
     """Write the policy of the experiment `name` to two files `folder`/`target`, by default ``world-1-1`` or ``full-game``.
+
+    Args:
+        half_precision: see :func:`agents.ship`.
+        evaluation: the policy's figures by protocol. None: those of the experiment's own evaluation.
 
     Returns:
         The manifest; the weights are next to it.
@@ -69,8 +82,9 @@ def ship_model(name: str, settings: Settings, folder: Path, target: str | None) 
     return ship(
         Path(trained.details["model_path"]),
         folder / checked_name(target or level),
-        evaluation=evaluated.details["protocols"],
+        evaluation=evaluated.details["protocols"] if evaluation is None else evaluation,
         origin=origin,
+        half_precision=half_precision,
     )
 
 

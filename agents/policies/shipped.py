@@ -28,7 +28,9 @@ MAX_WEIGHT_BYTES: Final = 8_000_000
 _OWN = ("config", "evaluation", "origin")
 
 
-def ship(model: Path, target: Path, *, evaluation: Mapping[str, Any], origin: Mapping[str, Any]) -> Path:
+def ship(
+    model: Path, target: Path, *, evaluation: Mapping[str, Any], origin: Mapping[str, Any], half_precision: bool = False
+) -> Path:
     """Write the policy of a model as ``target.pth`` and ``target.json``, and return the path of the latter.
 
     Existing files are replaced, the manifest last. If only one of them was replaced, `load_shipped` refuses the pair.
@@ -38,13 +40,19 @@ def ship(model: Path, target: Path, *, evaluation: Mapping[str, Any], origin: Ma
         target: the path of both files without a suffix.
         evaluation: the figures by protocol, as JSON types, which `mario evaluate` should reproduce.
         origin: where the model comes from, as JSON types.
+        half_precision: round the weights to float16, which takes half the space. They are float32 again when they are loaded,
+            and play with the rounding: `evaluation` has to be that of the rounded policy.
 
     Raises:
-        CheckpointError: the model is damaged, its weights take more than 8 MB, or the files cannot be written.
+        CheckpointError: the model is damaged, its weights take more than 8 MB or cannot be rounded, or the files cannot be
+            written.
     """
     agent = load_agent(model)
+    policy_weights: Mapping[str, torch.Tensor] = agent.model.state_dict()
+    if half_precision:
+        policy_weights = _rounded(policy_weights, model)
     buffer = io.BytesIO()
-    torch.save(agent.model.state_dict(), buffer)
+    torch.save(policy_weights, buffer)
     if buffer.tell() > MAX_WEIGHT_BYTES:
         raise CheckpointError(
             f"{model}: the weights take {buffer.tell() / 1e6:.1f} MB, but shipped models may take at most "
@@ -107,6 +115,19 @@ def _read(description: Path, sha256: str | None = None) -> tuple[Manifest, dict[
             f"{description}: the manifest must name one file of weights in the same folder, not {', '.join(names) or 'none'}"
         )
     return manifest, own
+
+
+def _rounded(weights: Mapping[str, torch.Tensor], model: Path) -> dict[str, torch.Tensor]:
+    """The weights as float16. Names that share a tensor, such as those of PPO's feature extractor, share the rounded one."""
+    rounded: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    for name, tensor in weights.items():
+        half = tensor.half() if tensor.is_floating_point() else tensor
+        if tensor.isfinite().all() and not half.isfinite().all():
+            raise CheckpointError(
+                f"{model}: {name} has values beyond 65 504, which half precision cannot represent: ship it without --half"
+            )
+        rounded.setdefault((tensor.data_ptr(), tensor.shape), half)
+    return {name: rounded[tensor.data_ptr(), tensor.shape] for name, tensor in weights.items()}
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -99,6 +99,20 @@ def test_a_shipped_policy_has_the_figures_it_was_shipped_with(mario: Any, shippe
     assert found["confirmation"]["told"]["stochastic"]["episodes"] == found["protocols"]["stochastic"]["episodes"] == 2
 
 
+def test_a_policy_in_half_precision_has_the_figures_of_the_rounded_weights(
+    mario: Any, pipeline: Any, shipped: Path, tmp_path: Path
+) -> None:
+    done = mario("ship", pipeline.name, "--half", "--folder", str(tmp_path), "--as", "rounded")
+    assert done.returncode == 0, done.stdout + done.stderr
+    half = tmp_path / "rounded.json"
+    assert half.with_suffix(".pth").stat().st_size < 0.6 * shipped.with_suffix(".pth").stat().st_size
+    figures = tmp_path / "figures.json"
+    again = mario("evaluate", str(half), "--trust", "--json", str(figures))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert json.loads(figures.read_text())["confirmation"]["identical"] is True
+    assert load_shipped(half).origin == load_shipped(shipped).origin
+
+
 @pytest.mark.parametrize("options", [(), ("--observation",)])
 def test_a_shipped_policy_is_watched_without_any_server(
     options: tuple[str, ...], mario: Any, shipped: Path, tmp_path: Path

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from toy_game import toy_config, toy_vec
 
 from agents import CheckpointError, load_agent, load_shipped, ship, train
@@ -37,6 +38,26 @@ def test_a_shipped_policy_acts_like_its_model(model: Path, tmp_path: Path) -> No
     assert json.loads(description.read_text())["origin"] == {"commit": "abc", "seed": 3}
     # The optimiser's state is left out.
     assert (tmp_path / "models" / "world-9.1.pth").stat().st_size < (model / "model.zip").stat().st_size
+
+
+def test_half_precision_takes_half_the_space_and_plays_with_the_rounding(model: Path, tmp_path: Path) -> None:
+    whole = ship(model, tmp_path / "whole", evaluation=FIGURES, origin={})
+    half = ship(model, tmp_path / "half", evaluation=FIGURES, origin={}, half_precision=True)
+    theirs, ours = (load_shipped(each).model.state_dict() for each in (whole, half))
+    stored = torch.load(half.with_suffix(".pth"), weights_only=True)
+    assert all(stored[name].nbytes == tensor.nbytes // 2 for name, tensor in theirs.items() if tensor.is_floating_point())
+    assert half.with_suffix(".pth").stat().st_size < whole.with_suffix(".pth").stat().st_size, "shared tensors stay shared"
+    assert any(not torch.equal(ours[name], theirs[name]) for name in theirs)
+    for name, tensor in theirs.items():
+        assert ours[name].dtype == tensor.dtype
+        assert torch.equal(ours[name], tensor.half().to(tensor.dtype) if tensor.is_floating_point() else tensor)
+
+
+def test_weights_beyond_half_precision_are_refused() -> None:
+    first = {"w": torch.tensor([65_504.0]), "count": torch.tensor([70_000])}
+    assert [each.tolist() for each in shipped._rounded(first, Path("m")).values()] == [[65_504.0], [70_000]]
+    with pytest.raises(CheckpointError, match=r"^m: w has .*cannot represent: ship it without --half"):
+        shipped._rounded({"w": torch.tensor([70_000.0])}, Path("m"))
 
 
 def test_changed_or_missing_weights_are_refused(model: Path, tmp_path: Path) -> None:
