@@ -23,7 +23,7 @@ from mario_env.transitions import RecordedObservation, action_space, play_transi
 
 __all__ = ["DatasetError", "MinariWriter", "dataset_folder", "default_dataset_id", "largest_episode", "require_minari"]
 
-_ID: Final = re.compile(r"(?:[-\w]+/)*[-\w]+-v[0-9]+", re.ASCII)
+_ID: Final = re.compile(r"(?:[-\w]{2,}/)*[-\w]+-v[0-9]+", re.ASCII)
 _LARGEST: Final = 2**31
 """Bytes of one episode's observations: Arrow counts the values of an array in 32 bits."""
 _MOST_ROWS: Final = 131_072
@@ -61,7 +61,10 @@ def dataset_folder(dataset_id: str) -> Path:
     from minari.storage import get_dataset_path
 
     if not _ID.fullmatch(dataset_id):
-        raise DatasetError(f"{dataset_id!r} is no id of a dataset: it is written as NAME-v0, or NAMESPACE/NAME-v0")
+        raise DatasetError(
+            f"{dataset_id!r} is no id of a dataset: it is written as NAME-v0, or NAMESPACE/NAME-v0, with letters, digits, "
+            "- and _; a namespace has two of them or more"
+        )
     folder = Path(get_dataset_path(dataset_id))
     if folder.exists():
         name, _, version = dataset_id.rpartition("-v")

@@ -247,6 +247,8 @@ def test_other_refusals_come_before_any_work(store: EpisodeStore, monkeypatch: p
         prepare_minari(store, "short play", Wanted())
     with pytest.raises(DatasetError, match=r"'\.\./\.\./etc' is no id of a dataset: it is written as NAME-v0"):
         prepare_minari(store, NAME, Wanted(), None, "../../etc")
+    with pytest.raises(DatasetError, match=r"'m/plays-v0' is no id of a dataset.* a namespace has two of them or more"):
+        prepare_minari(store, NAME, Wanted(), None, "m/plays-v0")  # Minari would refuse the namespace, but only at the end
     exported(store, Wanted(count=1))
     with pytest.raises(DatasetError, match=f"there is a dataset {DATASET} already, in .*such as --dataset .*-frames-v1, or"):
         prepare_minari(store, NAME, Wanted())
