@@ -21,13 +21,21 @@ from inspection.episode import Episode
 from mario_env import PlaybackError, environment_spec
 from mario_env.transitions import RecordedObservation, action_space, play_transitions, recorded_space
 
-__all__ = ["DatasetError", "MinariWriter", "dataset_folder", "default_dataset_id", "largest_episode", "require_minari"]
+__all__ = [
+    "MOST_OBSERVATIONS",
+    "DatasetError",
+    "MinariWriter",
+    "dataset_folder",
+    "default_dataset_id",
+    "largest_episode",
+    "require_minari",
+]
 
 _ID: Final = re.compile(r"(?:[-\w]{2,}/)*[-\w]+-v[0-9]+", re.ASCII)
 _LARGEST: Final = 2**31
 """Bytes of one episode's observations: Arrow counts the values of an array in 32 bits."""
-_MOST_ROWS: Final = 131_072
-"""Of an episode: Minari reads each one as a single batch, and pyarrow's batches have at most so many rows."""
+MOST_OBSERVATIONS: Final = 32_768
+"""Of an episode. Minari takes each batch that pyarrow reads for an episode, and pyarrow's batches have no more rows."""
 
 
 class DatasetError(RuntimeError):
@@ -81,7 +89,7 @@ def largest_episode(environment: EnvironmentConfig, observation: RecordedObserva
     size = space.dtype.itemsize
     for length in space.shape:
         size *= length
-    return int(min(_MOST_ROWS, _LARGEST // size)) - 1
+    return int(min(MOST_OBSERVATIONS, _LARGEST // size)) - 1
 
 
 class MinariWriter:

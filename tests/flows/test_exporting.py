@@ -15,6 +15,8 @@ import gymnasium
 import minari
 import numpy as np
 import pytest
+from minari.data_collector.episode_buffer import EpisodeBuffer
+from minari.dataset.minari_storage import MinariStorage
 
 from agents import load_shipped, play_episodes
 from configs import PROJECT, Config, EvaluateConfig, Protocol, Settings, config_hash, to_dict
@@ -23,9 +25,10 @@ from episodes import EpisodeStore, ExperimentRecord, RowError, StoreError
 from episodes.schema import EpisodeProtocol, Phase
 from flows import exporting
 from flows.exporting import ExportError, MinariExport, Wanted, describe_left_out, prepare_minari
-from inspection.minari_dataset import DatasetError
+from inspection.minari_dataset import MOST_OBSERVATIONS, DatasetError, largest_episode
 from mario_env.console import rom_path
 from mario_env.games import Games
+from mario_env.transitions import action_space
 from tasks.experiment import open_store
 from tasks.rows import EpisodeSink
 from tests.conftest import Command
@@ -296,6 +299,30 @@ def test_there_is_no_dataset_until_it_is_whole(store: EpisodeStore, played: Play
     assert dataset.total_episodes == len(prepared.episodes.ids)
     assert list(minari.list_local_datasets()) == [DATASET]
     assert [each.name for each in datasets.iterdir()] == ["super-mario-bros"]
+
+
+def test_minari_reads_no_longer_episodes_than_are_exported(
+    store: EpisodeStore, played: Played, datasets: Path, tmp_path: Path
+) -> None:
+    """It takes each batch that it reads for an episode: with one observation more, the second episode would be wrong."""
+    count = MOST_OBSERVATIONS
+    space, steps = gymnasium.spaces.Box(0, 255, (2,), np.uint8), np.arange(count - 1)
+    storage = MinariStorage.new(tmp_path, space, action_space(played.config.environment), data_format="parquet")
+    seen = np.stack([np.arange(count) % 251, np.arange(count) % 241], axis=1).astype(np.uint8)
+    ends = np.zeros(count - 1, np.bool_)
+    for _ in range(2):
+        buffer = EpisodeBuffer(observations=seen, actions=steps % 7, rewards=steps, terminations=ends, truncations=ends)
+        storage.update_episodes([buffer])
+    assert [np.array_equal(each["observations"], seen) for each in storage.get_episodes([0, 1])] == [True, True]
+    assert largest_episode(played.config.environment, "ram") == count - 1
+
+    number = store.create_experiment(replace(store.experiment(played.id).record, name="endless"))
+    with store.writer(tmp_path / "rows.sqlite", "endless") as writer:
+        good = store.episode(played.ids["evaluate noop"][0])
+        writer.put(replace(good.row, experiment_id=number, steps=count), good.start, good.actions, good.delays)
+    with pytest.raises(ExportError, match=r"episode \d+ has 32,768 decisions; .*Minari can read 32,767 of an episode"):
+        prepare_minari(store, "endless", Wanted(), "ram")
+    assert not list(datasets.iterdir())
 
 
 @pytest.mark.usefixtures("datasets")
