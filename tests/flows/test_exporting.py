@@ -31,7 +31,7 @@ from mario_env.games import Games
 from mario_env.transitions import action_space
 from tasks.experiment import open_store
 from tasks.rows import EpisodeSink
-from tests.conftest import Command
+from tests.conftest import Command, Pipeline
 
 NAME = "short plays"
 DATASET = "super-mario-bros/short-plays-frames-v0"
@@ -342,3 +342,21 @@ def test_an_episode_that_differs_from_its_record_is_left_out(store: EpisodeStore
     with pytest.raises(ExportError, match="no episode can be played again exactly; of episode"):
         list(prepare_minari(store, "damaged", Wanted(count=1), None, "damaged-v7").write(store))
     assert list(minari.list_local_datasets()) == [prepared.dataset_id]
+
+
+@pytest.mark.whole_runs
+def test_a_whole_run_is_exported(pipeline: Pipeline, mario: Command, datasets: Path) -> None:
+    """Training, validation, integration run and evaluation: all but the sticky ones follow from start and actions."""
+    done = mario("export", pipeline.name, "--minari")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left out" not in done.stdout
+    dataset = minari.load_dataset(f"super-mario-bros/{pipeline.name}-frames-v0")
+    told = metadata_of(dataset)
+    assert {each["phase"] for each in told} == {"integration", "train", "evaluate"}
+    assert list((datasets / "super-mario-bros").glob("*-v0"))
+    env = dataset.recover_environment()
+    for episode, each in zip(dataset, told, strict=True):
+        assert episode.rewards.sum() == pytest.approx(each["reward"])
+        if not episode.infos["action_delay"].any():
+            compare(episode, env, options=each["options"])
+    env.close()
