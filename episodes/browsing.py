@@ -114,6 +114,43 @@ def list_episodes(
 
 
 @dataclass(frozen=True)
+class PlayableEpisodes:
+    """Episodes that can be played again.
+
+    Attributes:
+        ids: in the order in which they were written.
+        decisions: of all of them.
+        longest: the id of the longest one, and its decisions; None: there are none.
+        without_actions: how many episodes are wanted too, but their actions are not stored.
+    """
+
+    ids: Sequence[int]
+    decisions: int
+    longest: tuple[int, int] | None
+    without_actions: int
+
+
+def find_playable(store: EpisodeStore, wanted: EpisodeFilter, count: int | None = None) -> PlayableEpisodes:
+    """The newest `count` episodes that are wanted and can be played again; None: all.
+
+    Raises:
+        RowError: see :meth:`EpisodeFilter.conditions`.
+        StoreError: the database fails.
+    """
+    rows, conditions = EPISODES.c, wanted.conditions()
+    joined = EPISODES.outerjoin(EPISODE_ACTIONS, EPISODE_ACTIONS.c.episode_id == rows.id)
+    known = (
+        select(rows.id, rows.steps).select_from(joined).where(*conditions, _is_playable()).order_by(rows.id.desc()).limit(count)
+    )
+    unknown = select(func.count()).select_from(joined).where(*conditions, ~_is_playable())
+    with store.transaction("choosing episodes") as connection:
+        found = [(int(row.id), int(row.steps)) for row in connection.execute(known)][::-1]
+        without = int(connection.execute(unknown).scalar_one())
+    longest = max(found, key=lambda episode: episode[1], default=None)
+    return PlayableEpisodes([number for number, _ in found], sum(steps for _, steps in found), longest, without)
+
+
+@dataclass(frozen=True)
 class TrainingState:
     """How far an experiment's training is, as far as the newest :data:`RECENT` training episodes tell.
 

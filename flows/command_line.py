@@ -14,6 +14,7 @@ from rich.console import Console
 from configs import CHECKOUT, LOGGERS, Protocol, Settings, load, preset_names, to_dict
 from flows import faults, new_process, usage
 from flows.database_command import database_app
+from flows.export_command import export_app
 from flows.model_commands import model_app
 from flows.prefect_access import MARIO_PROCESS
 from flows.tables import print_table
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(database_app, name="database")
 app.add_typer(model_app)
+app.add_typer(export_app)
 console = Console()
 errors = Console(stderr=True)
 

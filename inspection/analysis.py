@@ -12,7 +12,7 @@ from inspection.events import Event, find_events
 from mario_env import EpisodeSummary, PlaybackFrame, play_back
 from mario_env.memory import area
 
-__all__ = ["Analysis", "Ledger", "Observations", "analyse"]
+__all__ = ["Analysis", "Ledger", "Observations", "analyse", "differences"]
 
 _TOLERANCE: Final = 1e-6
 """Of the reward: sums of the same numbers in another order differ by less."""
@@ -146,15 +146,19 @@ def analyse(episode: Episode) -> Analysis:
     )
 
 
-def _ledger(episode: Episode, now: EpisodeSummary, components: Mapping[str, npt.NDArray[np.float64]]) -> Ledger:
+def differences(episode: Episode, now: EpisodeSummary) -> tuple[str, ...]:
+    """The figures of an episode's record that playing it again does not confirm, as texts; none for an undamaged record."""
     names = {each.name for each in fields(now)}
-    differences = tuple(
+    return tuple(
         f"{name}: {then} recorded, {getattr(now, name)} now"
         for name, then in episode.figures.items()
         if name in names and not _same(then, getattr(now, name))
     )
+
+
+def _ledger(episode: Episode, now: EpisodeSummary, components: Mapping[str, npt.NDArray[np.float64]]) -> Ledger:
     total = float(sum(values.sum() for values in components.values()))
-    return Ledger(components, total, float(episode.figures["reward"]), differences)
+    return Ledger(components, total, float(episode.figures["reward"]), differences(episode, now))
 
 
 def _same(then: Any, now: Any) -> bool:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from mario_env.errors import DemonstrationError, PlaybackError, RomUnavailableError, SnapshotError, WorkerError
 from mario_env.factory import make
 from mario_env.observations import observation_of, observation_space
-from mario_env.playback import PlaybackFrame, episode_environment, play_back
-from mario_env.registration import register_environments
+from mario_env.playback import PlaybackFrame, PlaybackState, episode_environment, play_back, play_back_states
+from mario_env.registration import environment_spec, register_environments
 from mario_env.summary import EpisodeStart, EpisodeSummary
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ __all__ = [
     "EpisodeSummary",
     "PlaybackError",
     "PlaybackFrame",
+    "PlaybackState",
     "RomUnavailableError",
     "SnapshotError",
     "WorkerError",
+    "environment_spec",
     "episode_environment",
     "make",
     "make_training_vec",
@@ -36,6 +38,7 @@ __all__ = [
     "observation_of",
     "observation_space",
     "play_back",
+    "play_back_states",
     "training_starts",
 ]
 

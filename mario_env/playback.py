@@ -1,6 +1,7 @@
 """Plays an episode again from its start and its actions, or a game decision by decision."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from mario_env.errors import PlaybackError
 from mario_env.factory import build, make_console
 from mario_env.summary import EpisodeStart, EpisodeSummary
 
-__all__ = ["PlaybackFrame", "SteppedGame", "episode_environment", "play_back"]
+__all__ = ["PlaybackFrame", "PlaybackState", "SteppedGame", "episode_environment", "play_back", "play_back_states"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,26 @@ class PlaybackFrame:
     memory: bytes
 
 
+@dataclass(frozen=True)
+class PlaybackState:
+    """Where an episode stands between two decisions: what the environment's reset or step returned.
+
+    Attributes:
+        observation: what the agent sees there.
+        reward: of the decision that led there, 0 after the reset.
+        terminated, truncated: whether that decision ended the episode.
+        info: of the step, or of the reset.
+        memory: the RAM, 2048 bytes, from which the next decision begins.
+    """
+
+    observation: Any
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+    memory: bytes
+
+
 class _TappedFrame(NamedTuple):
     screen: Screen
     info: dict[str, Any]
@@ -62,6 +83,11 @@ class _FrameTap(gymnasium.Wrapper[Screen, Any, Screen, Any]):
         self._frames.append(_TappedFrame(screen, info, int(action), self._console.frame_memory))
         return screen, reward, terminated, truncated, info
 
+    @property
+    def memory(self) -> bytes:
+        """The RAM as it is now."""
+        return self._console.memory
+
     def take(self) -> list[_TappedFrame]:
         frames, self._frames = self._frames, []
         return frames
@@ -80,14 +106,14 @@ class SteppedGame:
         start: the episode's start.
 
     Attributes:
-        observation: what the agent sees now.
+        state: where it stands now.
 
     Raises:
         PlaybackError: the episode cannot start so.
         RomUnavailableError: see :func:`mario_env.make`.
     """
 
-    observation: Any
+    state: PlaybackState
 
     def __init__(self, config: EnvironmentConfig, start: EpisodeStart) -> None:
         taps: list[_FrameTap] = []
@@ -107,10 +133,16 @@ class SteppedGame:
             self.close()
             raise
 
+    @property
+    def observation(self) -> Any:
+        """What the agent sees now."""
+        return self.state.observation
+
     def _begin(self, start: EpisodeStart) -> None:
         options = {"noop_frames": start.noop_frames, "demonstration": start.demonstration}
-        self.observation, info = self._env.reset(options=options)
+        observation, info = self._env.reset(options=options)
         self._tap.take()  # the frames of the demonstration
+        self.state = PlaybackState(observation, 0.0, False, False, info, self._tap.memory)
         if info["noop_frames"] != start.noop_frames:
             raise PlaybackError(
                 f"idling for {start.noop_frames} frames loses a life: it was played under another configuration"
@@ -124,7 +156,8 @@ class SteppedGame:
         """
         self._delay_next(delay)
         seen = self.observation
-        self.observation, reward, _, _, info = self._env.step(action)
+        observation, reward, terminated, truncated, info = self._env.step(action)
+        self.state = PlaybackState(observation, float(reward), terminated, truncated, info, self._tap.memory)
         *before, last = self._tap.take()
         frames = [
             PlaybackFrame(each.screen, self._total, each.info, action, None, seen, each.buttons, each.memory) for each in before
@@ -157,23 +190,45 @@ def play_back(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, de
             are not as many delays as actions.
         RomUnavailableError: see :func:`mario_env.make`.
     """
+    with closing(_begin(config, start, actions, delays)) as game:
+        for frames in _decisions(game, actions, delays):
+            yield from frames
+
+
+def play_back_states(
+    config: EnvironmentConfig, start: EpisodeStart, actions: bytes, delays: bytes = b""
+) -> Iterator[PlaybackState]:
+    """Play an episode again, decision by decision; otherwise as :func:`play_back`.
+
+    Yields:
+        Where the episode stands before its first decision, then after each one. The info of the last one has the summary
+        (`episode_summary`).
+    """
+    with closing(_begin(config, start, actions, delays)) as game:
+        yield game.state
+        for _ in _decisions(game, actions, delays):
+            yield game.state
+
+
+def _begin(config: EnvironmentConfig, start: EpisodeStart, actions: bytes, delays: bytes) -> SteppedGame:
     if delays and len(delays) != len(actions):
         raise PlaybackError(f"{len(actions)} actions have {len(delays)} delays: the episode's record is damaged")
-    game = SteppedGame(config, start)
-    try:
-        for index, action in enumerate(actions):
-            try:
-                frames = game.step(action, delays[index] if delays else 0)
-            except ValueError as error:
-                raise PlaybackError(f"decision {index + 1} of {len(actions)}: {error}") from error
-            yield from frames
-            if frames[-1].summary is not None:
-                if index + 1 < len(actions):
-                    raise PlaybackError(
-                        f"the episode ended ({frames[-1].info['end_reason']}) with decision {index + 1} of {len(actions)}: "
-                        "it was played under another configuration"
-                    )
-                return
-    finally:
-        game.close()
+    return SteppedGame(config, start)
+
+
+def _decisions(game: SteppedGame, actions: bytes, delays: bytes) -> Iterator[list[PlaybackFrame]]:
+    """The frames of each decision. They must end with the last action."""
+    for index, action in enumerate(actions):
+        try:
+            frames = game.step(action, delays[index] if delays else 0)
+        except ValueError as error:
+            raise PlaybackError(f"decision {index + 1} of {len(actions)}: {error}") from error
+        yield frames
+        if frames[-1].summary is not None:
+            if index + 1 < len(actions):
+                raise PlaybackError(
+                    f"the episode ended ({frames[-1].info['end_reason']}) with decision {index + 1} of {len(actions)}: "
+                    "it was played under another configuration"
+                )
+            return
     raise PlaybackError(f"the episode has not ended after {len(actions)} decisions: it was played under another configuration")

@@ -19,13 +19,16 @@ Gymnasium has no plugins since version 1.0, so something has to import the packa
 (8, 4, 84, 84)
 """
 
+import copy
 from typing import Any, Final
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 
 from configs.game_facts import STAGES, WORLDS
+from configs.schema import EnvironmentConfig
 
-__all__ = ["NAMESPACE", "register_environments"]
+__all__ = ["NAMESPACE", "environment_spec", "register_environments"]
 
 NAMESPACE: Final = "mario_env"
 
@@ -36,6 +39,14 @@ def register_environments() -> None:
     for world in WORLDS:
         for stage in STAGES:
             _register(f"SuperMarioBros-{world}-{stage}", {"game": "level", "world": world, "stage": stage})
+
+
+def environment_spec(config: EnvironmentConfig) -> EnvSpec:
+    """What `gymnasium.make` makes the environment of `config` from, also in a process that has not imported this package."""
+    level = f"-{config.level_names[0]}" if len(config.level_names) == 1 else ""
+    spec = copy.deepcopy(gymnasium.spec(f"{NAMESPACE}/SuperMarioBros{level}-v0"))
+    spec.kwargs = config.model_dump(mode="json")
+    return spec
 
 
 def _register(name: str, keys: dict[str, Any]) -> None:

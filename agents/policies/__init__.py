@@ -1,6 +1,7 @@
 """Trained policies: saving, shipping, loading without unpickling, and evaluating them."""
 
 from agents.policies.evaluation import (
+    episode_seed,
     episodes_to_play,
     evaluated_environments,
     evaluation_seed,
@@ -17,6 +18,7 @@ __all__ = [
     "Saliency",
     "Thoughts",
     "agent_of",
+    "episode_seed",
     "episodes_to_play",
     "evaluated_environments",
     "evaluation_seed",

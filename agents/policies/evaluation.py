@@ -67,6 +67,22 @@ def evaluation_seed(seed: int, protocol: Protocol) -> int:
     return seed_of(seed, Stream.EVALUATION, protocol)
 
 
+def episode_seed(config: Config, protocol: Protocol, env_index: int) -> int:
+    """The seed of the game of an evaluated episode, below 2**128.
+
+    Args:
+        config: the experiment's.
+        protocol: under which it was played.
+        env_index: its number, as it is recorded. The numbers of a level follow those of the level before it.
+    """
+    number = env_index % episodes_to_play(protocol, config.evaluate)
+    return _game_seed(evaluation_seed(config.seed, protocol), number)
+
+
+def _game_seed(derived: int, number: int) -> int:
+    return seed_of(derived, Stream.GAME, number)
+
+
 def play_episodes(
     agent: Agent | None,
     config: EnvironmentConfig,
@@ -199,7 +215,7 @@ class _EpisodePlayer:
         if number is None:
             return
         options = {"noop_frames": number + 1} if self.protocol == "noop" else {}
-        seed = seed_of(self.seed, Stream.GAME, number)
+        seed = _game_seed(self.seed, number)
         observations[index] = begin_episode(self.env, index, seed=seed, options=options)
         self.generators[index] = generator(self.seed, Stream.CHOICES, number)
         self.running[index] = number
