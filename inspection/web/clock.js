@@ -163,7 +163,11 @@ export class Clock {
   }
 
   writeAddress() {
-    history.replaceState(history.state, "", `#frame=${this.frame + 1}`);
+    try {
+      history.replaceState(history.state, "", `#frame=${this.frame + 1}`);
+    } catch {
+      // A page that is shown within another, as MLflow shows artifacts, may not be allowed to change its address.
+    }
   }
 
   async copyLink() {

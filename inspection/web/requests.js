@@ -22,11 +22,16 @@ export function pageHeader(title, detail, ...links) {
     detail ? h("p", { class: "detail" }, detail) : null, links.length ? h("p", { class: "actions" }, links) : null));
 }
 
+export function mapAddress(level, rom = "vanilla") {
+  return `/api/maps/${rom}/${level}.webp`;
+}
+
 export function sourcesOf(key) {
   const root = `/api/episodes/${key}`;
   return {
     screen: (sheet) => `${root}/screens/${sheet}.webp`,
     seen: (sheet) => `${root}/seen/${sheet}.webp`,
+    map: mapAddress,
     saliency: (decision) => ask(`${root}/saliency/${decision}`).catch((error) => ({ missing: error.message })),
   };
 }
