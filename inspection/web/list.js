@@ -149,7 +149,7 @@ function bars(level, own) {
     const bar = drawn("rect", { x: each.bin * 12 + 1, y: top, width: 10, height: Math.max(1.5, 96 - scale(before) - top), class: `tone-${TONES[each.end_reason]}` }, drawn("title", {}, text));
     picture.append(each.example ? drawn("a", { href: `/episodes/${each.example}#end`, "aria-label": text }, bar) : bar);
   }
-  for (let x = 0; x <= last; x += 8) picture.append(drawn("text", { x: x * 12, y: 108, class: "tick" }, String(x * BIN)));
+  for (let x = 0; x < last; x += 8) picture.append(drawn("text", { x: x * 12, y: 109, class: "tick" }, String(x * BIN)));
   showLevel(picture, level, last * 12);
   return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": `Endings in ${level}` }, picture);
 }

@@ -107,7 +107,7 @@ export function ledgerPanel(episode) {
   const verdict = adds_up
     ? h("p", { class: "verdict passed" }, `✓ adds up to the recorded reward, ${number(stored)}`)
     : h("p", { class: "verdict failed" }, `✗ does not add up: ${number(total)} now, ${number(stored)} recorded`);
-  const head = h("tr", {}, ["", "decision", "so far", "whole"].map((text) => h("th", { scope: "col", class: text ? "n" : "" }, text)));
+  const head = h("tr", {}, ["part", "decision", "so far", "whole"].map((text, index) => h("th", { scope: "col", class: index ? "n" : "" }, text)));
   return {
     element: panel("Reward",
       h("table", { class: "ledger" }, h("thead", {}, head),

@@ -18,6 +18,7 @@ export async function ask(address, options = {}) {
 }
 
 export function pageHeader(title, detail, ...links) {
+  document.title = title;
   return h("header", { class: "slim" }, h("div", {}, h("p", { class: "eyebrow" }, "train-mario"), h("h1", {}, title),
     detail ? h("p", { class: "detail" }, detail) : null, links.length ? h("p", { class: "actions" }, links) : null));
 }
