@@ -12,7 +12,8 @@ TEXT, GRAPHIC = 4.5, 3.0
 
 def colours(scheme: str) -> dict[str, str]:
     """The variables of a scheme, by name."""
-    light, dark = [], []
+    light: list[str] = []
+    dark: list[str] = []
     for block in re.finditer(r"(@media screen and \(prefers-color-scheme: dark\) \{\s*)?:root \{(.*?)\}", style(), re.DOTALL):
         (dark if block[1] else light).append(block[2])
     found: dict[str, str] = {}

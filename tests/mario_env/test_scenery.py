@@ -17,7 +17,7 @@ def test_the_picture_is_what_the_screen_shows(level: str) -> None:
     found = scenery("vanilla", level)
     assert found is not None
     assert found.picture.shape[1] > 2000
-    config = EnvironmentConfig(actions="complex").at_level(level)  # type: ignore[arg-type]
+    config = EnvironmentConfig(actions="complex").at_level(level)
     console, pressed = FastConsole(config), pressed_buttons(button_combinations(config))
     console.reset()
     compared = 0
