@@ -10,6 +10,7 @@ import numpy.typing as npt
 from inspection.analysis import Analysis, Ledger
 from inspection.opinions import Opinion
 from inspection.sheets import Layout, Pictures
+from mario_env.scenery import first_area
 from mario_env.wrappers import button_combinations
 from reports.panorama import STATUS_BAR_ROWS
 from reports.seen import tile_legend
@@ -45,7 +46,15 @@ def describe(analysis: Analysis, pictures: Pictures) -> dict[str, Any]:
         "events": [{"frame": each.frame, "kind": each.kind, "text": each.text} for each in analysis.events],
         "screens": layout(pictures.screens),
         "seen": _seen(analysis, pictures),
+        "rom": environment.rom,
+        "maps": {level: {"area": first_area(environment.rom, level)} for level in _levels(analysis)},
     }
+
+
+def _levels(analysis: Analysis) -> list[str]:
+    """The levels that an episode came to, in order."""
+    visited = zip(analysis.facts["world"], analysis.facts["stage"], strict=True)
+    return [f"{world}-{stage}" for world, stage in dict.fromkeys(visited)]
 
 
 def _seen(analysis: Analysis, pictures: Pictures) -> dict[str, Any]:

@@ -110,15 +110,13 @@ class OpenEpisode:
                 missing = str(error)
             return export_text(self._analysis, thinker, no_opinion=missing)
 
-    def picture(self, kind: str, number: int) -> bytes | None:
-        """A sheet of "screens" or of what was "seen", or the "map", as a WebP file; None: there is no map.
+    def picture(self, kind: str, number: int) -> bytes:
+        """A sheet of "screens" or of what was "seen", as a WebP file.
 
         Raises:
             IndexError: there is no such sheet.
         """
         with self._lock:
-            if kind == "map":
-                return self._pictures.map_file()
             return (self._pictures.screen_sheet if kind == "screens" else self._pictures.seen_sheet)(number)
 
 

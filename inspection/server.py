@@ -4,10 +4,11 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, get_args
 from urllib.parse import parse_qsl
 
 from configs import LOGGERS
+from configs.schema import EnvironmentConfig
 from episodes import EpisodeStore, RowError
 from episodes.browsing import EpisodeFilter, distance_curve, filter_choices, find_endings, list_episodes, training_state
 from inspection import web_files
@@ -15,7 +16,7 @@ from inspection.access import LOOPBACK, guard
 from inspection.episode import Episode
 from inspection.library import Library, OpenEpisode, Sources
 from inspection.opinions import Thinker
-from inspection.sheets import screens_uri
+from inspection.sheets import level_map, screens_uri
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -31,6 +32,7 @@ _MOST_PAGES: Final = 1_000_000
 _MOST_FRAMES: Final = 10_000_000
 _KEPT: Final = {"Cache-Control": "private, max-age=3600"}
 _LONGEST_BODY: Final = 10_000
+_ROMS: Final = get_args(EnvironmentConfig.model_fields["rom"].annotation)
 _LEVEL: Final = re.compile(r"[1-8]-[1-4]")
 _KEY: Final = re.compile(r"[1-9]\d{0,17}|(?:play|hand)-\d{1,9}")
 
@@ -95,6 +97,7 @@ def application(store: EpisodeStore, sources: Player) -> "ASGIApp":
             Route("/api/episodes", api.episodes),
             Route("/api/endings", api.endings),
             Route("/api/live/{name}", api.live),
+            Route("/api/maps/{rom}/{level}.webp", api.level_map),
             Route("/api/models", api.models),
             Route("/api/play", api.play, methods=["POST"]),
             Route("/api/hand", api.take_over, methods=["POST"]),
@@ -227,13 +230,27 @@ class _Api:
         from starlette.responses import Response
 
         kind, number = request.path_params["kind"], request.path_params["number"]
-        if kind not in ("screens", "seen", "map"):
+        if kind not in ("screens", "seen"):
             return _error("there is no such picture", 404)
 
         def draw() -> Response:
             data = self._open(request).picture(kind, _number(number, 0, _MOST_FRAMES))
+            return Response(data, media_type="image/webp", headers=_KEPT)
+
+        return _answer(draw)
+
+    def level_map(self, request: "Request") -> "Response":
+        """The picture of a level, in a variant of the ROM."""
+        from starlette.responses import Response
+
+        rom, level = request.path_params["rom"], request.path_params["level"]
+        if rom not in _ROMS:
+            return _error(f"there is no ROM {rom!r}", 404)
+
+        def draw() -> Response:
+            data = level_map(rom, _level(level))
             if data is None:
-                raise IndexError("the episode has no map")
+                raise IndexError(f"there is no picture of {level}")
             return Response(data, media_type="image/webp", headers=_KEPT)
 
         return _answer(draw)

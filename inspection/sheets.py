@@ -7,7 +7,7 @@ takes less than 1 KB.
 import base64
 import io
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -16,9 +16,9 @@ from PIL import Image
 
 from inspection.analysis import Analysis
 from mario_env.film import INTERVAL, Film
-from reports.panorama import LevelPanorama
+from mario_env.scenery import scenery
 
-__all__ = ["Layout", "Pictures", "data_uri", "screens_uri", "sheet_count"]
+__all__ = ["Layout", "Pictures", "data_uri", "level_map", "screens_uri", "sheet_count"]
 
 SCREENS: Final = INTERVAL
 """Screens in a sheet: those from one snapshot to the next."""
@@ -97,21 +97,19 @@ class Pictures:
         first, count = _part(self.seen, number)
         return self._encode(self._analysis.observations.newest[first : first + count].reshape(-1, self.seen.width))
 
-    @cached_property
-    def level_map(self) -> npt.NDArray[np.uint8] | None:
-        """The level as far as it was seen before the first change of scene, uint8 RGB of shape (208, width, 3)."""
-        panorama = LevelPanorama()
-        for first in range(0, self._analysis.frames, SCREENS):
-            for screen in self.film.screens(first, min(SCREENS, self._analysis.frames - first)):
-                panorama.add(screen)
-        return panorama.picture()
-
-    def map_file(self) -> bytes | None:
-        """`level_map` as a file."""
-        return None if self.level_map is None else self._encode(self.level_map)
-
     def _encode(self, picture: npt.NDArray[np.uint8]) -> bytes:
         return _webp(picture, self._effort)
+
+
+@lru_cache(maxsize=32)
+def level_map(rom: str, level: str) -> bytes | None:
+    """The picture of a level as a file, of some 10 KB; None: there is none.
+
+    Raises:
+        RomUnavailableError: the installed gym-super-mario-bros has no such ROM.
+    """
+    found = scenery(rom, level)
+    return None if found is None else _webp(found.picture, _FAST)
 
 
 def data_uri(picture: bytes) -> str:

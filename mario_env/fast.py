@@ -83,6 +83,12 @@ class FastConsole(Console):
         self._fleet.restore(0, snapshot)
         self.memory = self.frame_memory = self._fleet.machines["ram"][0].tobytes()
 
+    @property
+    def machine(self) -> np.void:
+        """The state of the machine, a record that shares its memory: see :mod:`mario_env.nes.machine`."""
+        machine: np.void = self._fleet.machines[0]
+        return machine
+
     def write_memory(self, address: int, value: int) -> None:
         """Write a byte into the RAM."""
         self._fleet.machines["ram"][0, address] = value

@@ -64,7 +64,8 @@ def build_report(
     pages = [clip.inspection for clip in clips.shown]
     remove_others(directory, [paths.html, *pngs, *configs, *pages, paths.video_best, paths.video_typical])
     if without_videos is not None:
-        notice = f"The videos are in {directory} on {socket.gethostname()}." if clips.shown else clips.notice
+        what = "The videos, and a page about each of their episodes," if any(pages) else "The videos"
+        notice = f"{what} are in {directory} on {socket.gethostname()}." if clips.shown else clips.notice
         write_file(without_videos / "report.html", render(Clips(clips.experiment, notice=notice)))
         for path in (*pngs, *configs):
             shutil.copy(path, without_videos)

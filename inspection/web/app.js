@@ -17,7 +17,6 @@ async function episodePage(key) {
     h("a", { href: "/hand", onclick: (event) => takeOver(event, key, episode, shown.clock) }, "Take over from this moment"),
     h("a", { href: `/api/episodes/${key}/file` }, "Save as a file")));
   shown.clock.readAddress();
-  shown.setMap(`/api/episodes/${key}/map/0.webp`);
   loadOpinion(key, shown);
   return [shown.header, h("main", { class: "wide" }, shown.element)];
 }

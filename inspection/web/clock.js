@@ -27,7 +27,7 @@ export class Clock {
     });
     this.speedChoice = h("select", { "aria-label": "Speed", onchange: () => this.setSpeed(Number(this.speedChoice.value)) },
       SPEEDS.map((speed) => h("option", { value: speed, selected: speed === 1 }, `${speed}×`)));
-    this.time = h("output", { class: "now" });
+    this.time = h("output", { class: "now", "aria-live": "off" });
     this.copied = button("Copy a link to this moment", "Link", () => this.copyLink());
     this.element = h("div", { class: "clock" },
       this.marks(), this.slider,
@@ -163,7 +163,11 @@ export class Clock {
   }
 
   writeAddress() {
-    history.replaceState(history.state, "", `#frame=${this.frame + 1}`);
+    try {
+      history.replaceState(history.state, "", `#frame=${this.frame + 1}`);
+    } catch {
+      // A page that is shown within another, as MLflow shows artifacts, may not be allowed to change its address.
+    }
   }
 
   async copyLink() {

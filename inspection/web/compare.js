@@ -22,15 +22,13 @@ export async function comparePage() {
     show: (frame) => views.forEach((view) => view.show(frame)), ready: (frame) => views.every((view) => view.ready(frame)),
     describe: (frame) => episodes.map((episode) => `x ${episode.facts.x_pos[Math.min(frame, episode.frames - 1)]}`).join(" and "),
   });
+  for (const view of views) view.clock = clock;
   const difference = firstDifference(...episodes);
   const said = h("p", { class: "callout" }, difference.text, " ",
     difference.frame === null ? null : h("button", { type: "button", onclick: () => clock.jump(difference.frame) }, "Go there"));
   const halves = views.map((view, index) => h("section", { class: "panel" }, h("h2", {}, h("a", { href: `/episodes/${keys[index]}` }, episodes[index].title)), view.element));
   clock.readAddress();
-  views.forEach((view, index) => {
-    view.setMap(`/api/episodes/${keys[index]}/map/0.webp`);
-    loadOpinion(keys[index], view);
-  });
+  views.forEach((view, index) => loadOpinion(keys[index], view));
   return [pageHeader("Two episodes side by side", null, ...links), h("main", { class: "wide list" }, form, said, h("div", { class: "panel shared" }, clock.element), h("div", { class: "halves" }, halves))];
 }
 

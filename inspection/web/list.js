@@ -1,6 +1,6 @@
 // The list of episodes, the curve of their distances, and where they end.
 import { h, number, panel, replace, whole } from "./dom.js";
-import { ask, pageHeader } from "./requests.js";
+import { ask, mapAddress, pageHeader } from "./requests.js";
 
 const BIN = 64; // pixels, as in episodes/browsing.py
 const TONES = { died: "brick", game_over: "brick", life_lost: "brick", timed_out: "plum", stalled: "coin", step_limit: "a7", completed: "pipe" };
@@ -130,7 +130,7 @@ function endingsPanel(bins) {
   const most = [...levels].sort((one, other) => total(other[1]) - total(one[1])).slice(0, 3);
   const reasons = [...new Set(bins.map((each) => each.end_reason))];
   const key = h("p", { class: "legend" }, reasons.map((reason) => h("span", {}, h("i", { class: `tone-${TONES[reason]}` }), reason.replaceAll("_", " "))));
-  return panel("Where they end", key, most.map(([level, own]) => [h("p", { class: "note" }, `level ${level}, ${whole(total(own))} episodes; a bar leads to one of them`), bars(level, own)]));
+  return panel("Where they end", key, most.map(([level, own]) => [h("p", { class: "note" }, `level ${level}, ${whole(total(own))} episodes; a bar leads to one of them. Behind a pipe, pixels count from the left end of that area`), bars(level, own)]));
 }
 
 function bars(level, own) {
@@ -149,6 +149,19 @@ function bars(level, own) {
     const bar = drawn("rect", { x: each.bin * 12 + 1, y: top, width: 10, height: Math.max(1.5, 96 - scale(before) - top), class: `tone-${TONES[each.end_reason]}` }, drawn("title", {}, text));
     picture.append(each.example ? drawn("a", { href: `/episodes/${each.example}#end`, "aria-label": text }, bar) : bar);
   }
-  for (let x = 0; x <= last; x += 8) picture.append(drawn("text", { x: x * 12, y: 108, class: "tick" }, String(x * BIN)));
+  for (let x = 0; x < last; x += 8) picture.append(drawn("text", { x: x * 12, y: 109, class: "tick" }, String(x * BIN)));
+  showLevel(picture, level, last * 12);
   return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": `Endings in ${level}` }, picture);
+}
+
+// The level below its bars, as soon as its picture is there. Without one the bars stay as they are.
+function showLevel(picture, level, width) {
+  const image = new Image();
+  image.addEventListener("load", () => {
+    const scale = 12 / BIN;
+    const height = image.naturalHeight * scale;
+    picture.setAttribute("viewBox", `0 0 ${width} ${113 + height}`);
+    picture.append(drawn("image", { href: image.src, x: 0, y: 112, width: image.naturalWidth * scale, height, "aria-hidden": "true" }));
+  });
+  image.src = mapAddress(level);
 }

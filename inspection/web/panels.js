@@ -107,7 +107,7 @@ export function ledgerPanel(episode) {
   const verdict = adds_up
     ? h("p", { class: "verdict passed" }, `✓ adds up to the recorded reward, ${number(stored)}`)
     : h("p", { class: "verdict failed" }, `✗ does not add up: ${number(total)} now, ${number(stored)} recorded`);
-  const head = h("tr", {}, ["", "decision", "so far", "whole"].map((text) => h("th", { scope: "col", class: text ? "n" : "" }, text)));
+  const head = h("tr", {}, ["part", "decision", "so far", "whole"].map((text, index) => h("th", { scope: "col", class: index ? "n" : "" }, text)));
   return {
     element: panel("Reward",
       h("table", { class: "ledger" }, h("thead", {}, head),
@@ -138,62 +138,6 @@ export function eventsPanel(episode, jump) {
     show(frame) {
       const latest = frames.length && frames[0] <= frame ? lastBefore(frames, frame) : -1;
       buttons.forEach((button, index) => button.classList.toggle("on", index === latest));
-    },
-  };
-}
-
-// The way through the level, on the picture of the part that was seen before the first change of scene.
-export function mapPanel(episode, address, jump) {
-  const { x_pos, y_pos, area, world, stage } = episode.facts;
-  const here = (frame) => area[frame] === area[0] && world[frame] === world[0] && stage[frame] === stage[0];
-  const image = h("img", { alt: "", src: address });
-  const canvas = h("canvas", { role: "img", "aria-label": "The way through the level; a click leads to the moment" });
-  const note = h("p", { class: "note" });
-  const scroll = h("div", { class: "map scroll", tabindex: 0, role: "group", "aria-label": "Map of the level" }, image, canvas);
-  let current = 0;
-  const top = (frame) => Math.max(0, 231 - y_pos[frame]); // the map leaves out the 32 rows of the status bar
-  const draw = () => {
-    const context = canvas.getContext("2d");
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    for (const [from, to, stroke] of [[0, episode.frames - 1, "rgba(255,255,255,.75)"], [0, current, "#d8261c"]]) {
-      context.strokeStyle = stroke;
-      context.lineWidth = 4;
-      context.beginPath();
-      for (let frame = from; frame <= to; frame += 1) {
-        if (here(frame)) context.lineTo(x_pos[frame] + 8, top(frame));
-      }
-      context.stroke();
-    }
-    if (here(current)) {
-      context.fillStyle = "#fff";
-      context.strokeStyle = "#d8261c";
-      context.beginPath();
-      context.arc(x_pos[current] + 8, top(current), 9, 0, 2 * Math.PI);
-      context.fill();
-      context.stroke();
-    }
-    say(note, here(current) ? "" : "Now in another area than the one on the map.");
-  };
-  image.addEventListener("load", () => {
-    canvas.width = image.naturalWidth;
-    canvas.height = image.naturalHeight;
-    image.style.minWidth = canvas.style.minWidth = `${Math.min(640, image.naturalWidth)}px`;
-    draw();
-  });
-  canvas.addEventListener("click", (event) => {
-    const bounds = canvas.getBoundingClientRect();
-    const x = ((event.clientX - bounds.left) / bounds.width) * canvas.width;
-    let nearest = 0;
-    for (let frame = 0; frame < episode.frames; frame += 1) {
-      if (here(frame) && Math.abs(x_pos[frame] + 8 - x) < Math.abs(x_pos[nearest] + 8 - x)) nearest = frame;
-    }
-    jump(nearest);
-  });
-  return {
-    element: panel("Way through the level", scroll, note),
-    show(frame) {
-      current = frame;
-      if (canvas.width > 300) draw();
     },
   };
 }

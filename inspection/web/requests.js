@@ -18,8 +18,13 @@ export async function ask(address, options = {}) {
 }
 
 export function pageHeader(title, detail, ...links) {
+  document.title = title;
   return h("header", { class: "slim" }, h("div", {}, h("p", { class: "eyebrow" }, "train-mario"), h("h1", {}, title),
     detail ? h("p", { class: "detail" }, detail) : null, links.length ? h("p", { class: "actions" }, links) : null));
+}
+
+export function mapAddress(level, rom = "vanilla") {
+  return `/api/maps/${rom}/${level}.webp`;
 }
 
 export function sourcesOf(key) {
@@ -27,6 +32,7 @@ export function sourcesOf(key) {
   return {
     screen: (sheet) => `${root}/screens/${sheet}.webp`,
     seen: (sheet) => `${root}/seen/${sheet}.webp`,
+    map: mapAddress,
     saliency: (decision) => ask(`${root}/saliency/${decision}`).catch((error) => ({ missing: error.message })),
   };
 }

@@ -6,6 +6,7 @@ const given = JSON.parse(document.getElementById("episode").textContent);
 const shown = openEpisode(given, {
   screen: (sheet) => given.screens.sources[sheet],
   seen: (sheet) => given.seen.sources[sheet],
+  map: (level) => given.maps[level].source,
 });
 document.getElementById("page").replaceWith(
   h("div", { id: "page" }, shown.header, h("main", { class: "wide" }, shown.element)),

@@ -4,14 +4,15 @@ import { Clock } from "./clock.js";
 import { colour, h, lastBefore, number, panel, replace, say, whole } from "./dom.js";
 import { Strip } from "./film.js";
 import { tilesPanel } from "./tiles.js";
-import { eventsPanel, factsPanel, ledgerPanel, legend, mapPanel, message, originPanel, padPanel, paintSaliency, scoresPanel, seenPanel } from "./panels.js";
+import { mapPanel } from "./map.js";
+import { eventsPanel, factsPanel, ledgerPanel, legend, message, originPanel, padPanel, paintSaliency, scoresPanel, seenPanel } from "./panels.js";
 
 const KEYS = [
   ["space, k", "play or pause"], ["left, right", "one decision"], [", and .", "one frame"], ["shift + left, right", "one second"],
   ["< and >", "slower, faster"], ["home, end", "beginning, end"], ["e, shift + e", "next event, event before"], ["s", "where the model looks"],
 ];
 
-// sources: screen(sheet) and seen(sheet) give addresses; saliency(decision) gives a promise, where the page has a model at hand.
+// sources: screen(sheet), seen(sheet) and map(level, rom) give addresses; saliency(decision) gives a promise, where the page has a model at hand.
 export function openEpisode(episode, sources, { clock: withClock = true } = {}) {
   return new View(episode, sources, withClock);
 }
@@ -24,18 +25,18 @@ class View {
     this.overlay = h("canvas", { class: "overlay", "aria-hidden": "true" });
     this.frame = 0;
     this.looking = false;
-    const jump = (frame) => this.clock.jump(frame);
+    const jump = (frame) => this.clock.jump(frame); // of two episodes, the clock that they share
     this.sight = episode.seen.kind === "tiles" ? tilesPanel(episode) : seenPanel(episode, new Strip(episode.seen, sources.seen));
     this.opinionBox = h("div", { class: "opinion" });
     this.chartBox = h("div", { class: "charts" });
     this.shown = [padPanel(episode), factsPanel(episode), this.sight, ledgerPanel(episode), eventsPanel(episode, jump)];
     this.charts = [];
-    this.mapBox = h("div", {});
+    this.map = mapPanel(episode, sources.map, jump);
+    this.shown.push(this.map);
     if (withClock) this.clock = this.makeClock();
     this.header = this.makeHeader();
     this.element = this.layOut(withClock);
     this.addRewardChart();
-    if (episode.map) this.setMap(episode.map);
     if (episode.opinion) this.setOpinion(episode.opinion);
   }
 
@@ -62,7 +63,7 @@ class View {
     return h("div", { class: withClock ? "episode" : "episode half" },
       h("div", { class: "stage" }, h("div", { class: "stack" }, this.stage, this.overlay), this.clock?.element ?? null, this.lookBox),
       h("div", { class: "side" }, facts, this.opinionBox, pad, ledger, sight, events),
-      h("div", { class: "below" }, this.chartBox, this.mapBox, withClock ? h("div", { class: "pair" }, originPanel(this.episode), help) : null));
+      h("div", { class: "below" }, this.chartBox, this.map.element, withClock ? h("div", { class: "pair" }, originPanel(this.episode), help) : null));
   }
 
   show(frame) {
@@ -96,13 +97,6 @@ class View {
     const components = Object.values(this.episode.ledger.components);
     const sums = this.episode.actions.map((_, decision) => components.reduce((sum, values) => sum + values[decision], 0));
     this.addChart("Reward of each decision", { series: [sums], kind: "bars", height: 64, colours: () => colour("coin") });
-  }
-
-  setMap(address) {
-    const map = mapPanel(this.episode, address, (frame) => this.clock?.jump(frame));
-    this.shown.push(map);
-    replace(this.mapBox, map.element);
-    map.show(this.frame);
   }
 
   setOpinion(opinion) {
@@ -140,7 +134,9 @@ class View {
     const scale = target === this.overlay ? 1 : target.parentElement.firstElementChild.width / 256;
     const top = this.episode.seen.top * scale;
     paintSaliency(target, found, [0, top, 256 * scale, 240 * scale - top], [256 * scale, 240 * scale]);
-    say(this.lookBox, `Red speaks for ${this.episode.action_names[this.episode.actions[decision]]}, blue against it. Hiding the strongest part changes its score by ${number(found.largest, 3)}.`);
+    const shown = found.decision ?? decision;
+    const where = shown === decision ? "" : ` This is decision ${whole(shown + 1)}: the file has every ${whole(this.episode.saliency.every)}th.`;
+    say(this.lookBox, `Red speaks for ${this.episode.action_names[this.episode.actions[shown]]}, blue against it. Hiding the strongest part changes its score by ${number(found.largest, 3)}.${where}`);
     return undefined;
   }
 
@@ -148,6 +144,6 @@ class View {
     const kept = this.episode.saliency;
     if (!kept) return this.sources.saliency(decision);
     const index = Math.floor(decision / kept.every);
-    return { rows: kept.rows, columns: kept.columns, map: kept.maps[index], largest: kept.largest[index] };
+    return { decision: index * kept.every, rows: kept.rows, columns: kept.columns, map: kept.maps[index], largest: kept.largest[index] };
   }
 }

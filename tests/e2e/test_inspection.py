@@ -1,9 +1,11 @@
 """What a person does with `mario inspect`: finds an episode that ended in a death, looks into it, compares it, keeps it."""
 
+import os
 import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,15 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def inspector(experiments: list[Path]) -> Iterator[tuple[str, str]]:
     """The address of the list, and the secret."""
-    process = subprocess.Popen([MARIO, "inspect", "--port", str(free_port())], stdout=subprocess.PIPE, text=True)
+    with running_inspector() as found:
+        yield found
+
+
+@contextmanager
+def running_inspector(**variables: str) -> Iterator[tuple[str, str]]:
+    """`mario inspect` with these environment variables, ended by Ctrl-C: the address of the list, and the secret."""
+    command_line = [MARIO, "inspect", "--port", str(free_port())]
+    process = subprocess.Popen(command_line, stdout=subprocess.PIPE, text=True, env=os.environ | variables)
     try:
         assert process.stdout is not None
         address, place, _ = (process.stdout.readline() for _ in range(3))

@@ -128,6 +128,8 @@ def test_pages_allow_nothing_but_the_server(client: httpx.Client) -> None:
         ("/api/episodes?sort=seed", 400, "cannot be sorted by 'seed'"),
         ("/api/episodes?colour=red", 400, "unknown parameters: colour"),
         ("/api/live/nobody", 409, "there is no experiment 'nobody'"),
+        ("/api/maps/vanilla/9-9.webp", 400, "a level is written as 1-2"),
+        ("/api/maps/plain/1-1.webp", 404, "there is no ROM 'plain'"),
         ("/static/server.py", 404, "there is no such file"),
         ("/static/..%2Fserver.py", 404, "there is no such page"),
         ("/etc/passwd", 404, "there is no such page"),
@@ -156,7 +158,10 @@ def test_an_episode_is_shown_with_the_opinion_of_its_model(client: httpx.Client)
     pictures = np.asarray(Image.open(io.BytesIO(sheet.content))).reshape(-1, 240, 256, 3)
     per_sheet = episode["screens"]["per_sheet"]
     assert np.array_equal(pictures, np.stack([each.screen for each in frames[per_sheet : 2 * per_sheet]]))
-    assert client.get(f"/api/episodes/{number}/map/0.webp").status_code == 200
+    assert list(episode["maps"]) == ["1-1"]
+    assert episode["maps"]["1-1"]["area"] == episode["facts"]["area"][0]
+    level = Image.open(io.BytesIO(client.get("/api/maps/vanilla/1-1.webp").content))
+    assert (level.height, level.width > 3152) == (208, True)
     assert client.get(f"/api/episodes/{number}/file").text.startswith("<!doctype html>")
 
 
@@ -227,7 +232,10 @@ def test_the_report_leads_to_its_episodes(pipeline: Pipeline) -> None:
     pages = re.findall(r'href="((?:best|typical)\.html)"', (folder / "report.html").read_text(encoding="utf-8"))
     assert pages
     for page in pages:
-        assert re.search(r'"model":"tiny after [\d,]+ steps"', (folder / page).read_text(encoding="utf-8"))
+        text = (folder / page).read_text(encoding="utf-8")
+        assert re.search(r'"model":"tiny after [\d,]+ steps"', text)
+        assert re.search(r'"saliency":\{"rows":\d+', text)
+        assert len(text) < 5_000_000
 
 
 def test_a_stored_episode_is_exported(client: httpx.Client, mario: Command, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from configs import PROJECT
-from inspection import Analysis, Episode, analyse
+from inspection import Analysis, Episode, Thinker, analyse
 from inspection.document import describe
+from inspection.export import export_text, scaled_map
 from inspection.sheets import Pictures
 from mario_env import play_back
 from mario_env.observations import tiles
@@ -50,6 +51,18 @@ def test_every_frame_and_every_observation_is_in_it(document: dict[str, Any], an
     assert np.array_equal(gray, analysis.observations.newest)
     assert len(document["opinion"]["scores"]) == len(document["saliency"]["maps"]) == analysis.decisions
     assert document["ledger"]["adds_up"]
+    level = Image.open(io.BytesIO(base64.b64decode(document["maps"]["1-1"]["source"].split(",")[1])))
+    assert (level.height, level.width > max(analysis.facts["x_pos"])) == (208, True)
+
+
+def test_a_quick_file_has_where_the_model_looks_at_some_decisions(analysis: Analysis, thinker: Thinker) -> None:
+    text = export_text(analysis, thinker, no_opinion="", quick=True)
+    assert len(text) < 5_000_000
+    (data,) = re.findall(r'<script type="application/json" id="episode">(.*?)</script>', text, re.DOTALL)
+    kept = json.loads(data)["saliency"]
+    assert len(kept["maps"]) == len(kept["largest"]) == -(-analysis.decisions // kept["every"]) <= 40
+    own = thinker.saliency(analysis, 3 * kept["every"])
+    assert kept["maps"][3] == scaled_map(own.map)
 
 
 def test_tiles_are_given_as_tables_that_the_page_draws(episode: Episode) -> None:

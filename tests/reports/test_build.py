@@ -132,13 +132,14 @@ def test_the_evaluation_is_shown_by_level(experiment: Make, rows: Rows) -> None:
 def test_an_edition_without_videos_says_where_they_are(tmp_path: Path, experiment: Make, scrolling: Scrolling) -> None:
     whole, small = tmp_path / "whole", tmp_path / "small"
     small.mkdir()
-    own = experiment(replay=lambda _: iter(scrolling(120)))
+    own = experiment(replay=lambda _: iter(scrolling(120)), inspect=lambda episode, path: path.write_text("a page"))
     paths = build_report(ReportData([own]), whole, without_videos=small)
     assert "video" in read(paths).tags
     reader = read(replace(paths, html=small / "report.html"))
     assert "video" not in reader.tags
-    assert f"The videos are in {whole} on " in " ".join(reader.text)
-    left_out = {"best.mp4", "typical.mp4", FILES}
+    assert f"The videos, and a page about each of their episodes, are in {whole} on " in " ".join(reader.text)
+    assert "best.html" not in reader.references
+    left_out = {"best.mp4", "typical.mp4", "best.html", "typical.html", FILES}
     assert {path.name for path in small.iterdir()} == {path.name for path in whole.iterdir()} - left_out
 
 
@@ -224,6 +225,7 @@ def test_episodes_are_taken_apart_on_pages_of_their_own(tmp_path: Path, experime
     reader = read(build_report(data, tmp_path))
     assert (tmp_path / "best.html").read_text().startswith("episode ")
     assert "best.html" in reader.references
+    assert "choose best.html in its list of files" in " ".join(reader.text)
     assert "typical.html" not in reader.references, "the report does without a page that cannot be written"
     build_report(ReportData([experiment(replay=lambda _: iter(scrolling(20)))]), tmp_path)
     assert not (tmp_path / "best.html").exists(), "a later report removes the files of an earlier one"
