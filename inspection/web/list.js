@@ -134,7 +134,7 @@ function endingsPanel(bins) {
 }
 
 function bars(level, own) {
-  const last = Math.max(50, ...own.map((each) => each.bin + 1));
+  const last = Math.max(52, ...own.map((each) => each.bin + 1));
   const heights = new Map();
   for (const each of own) heights.set(each.bin, (heights.get(each.bin) ?? 0) + each.count);
   const highest = Math.max(...heights.values());
@@ -149,7 +149,7 @@ function bars(level, own) {
     const bar = drawn("rect", { x: each.bin * 12 + 1, y: top, width: 10, height: Math.max(1.5, 96 - scale(before) - top), class: `tone-${TONES[each.end_reason]}` }, drawn("title", {}, text));
     picture.append(each.example ? drawn("a", { href: `/episodes/${each.example}#end`, "aria-label": text }, bar) : bar);
   }
-  for (let x = 0; x < last; x += 8) picture.append(drawn("text", { x: x * 12, y: 109, class: "tick" }, String(x * BIN)));
+  for (let x = 0; x < last - 3; x += 8) picture.append(drawn("text", { x: x * 12, y: 109, class: "tick" }, String(x * BIN)));
   showLevel(picture, level, last * 12);
   return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": `Endings in ${level}` }, picture);
 }

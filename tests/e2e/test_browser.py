@@ -146,7 +146,17 @@ def test_the_report_can_be_read_and_its_videos_play_within_mlflow(mlflow_visit: 
     expect(videos).to_have_count(2)
     for number in range(2):
         assert_plays(videos.nth(number))
+    expect(report.get_by_text("choose best.html in its list of files")).to_be_visible()
     mlflow_visit.look("mlflow-report")
+
+    page.get_by_text("best.html", exact=True).click()
+    episode = page.frame_locator("iframe")
+    expect(episode.get_by_text("✓ adds up to the recorded reward")).to_be_visible()
+    episode.get_by_label("Moment of the episode").press("End")
+    expect(episode.get_by_text(re.compile(r"^Opinion of tiny"))).to_be_visible()
+    episode.get_by_role("button", name="Show where the model looks").click()
+    expect(episode.get_by_text(re.compile("^Red speaks for "))).to_be_visible()
+    mlflow_visit.look("mlflow-episode")
 
 
 def test_the_report_is_shown_without_a_fault_and_its_videos_play(visit: Visit, experiments: list[Path]) -> None:
