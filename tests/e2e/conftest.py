@@ -71,7 +71,9 @@ class Visit:
             self.foreign.append(request.url)
 
     def _fail(self, request: Request) -> None:
-        self.failed.append(f"{request.url[:100]}: {request.failure}")
+        # A person who leaves a page cancels the pictures that are on their way.
+        if (request.resource_type, request.failure) != ("image", "net::ERR_ABORTED"):
+            self.failed.append(f"{request.url[:100]}: {request.failure}")
 
     def _answer(self, response: Response) -> None:
         if response.status >= 500:
