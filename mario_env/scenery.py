@@ -98,7 +98,7 @@ class _Drawing:
 
     def look(self, until: int = _SETTLED) -> None:
         memory = self._console.memory
-        left = memory[SCREEN_LEFT_PAGE] * 256 + memory[SCREEN_LEFT]
+        left = int(memory[SCREEN_LEFT_PAGE]) * 256 + int(memory[SCREEN_LEFT])
         width = self._columns.shape[1]
         if area(memory) != self._area or left + until <= width:
             return
@@ -122,7 +122,7 @@ class _Drawing:
         rows, columns = np.mgrid[:30, :32]
         attributes = memory[960:].reshape(8, 8)[rows // 4, columns // 4]
         palettes = attributes >> ((rows & 2) << 1 | (columns & 2)) & 3
-        tiles = memory[:960].reshape(30, 32) + 256 * int(machine["ppuctrl"] >> 4 & 1)
+        tiles = memory[:960].reshape(30, 32).astype(np.int64) + 256 * int(machine["ppuctrl"] >> 4 & 1)
         pixels = self._characters[tiles]  # (30, 32, 8, 8)
         colours = np.where(pixels, 4 * palettes[:, :, np.newaxis, np.newaxis] + pixels, 0)
         blocks = PALETTE_RGB[self._palette[colours] & 0x3F]
