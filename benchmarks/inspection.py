@@ -28,7 +28,6 @@ from configs import PROJECT
 from inspection import Episode, Thinker, analyse, export, played_episode
 from inspection.sheets import Pictures, level_map
 from mario_env import EpisodeStart, play_back
-from mario_env.scenery import scenery
 
 
 def main() -> None:
@@ -62,7 +61,6 @@ def measure(episode: Episode, thinker: Thinker, repeats: int) -> dict[str, float
         analysis = timed("playing again and taking apart", analyse, episode)
         pictures = Pictures(analysis)
         timed("first sheet of screens", pictures.screen_sheet, 0)
-        scenery.cache_clear()
         level_map.cache_clear()
         timed("picture of the level", level_map, "vanilla", "1-1")
         for part in range(1, 5):

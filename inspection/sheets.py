@@ -103,7 +103,7 @@ class Pictures:
 
 @lru_cache(maxsize=32)
 def level_map(rom: str, level: str) -> bytes | None:
-    """The picture of a level as a file, of some 10 KB; None: there is none.
+    """The picture of a level as a file, of some 10 KB, which is kept in memory; None: there is none.
 
     Raises:
         RomUnavailableError: the installed gym-super-mario-bros has no such ROM.

@@ -1,8 +1,7 @@
 """The background of a level as one picture, without Mario and enemies."""
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -50,11 +49,8 @@ def first_area(rom: str, level: str) -> int:
     return area(_console(rom, level).memory)
 
 
-@lru_cache(maxsize=32)
 def scenery(rom: str, level: str) -> Scenery | None:
     """The picture of a level, drawn while a shipped demonstration plays it; None: there is no demonstration of it.
-
-    It takes a quarter of a second, and is kept in memory.
 
     Args:
         rom, level: as for :func:`first_area`.
@@ -98,36 +94,37 @@ class _Drawing:
 
     def look(self, until: int = _SETTLED) -> None:
         memory = self._console.memory
-        left = int(memory[SCREEN_LEFT_PAGE]) * 256 + int(memory[SCREEN_LEFT])
+        left = memory[SCREEN_LEFT_PAGE] * 256 + memory[SCREEN_LEFT]
         width = self._columns.shape[1]
         if area(memory) != self._area or left + until <= width:
             return
         self._left = left
         new = np.zeros((self._columns.shape[0], left + until - width, 3), np.uint8)
         first = max(width, left)
-        new[:, first - width :] = self._background()[STATUS_BAR_ROWS:, np.arange(first, left + until) % (2 * _SCREEN)]
+        new[:, first - width :] = self._background(first, left + until)[STATUS_BAR_ROWS:]
         self._columns = np.concatenate([self._columns, new], axis=1)
 
     def finish(self) -> Scenery:
         self.look(_SCREEN)
         return Scenery(self._area, self._columns)
 
-    def _background(self) -> npt.NDArray[np.uint8]:
-        """Both nametables side by side, uint8 RGB of shape (240, 512, 3): the screen is a part of them."""
-        machine = self._console.machine
-        return np.concatenate([self._table(machine, number) for number in range(2)], axis=1)
+    def _background(self, first: int, end: int) -> npt.NDArray[np.uint8]:
+        """The columns of the level from `first` to before `end`, uint8 RGB of shape (240, end - first, 3).
 
-    def _table(self, machine: Any, number: int) -> npt.NDArray[np.uint8]:
-        memory = machine["nametables"][1024 * number : 1024 * (number + 1)]
-        rows, columns = np.mgrid[:30, :32]
-        attributes = memory[960:].reshape(8, 8)[rows // 4, columns // 4]
-        palettes = attributes >> ((rows & 2) << 1 | (columns & 2)) & 3
-        tiles = memory[:960].reshape(30, 32).astype(np.int64) + 256 * int(machine["ppuctrl"] >> 4 & 1)
-        pixels = self._characters[tiles]  # (30, 32, 8, 8)
+        The nametables, side by side, have 64 columns of tiles, and each column of the level is in one of them at a time.
+        """
+        machine = self._console.machine
+        memory = machine["nametables"].reshape(-1, 1024)
+        rows, columns = np.arange(30)[:, np.newaxis], np.arange(first // 8, -(-end // 8))
+        table, column = columns // 32 % 2, columns % 32
+        attributes = memory[table, 960 + rows // 4 * 8 + column // 4]
+        palettes = attributes >> ((rows & 2) << 1 | (column & 2)) & 3
+        tiles = memory[table, 32 * rows + column].astype(np.int64) + 256 * int(machine["ppuctrl"] >> 4 & 1)
+        pixels = self._characters[tiles]  # (30, columns, 8, 8)
         colours = np.where(pixels, 4 * palettes[:, :, np.newaxis, np.newaxis] + pixels, 0)
         blocks = PALETTE_RGB[self._palette[colours] & 0x3F]
-        picture: npt.NDArray[np.uint8] = blocks.transpose(0, 2, 1, 3, 4).reshape(240, 256, 3)
-        return picture
+        picture: npt.NDArray[np.uint8] = blocks.transpose(0, 2, 1, 3, 4).reshape(240, -1, 3)
+        return picture[:, first % 8 :][:, : end - first]
 
 
 def _patterns(characters: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
