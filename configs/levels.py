@@ -1,8 +1,12 @@
-"""Where each level of Super Mario Bros ends."""
+"""The levels of Super Mario Bros: how they are named, and where each of them ends."""
 
+import re
 from typing import Final
 
-__all__ = ["FINISH_X"]
+__all__ = ["FINISH_X", "LEVEL_NAME"]
+
+LEVEL_NAME: Final = re.compile("[1-8]-[1-4]")
+"""World and stage, such as 1-2."""
 
 FINISH_X: Final[dict[tuple[int, int], int]] = {
     (1, 1): 3152,

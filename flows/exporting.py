@@ -1,6 +1,5 @@
 """`mario export`: an experiment's stored episodes as a dataset for offline reinforcement learning."""
 
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from configs import Config, ConfigError, from_dict
+from configs.levels import LEVEL_NAME
 from configs.schema import PROTOCOLS
 from episodes import EpisodeStore, StoredEpisode, StoredExperiment
 from episodes.browsing import EpisodeFilter, PlayableEpisodes, find_playable
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 BYTES_PER_DECISION: Final[Mapping[str, int]] = {"frames": 2_600, "tiles": 110, "ram": 470}
 """On disk, measured on episodes that complete 1-1, 1-2, 3-1, 5-2 and 8-1; for estimates."""
-
-_LEVEL: Final = re.compile("[1-8]-[1-4]")
 
 
 class ExportError(RuntimeError):
@@ -49,7 +47,7 @@ class Wanted:
         Raises:
             ConfigError: there is no such level.
         """
-        if self.level is not None and not _LEVEL.fullmatch(self.level):
+        if self.level is not None and not LEVEL_NAME.fullmatch(self.level):
             raise ConfigError(f"--level: a level is written as 1-2, not {self.level!r}")
         world, stage = (None, None) if self.level is None else (int(self.level[0]), int(self.level[2]))
         return EpisodeFilter(experiment, world, stage, self.phase, self.protocol, completed=self.completed)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, get_args
 from urllib.parse import parse_qsl
 
 from configs import LOGGERS
+from configs.levels import LEVEL_NAME
 from configs.schema import EnvironmentConfig
 from episodes import EpisodeStore, RowError
 from episodes.browsing import EpisodeFilter, distance_curve, filter_choices, find_endings, list_episodes, training_state
@@ -33,7 +34,6 @@ _MOST_FRAMES: Final = 10_000_000
 _KEPT: Final = {"Cache-Control": "private, max-age=3600"}
 _LONGEST_BODY: Final = 10_000
 _ROMS: Final = get_args(EnvironmentConfig.model_fields["rom"].annotation)
-_LEVEL: Final = re.compile(r"[1-8]-[1-4]")
 _KEY: Final = re.compile(r"[1-9]\d{0,17}|(?:play|hand)-\d{1,9}")
 
 
@@ -282,7 +282,7 @@ def _filter(given: dict[str, str]) -> EpisodeFilter:
 
 def _level(text: str) -> str:
     """The name of a level, or an empty text."""
-    if text and not _LEVEL.fullmatch(text):
+    if text and not LEVEL_NAME.fullmatch(text):
         raise RequestError(f"a level is written as 1-2, not {text!r}")
     return text
 

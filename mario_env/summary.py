@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Self
 
+from configs.levels import LEVEL_NAME
 from mario_env.memory import FACTS
 
 __all__ = ["EpisodeStart", "EpisodeSummary", "summarise"]
 
-_LEVEL: Final = re.compile("[1-8]-[1-4]")
 _HEXADECIMAL: Final = re.compile("([0-9a-f]{2})*")
 
 
@@ -46,7 +46,7 @@ class EpisodeStart:
             ValueError: the object is not one that :meth:`to_json` wrote.
         """
         count, level, played = value.get("noop_frames"), value.get("level"), value.get("demonstration", "")
-        named = "level" not in value or (isinstance(level, str) and _LEVEL.fullmatch(level))
+        named = "level" not in value or (isinstance(level, str) and LEVEL_NAME.fullmatch(level))
         known = not value.keys() - {"noop_frames", "level", "demonstration"}
         if (
             not isinstance(count, int) or isinstance(count, bool) or count < 0 or not named or not known
