@@ -12,7 +12,7 @@ from inspection.opinions import Opinion
 from inspection.sheets import Layout, Pictures
 from mario_env.scenery import first_area
 from mario_env.wrappers import button_combinations
-from reports.panorama import STATUS_BAR_ROWS
+from mario_env.wrappers.observation import STATUS_BAR_ROWS
 from reports.seen import tile_legend
 from reports.style import END_REASON_LABELS, protocol_label
 from reports.video import NES_FRAME_RATE

@@ -6,6 +6,7 @@ into JPEG in the release for Python 3.11 and 3.12. Minari is an extra of this pr
 
 import fcntl
 import importlib.util
+import math
 import os
 import re
 import shutil
@@ -86,10 +87,8 @@ def dataset_folder(dataset_id: str) -> Path:
 def largest_episode(environment: EnvironmentConfig, observation: RecordedObservation) -> int:
     """The most decisions that an episode may have for Minari to read it."""
     space = recorded_space(environment, observation)
-    size = space.dtype.itemsize
-    for length in space.shape:
-        size *= length
-    return int(min(MOST_OBSERVATIONS, _LARGEST // size)) - 1
+    size = space.dtype.itemsize * math.prod(space.shape)
+    return min(MOST_OBSERVATIONS, _LARGEST // size) - 1
 
 
 class MinariWriter:

@@ -5,9 +5,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from mario_env.wrappers.observation import STATUS_BAR_ROWS
 from reports.video import Frame
 
-STATUS_BAR_ROWS: Final = 32
 # pixels per frame. Mario runs at 2.5, and the ground repeats every 16 pixels, so larger shifts would be ambiguous.
 MAX_SCROLL: Final = 8
 SETTLED: Final = 244  # the game may still be drawing columns to the right of this one

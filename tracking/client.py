@@ -116,14 +116,13 @@ def after_races(write: Callable[[], Result]) -> Result:
     """
     from mlflow.exceptions import MlflowException
 
-    for attempt in range(1, _RACES + 1):
+    for _ in range(_RACES - 1):
         try:
             return write()
         except MlflowException as error:
-            lost = error.error_code == "BAD_REQUEST" and any(words in str(error) for words in _ROW_EXISTS)
-            if not lost or attempt == _RACES:
+            if error.error_code != "BAD_REQUEST" or not any(words in str(error) for words in _ROW_EXISTS):
                 raise
-    raise AssertionError
+    return write()
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str, home: Path | None = None) -> str:
