@@ -64,6 +64,8 @@ def open_fallen_episode(page: Page) -> None:
     page.get_by_label("Ended").select_option("died")
     expect(page).to_have_url(re.compile("end_reason=died"))
     expect(page.locator("tbody tr").first).to_contain_text("died")
+    # The bars come in an answer of their own: until then they are those of all episodes.
+    expect(page.locator("svg.bars a:not([aria-label*=' died at '])")).to_have_count(0)
     page.locator("svg.bars a").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("died")
     expect(page.get_by_text(re.compile("^Opinion of ")).first).to_be_visible()
