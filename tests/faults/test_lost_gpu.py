@@ -68,7 +68,7 @@ def test_a_lost_gpu_costs_a_process_and_nothing_else(mario: Any, settings: Setti
 
 
 def test_a_gpu_that_is_lost_again_and_again_is_given_up(mario: Any, settings: Settings, failing: Any) -> None:
-    name = "lost-gpu-again"
+    name = "given-up"
     done = mario("run", TINY, "--experiment", name, **failing(name, 9))
     output = done.stdout + done.stderr
     assert done.returncode == 1, output
