@@ -1,9 +1,11 @@
 """The environment on the other stack: old Gym API on Python 3.11 and 3.12, Gymnasium from 3.13 on.
 
 The other Python is looked for as `make` looks for its own; where there is none, this is skipped and says so. Its environment
-holds the game and what the game needs, not torch. Tests of the game run there, except those that import more. `.ci/run` sets
-OTHER_STACK_FOLLOWS for the first of its two suites: the second is the whole suite on the other stack, and runs this test too,
-with the first one's Python.
+holds the game and what the game needs, not torch. Tests of the game run there, except those that import more.
+
+`.ci/run` runs the whole suite on one stack and then on the other. It sets OTHER_STACK_FOLLOWS for the first suite, which leaves
+the other stack out, and OTHER_STACK_TESTED for the second. What is left to be shown then is that the bare environment of the
+first one's Python can be made, imports all that these tests need, and plays.
 """
 
 import ast
@@ -29,6 +31,8 @@ TOOLS = ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis"]
 # Some levels, each in every style and ROM variant: the long comparison is this stack's own test.
 FEW_FRAMES = {"MARIO_PARITY_FRAMES": "10000"}
 FEW_LEVELS = "not every_byte or 1-1 or 2-2 or full"
+# What plays in the bare environment where the first suite of `.ci/run` has run every test with the same Python and packages.
+PLAYING = ("test_console.py", "test_factory.py")
 # The 6502 by itself does not depend on the stack.
 ALIKE = {"nes/test_cpu.py"}
 # What the other environment lacks on purpose. A test file that imports any of it, directly or through a module of the project,
@@ -104,6 +108,7 @@ def test_what_runs_on_the_other_stack_follows_from_the_imports() -> None:
     for needing in ("test_sticky.py", "test_processors.py", "test_public_tools.py", "nes/test_events.py"):
         assert "stable_baselines3" in packages_needed(TESTS / needing), "directly, by a module, or by a function"
     assert {TESTS / name for name in ("test_console.py", "test_facts.py", "nes/test_parity.py")} <= chosen().keys()
+    assert {TESTS / name for name in PLAYING} <= chosen().keys()
     assert all((TESTS / name).is_file() for name in ALIKE)
 
 
@@ -158,8 +163,18 @@ def test_the_environment_behaves_alike_on_the_other_stack() -> None:
     code = "import importlib.util, sys; print([name for name in sys.argv[1:] if importlib.util.find_spec(name) is None])"
     found = subprocess.run([str(other), "-c", code, *needed], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]", "these packages are not in the other environment: add them to GAME or to NOT_THERE"
+    if not os.environ.get("OTHER_STACK_TESTED"):
+        passed = run_tests(other, "-n2", *map(str, files), "-k", FEW_LEVELS)
+    else:
+        run_tests(other, "-n0", "--collect-only", *map(str, files))
+        passed = run_tests(other, "-n0", *(str(TESTS / name) for name in PLAYING))
+    assert " passed" in passed
+
+
+def run_tests(python: Path, *arguments: str) -> str:
+    """What pytest prints in the other environment, where everything passes."""
     done = subprocess.run(
-        [str(other), "-m", "pytest", "-q", "-n2", *map(str, files), "-k", FEW_LEVELS],
+        [str(python), "-m", "pytest", "-q", *arguments],
         cwd=PROJECT,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | FEW_FRAMES,
         capture_output=True,
@@ -168,4 +183,4 @@ def test_the_environment_behaves_alike_on_the_other_stack() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
+    return done.stdout

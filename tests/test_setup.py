@@ -1,5 +1,6 @@
 """Which Python is built with, and what continuous integration runs: the scripts themselves, on a PATH made for the test."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -8,13 +9,14 @@ import sys
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from configs import PROJECT
 
 FIND = PROJECT / "constraints" / "find-python.sh"
 # What the scripts call beside a Python.
-TOOLS = ("sh", "bash", "env", "dirname", "cat")
+TOOLS = ("sh", "bash", "env", "dirname", "cat", "mktemp", "rm", "sleep")
 
 
 def program(path: Path, script: str) -> Path:
@@ -84,7 +86,8 @@ def integration(path: Path, **variables: str) -> "subprocess.CompletedProcess[st
     shutil.copy(FIND, project / "constraints")
     for folder in (".venv", ".venv-newest"):
         real_python(project / folder / "bin" / "python")
-    program(path / "make", 'echo "make $*${OTHER_STACK_FOLLOWS:+, other stack follows}${OTHER_PYTHON:+, other: $OTHER_PYTHON}"')
+    told = "${OTHER_STACK_FOLLOWS:+, other stack follows}${OTHER_STACK_TESTED:+, tested}${OTHER_PYTHON:+, other: $OTHER_PYTHON}"
+    program(path / "make", f'echo "make $*{told}"')
     return run(path, "bash", project / ".ci" / "run", **variables)
 
 
@@ -95,10 +98,11 @@ def test_integration_tests_both_stacks_and_kills_runs_on_one(path: Path) -> None
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith("make")] == [
-        "make setup PYTHON=python3.11 VENV=.venv, other stack follows",
+        "make setup PYTHON=python3.11 VENV=.venv",
         "make test VENV=.venv, other stack follows",
-        "make setup PYTHON=python3.13 VENV=.venv-newest, other: python3.11",
-        "make test VENV=.venv-newest, other: python3.11",
+        "make setup PYTHON=python3.13 VENV=.venv-newest",
+        "make types VENV=.venv-newest",
+        "make test VENV=.venv-newest, tested, other: python3.11",
         "make e2e VENV=.venv",
         "make faults VENV=.venv",
     ]
@@ -128,6 +132,48 @@ def test_integration_ends_at_the_first_failure(path: Path) -> None:
     assert done.returncode != 0
     assert done.stdout.count("make test") == 1
     assert "make faults" not in done.stdout
+
+
+def test_integration_sets_up_in_the_background_and_fails_if_that_fails(path: Path, tmp_path: Path) -> None:
+    """The first suite ends once the second set-up has begun: one after the other, they would wait for each other for ever."""
+    for version in ("3.11", "3.13"):
+        real_python(path / f"python{version}")
+    integration(path)
+    begun = tmp_path / "begun"
+    program(
+        path / "make",
+        f"""echo "make $*"
+        case "$*" in
+        setup*newest) echo "no such file" >&2; : >{begun}; exit 3 ;;
+        test*) while [ ! -e {begun} ]; do sleep 0.1; done ;;
+        esac""",
+    )
+    done = run(path, "bash", path.parent / "project" / ".ci" / "run")
+
+    assert done.returncode == 3
+    assert "no such file" in done.stdout, "what a set-up says is seen"
+    assert done.stdout.index("make test VENV=.venv\n") < done.stdout.index("make setup PYTHON=python3.13"), "in one piece"
+    assert "make test VENV=.venv-newest" not in done.stdout
+
+
+def test_integration_ends_the_set_up_in_the_background_when_a_test_fails(path: Path, tmp_path: Path) -> None:
+    for version in ("3.11", "3.13"):
+        real_python(path / f"python{version}")
+    integration(path)
+    begun = tmp_path / "begun"
+    program(
+        path / "make",
+        f"""case "$*" in
+        setup*newest) echo $$ >{begun}.part; mv {begun}.part {begun}; exec sleep 600 ;;
+        test*) while [ ! -e {begun} ]; do sleep 0.1; done; exit 2 ;;
+        esac""",
+    )
+    (path / "mv").symlink_to(str(shutil.which("mv")))
+    done = run(path, "bash", path.parent / "project" / ".ci" / "run")
+
+    assert done.returncode == 2
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(int(begun.read_text())).wait(20)
 
 
 def test_integration_refuses_an_environment_of_another_python(path: Path) -> None:
