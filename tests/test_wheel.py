@@ -205,6 +205,7 @@ def test_a_worker_without_a_permanent_home_is_refused(whole: Installed) -> None:
     assert with_home == "/permanent"
 
 
+@pytest.mark.one_python
 @pytest.mark.timeout(600)
 def test_a_whole_run_works_from_another_folder(whole: Installed) -> None:
     """Migrations, templates, the embedded database and MLflow, and the home in the working directory."""

@@ -32,6 +32,8 @@ from episodes import (
 from episodes.embedded import start_embedded
 from episodes.postgres_program import PACKAGE, SYSTEM_FOLDER
 
+pytestmark = pytest.mark.one_python
+
 PROJECT = Path(__file__).parents[2]
 AS_ROOT = os.geteuid() == 0
 ONLY_ROOT = pytest.mark.skipif(not AS_ROOT, reason="needs root, to become other users")

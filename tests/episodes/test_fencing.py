@@ -27,6 +27,8 @@ from episodes.upgrading import running_experiments
 from episodes.writer import insert_episodes
 from tests.episodes.conftest import ORIGIN, Server
 
+pytestmark = pytest.mark.one_python
+
 MakeRow = Callable[..., EpisodeRow]
 Write = Callable[[EpisodeStore, Lease, MakeRow], None]
 

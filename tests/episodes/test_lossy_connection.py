@@ -11,6 +11,8 @@ from spool import count_pending
 from tests.conftest import Postgres
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.one_python
+
 MakeRow = Callable[..., EpisodeRow]
 MakeRecord = Callable[..., ExperimentRecord]
 

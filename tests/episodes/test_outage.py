@@ -29,6 +29,8 @@ from episodes.address import make_engine, parse
 from spool import Outbox, count_pending
 from tests.conftest import PASSWORD, Postgres
 
+pytestmark = pytest.mark.one_python
+
 MakeRow = Callable[..., EpisodeRow]
 MakeRecord = Callable[..., ExperimentRecord]
 

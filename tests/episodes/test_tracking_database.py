@@ -14,6 +14,8 @@ from tracking import TrackedRun, resolve_tracking_uri
 from tracking.client import connect
 from tracking.registry import Registry
 
+pytestmark = pytest.mark.one_python
+
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 

@@ -16,7 +16,7 @@ import pytest
 from configs import PROJECT, preset_names
 from flows import usage
 
-pytestmark = pytest.mark.whole_runs
+pytestmark = pytest.mark.one_python
 
 MARIO = str(Path(sys.executable).with_name("mario"))
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")

@@ -9,6 +9,8 @@ from configs import PROJECT
 from episodes import address, migrations
 from tests.conftest import PASSWORD, TINY, Postgres
 
+pytestmark = pytest.mark.one_python
+
 DUMP = PROJECT / "tests" / "episodes" / "data" / "revision_0001.sql"
 
 

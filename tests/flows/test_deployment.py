@@ -33,7 +33,7 @@ from tests.servers import MARIO, prefect, running_servers
 from tracking import resolve_tracking_uri
 from tracking.server import free_port
 
-pytestmark = pytest.mark.whole_runs
+pytestmark = pytest.mark.one_python
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
@@ -92,8 +92,7 @@ def servers(home: Path, pipeline: Any) -> Iterator[Servers]:
     assert not (home / "prefect-server" / "url").exists()
 
 
-@pytest.mark.parametrize("name", ["train-mario", "train-mario/train-mario"])
-def test_both_names_of_the_deployment_run_it(servers: Servers, pipeline: Any, settings: Settings, name: str) -> None:
+def test_the_short_name_of_the_deployment_runs_it(servers: Servers, pipeline: Any, settings: Settings) -> None:
     """The experiment is completed, so nothing is played: only the way from the command to the flow is tested."""
     with open_store(settings) as store:
         experiment = store.experiment(pipeline.name)
@@ -101,7 +100,8 @@ def test_both_names_of_the_deployment_run_it(servers: Servers, pipeline: Any, se
     # The proxy does not exist: a request to loopback through it would fail.
     proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY"), "http://127.0.0.1:1")
     experiment_name = f"experiment={pipeline.name}"
-    done = prefect("deployment", "run", name, "--param", f"preset={TINY}", "--param", experiment_name, "--watch", **proxies)
+    arguments = ["--param", f"preset={TINY}", "--param", experiment_name, "--watch"]
+    done = prefect("deployment", "run", "train-mario", *arguments, **proxies)
     assert done.returncode == 0, done.stdout + done.stderr
     with open_store(settings) as store:
         assert store.count(experiment.id) == before
@@ -123,7 +123,7 @@ def test_the_prefect_server_shows_each_phase_with_its_artifacts(servers: Servers
 def test_a_whole_run_completes_on_the_worker(servers: Servers, settings: Settings) -> None:
     from mlflow import MlflowClient
 
-    done = prefect("deployment", "run", "train-mario", "--param", f"preset={TINY}", "--watch")
+    done = prefect("deployment", "run", "train-mario/train-mario", "--param", f"preset={TINY}", "--watch")
     assert done.returncode == 0, done.stdout + done.stderr
     run = _newest(servers, "train-mario")
     tasks = servers.fetch("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})

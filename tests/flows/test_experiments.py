@@ -15,7 +15,7 @@ from configs import PROJECT, Settings
 from flows.experiments import _age, list_experiments
 from tasks.experiment import open_store
 
-pytestmark = pytest.mark.whole_runs
+pytestmark = pytest.mark.one_python
 
 MARIO = str(Path(sys.executable).with_name("mario"))
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")

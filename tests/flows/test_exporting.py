@@ -344,7 +344,7 @@ def test_an_episode_that_differs_from_its_record_is_left_out(store: EpisodeStore
     assert list(minari.list_local_datasets()) == [prepared.dataset_id]
 
 
-@pytest.mark.whole_runs
+@pytest.mark.one_python
 def test_a_whole_run_is_exported(pipeline: Pipeline, mario: Command, datasets: Path) -> None:
     """Training, validation, integration run and evaluation: all but the sticky ones follow from start and actions."""
     done = mario("export", pipeline.name, "--minari")

@@ -10,7 +10,7 @@ from episodes.records import finished_phase
 from episodes.schema import RecordedPhase
 from tasks.experiment import open_store
 
-pytestmark = pytest.mark.whole_runs
+pytestmark = pytest.mark.one_python
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 

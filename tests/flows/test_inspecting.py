@@ -20,7 +20,7 @@ from mario_env import play_back
 from tests.conftest import MARIO, Command, Pipeline
 from tracking.server import free_port
 
-pytestmark = pytest.mark.whole_runs
+pytestmark = pytest.mark.one_python
 
 
 @dataclass(frozen=True)

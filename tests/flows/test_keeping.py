@@ -21,7 +21,7 @@ from tasks.evaluate import RULES
 from tasks.experiment import open_store
 from tasks.phases import finished
 
-pytestmark = pytest.mark.whole_runs
+pytestmark = pytest.mark.one_python
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ import pytest
 
 from configs import PROJECT
 
+pytestmark = pytest.mark.one_python
+
 MARIO = str(Path(sys.executable).with_name("mario"))
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 

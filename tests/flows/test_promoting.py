@@ -18,7 +18,7 @@ from tracking import ModelNotFoundError, TrackedRun, resolve_tracking_uri
 from tracking.client import connect
 from tracking.registry import Registry
 
-pytestmark = pytest.mark.whole_runs
+pytestmark = pytest.mark.one_python
 
 MODEL = "mario-promoted"
 # Mario stands still, and a short wait ends the episode.

@@ -16,7 +16,7 @@ from tasks.train import move_alias, register
 from tracking import resolve_tracking_uri
 from tracking.client import connect
 
-pytestmark = pytest.mark.whole_runs
+pytestmark = pytest.mark.one_python
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 

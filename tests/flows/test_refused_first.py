@@ -8,6 +8,8 @@ import pytest
 
 from configs import PROJECT
 
+pytestmark = pytest.mark.one_python
+
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 

@@ -15,7 +15,7 @@ from tasks.experiment import open_store
 from tracking import resolve_tracking_uri
 from tracking.client import connect
 
-pytestmark = pytest.mark.whole_runs
+pytestmark = pytest.mark.one_python
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 SHORT = "[train.total_steps=512, 'evaluate.protocols=[stochastic, random]', report.video=false, evaluate.model=last]"

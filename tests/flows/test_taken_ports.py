@@ -10,6 +10,8 @@ import pytest
 from flows.servers import server_lock
 from tests.flows.listeners import file_server, silent
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.mark.parametrize("listener", [file_server, silent])
 @pytest.mark.parametrize("option", ["--prefect-port", "--mlflow-port"])

@@ -27,7 +27,7 @@ from tests.agents.checkpoints.test_shared import complete_folder
 from tests.conftest import TINY, Postgres
 from tests.tasks.test_starting import episode_row
 
-pytestmark = pytest.mark.usefixtures("prefect_away")
+pytestmark = [pytest.mark.usefixtures("prefect_away"), pytest.mark.one_python]
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ from tasks.starting import finish_experiment, mark_crashed, running_experiment
 from tracking import TrackingError, resolve_tracking_uri
 from tracking.client import connect
 
+pytestmark = pytest.mark.one_python
+
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 
 

@@ -27,6 +27,8 @@ from tests.tasks.test_starting import episode_row
 from tracking import resolve_tracking_uri
 from tracking.client import connect
 
+pytestmark = pytest.mark.one_python
+
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 FAST = ["retry.lease_seconds=2"]
 

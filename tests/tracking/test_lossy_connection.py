@@ -14,6 +14,8 @@ from tests.proxy import Proxy
 from tracking import TrackedRun, server_command, wait_for_server
 from tracking.client import connect
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture
 def proxy(uri: str, home: Path, free_port: int, tmp_path: Path) -> Iterator[Proxy]:

@@ -19,6 +19,8 @@ from tracking import RunningServer, TrackedRun, TrackingError, resolve_tracking_
 from tracking.client import connect
 from tracking.delivery import LANES, lane_file
 
+pytestmark = pytest.mark.one_python
+
 PASSWORD = "kn0wn-password"
 
 

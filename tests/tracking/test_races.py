@@ -15,6 +15,8 @@ from tracking.delivery import Entry
 from tracking.registry import RegisteredVersion, Registry
 from tracking.requests import send
 
+pytestmark = pytest.mark.one_python
+
 ROUNDS = 20
 RUNS = 4
 

@@ -28,6 +28,8 @@ from tracking.client import connect
 from tracking.models import digest
 from tracking.probe import check_writable
 
+pytestmark = pytest.mark.one_python
+
 
 def status(url: str, host: str | None = None, *, origin: str | None = None, method: str = "GET", **headers: str) -> int:
     headers |= ({"Host": host} if host else {}) | ({"Origin": origin} if origin else {})

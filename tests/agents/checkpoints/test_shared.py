@@ -10,6 +10,8 @@ from agents import CheckpointError, SharedFolder, SharedStorageError
 from agents.checkpoints import MANIFEST, Manifest, write_folder
 from agents.checkpoints.manifests import drop_file, now
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture(params=["drive", "s3"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SharedFolder]:
