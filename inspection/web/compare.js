@@ -1,6 +1,6 @@
 // Two episodes side by side from their start, with the first decision in which they differ.
 import { Clock } from "./clock.js";
-import { h, lastBefore, whole } from "./dom.js";
+import { counted, h, lastBefore, whole } from "./dom.js";
 import { ask, loadOpinion, pageHeader, sourcesOf } from "./requests.js";
 import { openEpisode } from "./view.js";
 
@@ -46,5 +46,5 @@ export function firstDifference(left, right) {
     return { text: `They first differ in decision ${whole(index + 1)}: ${acts[0]} on the left, ${acts[1]} on the right.`, frame: left.first_frames[index] };
   }
   if (left.actions.length === right.actions.length) return { text: "They are the same, decision by decision.", frame: null };
-  return { text: `They are the same in their first ${whole(both)} decisions; then one of them has ended.`, frame: left.first_frames[lastBefore(left.first_frames, left.first_frames[both - 1])] };
+  return { text: `They are the same in their first ${counted(both, "decision")}; then one of them has ended.`, frame: left.first_frames[lastBefore(left.first_frames, left.first_frames[both - 1])] };
 }

@@ -31,6 +31,11 @@ export function whole(value) {
   return value.toLocaleString("en");
 }
 
+// "1 episode", "2 episodes".
+export function counted(value, word) {
+  return `${whole(value)} ${word}${value === 1 ? "" : "s"}`;
+}
+
 export function clockTime(frame, rate) {
   const seconds = frame / rate;
   const rest = (seconds % 60).toFixed(2).padStart(5, "0");

@@ -1,5 +1,5 @@
 // The list of episodes, the curve of their distances, and where they end.
-import { h, number, panel, replace, whole } from "./dom.js";
+import { counted, h, number, panel, replace, whole } from "./dom.js";
 import { ask, mapAddress, pageHeader } from "./requests.js";
 
 const BIN = 64; // pixels, as in episodes/browsing.py
@@ -75,7 +75,7 @@ class List {
     const page = Number(this.state.get("page") ?? 0);
     const from = page * size + 1;
     const nothing = this.state.size ? "No episode matches. Choose less, or clear the choice." : "No episode has been stored yet. `make demo` plays some.";
-    this.summary.textContent = total ? `${whole(from)} to ${whole(from + rows.length - 1)} of ${whole(total)} episodes` : nothing;
+    this.summary.textContent = total ? `${whole(from)} to ${whole(from + rows.length - 1)} of ${counted(total, "episode")}` : nothing;
     this.tableBox.hidden = !total;
     replace(this.tableBox, h("table", {}, h("thead", {}, h("tr", {}, COLUMNS.map((column) => this.head(column)))), h("tbody", {}, rows.map((row) => episodeRow(row)))));
     const pages = Math.ceil(total / size);
@@ -130,7 +130,7 @@ function endingsPanel(bins) {
   const most = [...levels].sort((one, other) => total(other[1]) - total(one[1])).slice(0, 3);
   const reasons = [...new Set(bins.map((each) => each.end_reason))];
   const key = h("p", { class: "legend" }, reasons.map((reason) => h("span", {}, h("i", { class: `tone-${TONES[reason]}` }), reason.replaceAll("_", " "))));
-  return panel("Where they end", key, most.map(([level, own]) => [h("p", { class: "note" }, `level ${level}, ${whole(total(own))} episodes; a bar leads to one of them. Behind a pipe, pixels count from the left end of that area`), bars(level, own)]));
+  return panel("Where they end", key, most.map(([level, own]) => [h("p", { class: "note" }, `level ${level}, ${counted(total(own), "episode")}; a bar leads to one of them. Behind a pipe, pixels count from the left end of that area`), bars(level, own)]));
 }
 
 function bars(level, own) {

@@ -164,7 +164,8 @@ def test_one_episode(states: Visit, store: EpisodeStore) -> None:
     insert_finish(store, "world-1-1", "1-1")
     page = states.page
     page.reload()
-    expect(page.get_by_text("1 to 1 of 1 episodes")).to_be_visible()
+    expect(page.get_by_text("1 to 1 of 1 episode", exact=True)).to_be_visible()
+    expect(page.get_by_text(re.compile("^level 1-1, 1 episode; a bar leads to one of them"))).to_be_visible()
     wait_for_level(page)
     look(states, "one")
     page.get_by_role("row").nth(1).get_by_role("link").click()
