@@ -209,7 +209,19 @@ class _Api:
         return _answer(lambda: self._open(request).document())
 
     def opinion(self, request: "Request") -> "Response":
-        return _answer(lambda: self._open(request).opinion())
+        """The model's opinion of every decision. That there is none is an answer too: `missing` says why."""
+
+        def judge() -> dict[str, Any]:
+            opened = self._open(request)
+            opened.analysis()  # what is wrong with the episode itself stays an error
+            try:
+                return opened.opinion()
+            except Exception as error:
+                if not _is_ours(error):
+                    raise
+                return {"missing": str(error)}
+
+        return _answer(judge)
 
     def saliency(self, request: "Request") -> "Response":
         number = request.path_params["number"]
@@ -312,10 +324,15 @@ def _answer(compute: Callable[[], Any]) -> "Response":
     except IndexError as error:
         return _error(str(error), 404)
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in LOGGERS:
+        if not _is_ours(error):
             raise
         return _error(str(error), 409)
     return found if isinstance(found, Response) else JSONResponse(found)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether the project raised it, with a message for the user."""
+    return type(error).__module__.split(".")[0] in LOGGERS
 
 
 async def _answer_form(request: "Request", compute: Callable[[dict[str, str]], Any]) -> "Response":

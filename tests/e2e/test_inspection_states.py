@@ -191,10 +191,7 @@ def test_a_very_long_episode_and_two_side_by_side(states: Visit, store: EpisodeS
     page.get_by_role("button", name="1 coin, frame 665").click()  # below the ground
     expect(page.get_by_text("Now in another area than the one on the map.")).to_be_visible()
     look(states, "comparison")
-    # The browser notes the answer that there is no model for these two.
-    assert all("409 (Conflict)" in line for line in states.console), states.console
-    states.console.clear()
-    assert_nothing_was_reported(states)
+    assert_nothing_was_reported(states)  # that there is no model for these two is no fault
 
 
 def test_a_model_plays_and_a_person_takes_over(states: Visit) -> None:
