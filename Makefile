@@ -49,9 +49,12 @@ types: $(READY) ## mypy, strict
 pytest: $(READY) ## every test but those of the two below
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# Two tests at a time, whatever their file: each waits for the processes that it kills, and the two longest are in one file.
+# Two tests at a time, whatever their file: each waits for the processes that it kills, and the two longest are in one file. The
+# test of machines has leases that end after seconds, and counts attempts, so it has the machine to itself.
+MACHINES := tests/faults/test_machines.py
 faults: $(READY) ## kill whole runs again and again, take their Postgres away, compare (15 to 30 minutes)
-	@$(BIN)/python -m pytest -m faults -n2 --dist=loadgroup tests/faults
+	@$(BIN)/python -m pytest -m faults -n0 $(MACHINES)
+	@$(BIN)/python -m pytest -m faults -n2 --dist=loadgroup --ignore=$(MACHINES) tests/faults
 
 # Chromium is a package of the system. Its driver is in the wheel of Playwright.
 CHROMIUM ?= chromium
