@@ -1,9 +1,11 @@
-"""The levels of Super Mario Bros: how they are named, and where each of them ends."""
+"""The levels of Super Mario Bros: how they are named, where each of them ends, and how long the way there takes at best."""
 
 import re
+from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
-__all__ = ["FINISH_X", "LEVEL_NAME"]
+__all__ = ["FINISH_X", "LEVEL_NAME", "ROUTES", "RUNNING", "RUN_UP", "SWIMMING", "Route"]
 
 LEVEL_NAME: Final = re.compile("[1-8]-[1-4]")
 """World and stage, such as 1-2."""
@@ -49,3 +51,74 @@ Where the level has a warp zone, it is the x of the zone's first pipe instead. T
 the ROM, and `tests/mario_env/test_levels.py` checks them. The pole of 1-1 is at 3168, for example; its flag is reached at 3161.
 Levels 1-2, 2-2, 4-2 and 7-2 end in a separate area, the last pages of 1-1. Their x positions count from that area's left end.
 """
+
+RUNNING: Final = 3.0
+"""Pixels a frame at full speed, running. The vanilla ROM has the European release's speeds; the American one runs at 2.5."""
+
+SWIMMING: Final = 1.75
+"""Pixels a frame at full swimming speed."""
+
+RUN_UP: Final = 43
+"""Pixels that starting from rest costs against full running speed."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """The way through a level that its demonstration in `mario_env/finishes.json` takes.
+
+    Attributes:
+        distance: pixels as episodes count them: from where an area was entered to its furthest x, summed over areas. A pipe
+            or a maze that moves the player within an area counts.
+        ran: pixels that the player has to run: without what a pipe or a maze moves him.
+        swum: pixels that he has to swim.
+    """
+
+    distance: int
+    ran: int
+    swum: int = 0
+
+    def decisions_at_full_speed(self, frame_skip: int) -> int:
+        """The fewest decisions of `frame_skip` frames on this route: full speed all the way, after one run-up from rest.
+
+        Nothing is in the way, and pipes, vines and further stops cost nothing. Where a shortcut takes less than this route, an
+        episode may need fewer.
+        """
+        frames = (self.ran + RUN_UP) / RUNNING + self.swum / SWIMMING
+        return ceil(frames / frame_skip)
+
+
+ROUTES: Final[dict[tuple[int, int], Route]] = {
+    (1, 1): Route(3121, 3121),
+    (1, 2): Route(2893, 2893),
+    (1, 3): Route(2385, 2385),
+    (1, 4): Route(2221, 2221),
+    (2, 1): Route(3153, 3153),
+    (2, 2): Route(3260, 290, 2970),
+    (2, 3): Route(3553, 3553),
+    (2, 4): Route(2217, 2217),
+    (3, 1): Route(3153, 3153),
+    (3, 2): Route(3297, 3297),
+    (3, 3): Route(2369, 2369),
+    (3, 4): Route(2215, 2215),
+    (4, 1): Route(3553, 3553),
+    (4, 2): Route(3228, 3228),
+    (4, 3): Route(2305, 2305),
+    (4, 4): Route(2721, 2721),
+    (5, 1): Route(3137, 3137),
+    (5, 2): Route(3153, 3153),
+    (5, 3): Route(2385, 2385),
+    (5, 4): Route(2220, 2220),
+    (6, 1): Route(2929, 2929),
+    (6, 2): Route(3409, 3409),
+    (6, 3): Route(2625, 2625),
+    (6, 4): Route(2211, 2211),
+    (7, 1): Route(2817, 2817),
+    (7, 2): Route(3260, 290, 2970),
+    (7, 3): Route(3553, 3553),
+    (7, 4): Route(3235, 3235),
+    (8, 1): Route(5969, 5969),
+    (8, 2): Route(3409, 3409),
+    (8, 3): Route(3377, 3377),
+    (8, 4): Route(5798, 2856, 1018),
+}
+"""By (world, stage): the route to the flagpole or axe. `tests/mario_env/test_routes.py` plays them."""

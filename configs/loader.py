@@ -173,7 +173,7 @@ def _with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
 def _preset_path(preset: str) -> Path:
     if preset.endswith((".yaml", ".yml")):
         path = Path(preset)
-        if not _is_file(path):
+        if not is_file(path):
             raise ConfigError(f"{preset}: no such file")
         return path
     path = PRESETS / f"{preset}.yaml"
@@ -186,7 +186,8 @@ def _preset_path(preset: str) -> Path:
     return path
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; False for what cannot be a path at all."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # too long, or not a valid path
@@ -208,7 +209,7 @@ def _resolve(path: Path, chain: tuple[Path, ...]) -> Document:
     if not isinstance(parent, str):
         raise ConfigError(f"{document.place((_EXTENDS,))}: extends: name one preset, not {short_repr.repr(parent)}")
     sibling = path.parent / parent
-    parent_path = sibling if parent.endswith((".yaml", ".yml")) and _is_file(sibling) else _preset_path(parent)
+    parent_path = sibling if parent.endswith((".yaml", ".yml")) and is_file(sibling) else _preset_path(parent)
     base = _resolve(parent_path, (*chain, path))
     for own in ("name", "description"):
         base.values.pop(own, None)

@@ -10,10 +10,13 @@ from pydantic import Field, ValidationError, field_validator
 
 from configs.errors import ConfigError
 from configs.explaining import explain
-from configs.loader import load
+from configs.loader import is_file, load
+from configs.nearest import nearest
 from configs.schema import Config
 from configs.section import Section
 from configs.source import Document, read_document
+
+SWEEPS = Path(__file__).parent / "sweeps"
 
 _MAX_NAME = 100  # characters in the name of an experiment
 _MAX_RUNS = 10_000
@@ -63,6 +66,29 @@ class SweepRun:
     overrides: tuple[str, ...]
     config: Config
     variant: str | None
+
+
+def sweep_names() -> list[str]:
+    """Names of the sweeps that come with the project, sorted."""
+    return sorted(path.stem for path in SWEEPS.glob("*.yaml"))
+
+
+def sweep_file(reference: str) -> Path:
+    """The file of a sweep: the path of one, or else the name of one that comes with the project, with or without `.yaml`.
+
+    Raises:
+        ConfigError: there is neither; the message lists what comes with the project.
+    """
+    path, name = Path(reference), reference.removesuffix(".yaml")
+    if is_file(path):
+        return path
+    if name in sweep_names():
+        return SWEEPS / f"{name}.yaml"
+    hint = nearest(name, sweep_names())
+    raise ConfigError(
+        f"{reference}: no such file, and no sweep of the project has this name; {f'did you mean {hint}? ' if hint else ''}"
+        f"The project's sweeps are {', '.join(sweep_names())} (or name a .yaml file)"
+    )
 
 
 def read_sweep(path: Path) -> SweepConfig:

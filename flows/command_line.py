@@ -69,7 +69,9 @@ def run(
 
 @app.command()
 def sweep(
-    file: Annotated[Path, typer.Argument(help="a YAML file with presets, levels, seeds and overrides")],
+    file: Annotated[
+        str, typer.Argument(help="a YAML file with presets, levels, seeds and overrides, or `levels`: the project's own")
+    ],
     local: Annotated[
         int | None, typer.Option(min=1, help="run it in so many processes on this machine, not on Prefect's workers")
     ] = None,

@@ -4,7 +4,6 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from prefect.settings import get_current_settings
 from rich.console import Console
@@ -12,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from configs import ConfigError, Settings
-from configs.sweep import plan, read_sweep
+from configs.sweep import plan, read_sweep, sweep_file
 from flows import faults
 from flows.project_logs import show_project_logs
 from flows.running import require_reachable_server
@@ -25,11 +24,11 @@ console = Console()
 _INTERRUPTED = 128 + signal.SIGINT
 
 
-def run_sweep(file: Path, local: int | None) -> int:
+def run_sweep(file: str, local: int | None) -> int:
     """Run the sweep that `file` describes, and print its progress.
 
     Args:
-        file: a YAML file (`configs.sweep.SweepConfig`).
+        file: a YAML file (`configs.sweep.SweepConfig`), or the name of a sweep that comes with the project.
         local: processes on this machine; None: the workers of a Prefect server.
 
     Returns:
@@ -40,7 +39,7 @@ def run_sweep(file: Path, local: int | None) -> int:
         SweepError: a run has failed.
         TrackingError: see :func:`flows.worker_home.require_place_for_files`.
     """
-    sweep = read_sweep(file)
+    sweep = read_sweep(sweep_file(file))
     runs = plan(sweep)
     settings = Settings.from_environment()
     require_place_for_files(settings)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from mario_env.wrappers.observation import STATUS_BAR_ROWS
 from reports.video import Frame
 
-# pixels per frame. Mario runs at 2.5, and the ground repeats every 16 pixels, so larger shifts would be ambiguous.
+# pixels per frame. Mario runs at 3, and the ground repeats every 16 pixels, so larger shifts would be ambiguous.
 MAX_SCROLL: Final = 8
 SETTLED: Final = 244  # the game may still be drawing columns to the right of this one
 SCENE_CHANGE: Final = 0.35  # share of differing pixels above which the scene has changed

@@ -143,6 +143,7 @@ def test_the_wheel_has_all_packages_with_their_types_and_nothing_else(wheel: Pat
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     assert {f"mario_models/{path.name}" for path in (PROJECT / "models").iterdir()} <= set(names)
     assert {"flows/prefect.yaml", "mario_env/finishes.json"} <= set(names)
+    assert {f"configs/{path.parent.name}/{path.name}" for path in (PROJECT / "configs").glob("*/*.yaml")} <= set(names)
     assert {f"flows/pools/{kind}.json" for kind in ("docker", "kubernetes", "process")} <= set(names)
 
 
@@ -178,6 +179,8 @@ def test_what_is_shipped_is_found(whole: Installed) -> None:
     )
     assert whole.evaluate(code) == [str(whole.packages / "configs/__init__.py"), "None", str(whole.packages / "mario_models")]
     assert "ppo-sticky" in whole.run("mario", "presets").stdout
+    unknown = whole.run("mario", "sweep", "lovels", check=False)
+    assert "did you mean levels?" in unknown.stderr
     whole.run("mario", "watch", "world-1-1", "--video", "mario.mp4")
     assert (whole.elsewhere / "mario.mp4").read_bytes()[4:8] == b"ftyp"
 

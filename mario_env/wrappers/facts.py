@@ -11,7 +11,7 @@ __all__ = ["COUNTS", "MemoryFacts"]
 
 COUNTS: Final = ("frame_count", "progress", "distance", "deaths", "time_ups", "levels_completed")
 
-_FASTEST = 8  # pixels a frame; running is 2.5, a spring or a ledge adds less than the rest
+_FASTEST = 8  # pixels a frame; running is 3, a spring or a ledge adds less than the rest
 
 
 class MemoryFacts(gymnasium.Wrapper[Screen, Any, Screen, Any]):

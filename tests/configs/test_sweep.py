@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from configs import ConfigError
-from configs.sweep import SweepConfig, plan, read_sweep, sweep_from_dict
+from configs.levels import FINISH_X
+from configs.sweep import SweepConfig, plan, read_sweep, sweep_file, sweep_from_dict, sweep_names
 
 
 def test_every_combination_is_planned_seed_by_seed(tmp_path: Path) -> None:
@@ -70,3 +71,32 @@ def test_a_name_that_is_too_long_for_an_experiment_is_refused(tmp_path: Path) ->
     (tmp_path / f"{'a' * 60}.yaml").write_text("extends: ppo\n")
     with pytest.raises(ConfigError, match="at most 100"):
         plan(SweepConfig(name="b" * 40, presets=[str(tmp_path / f"{'a' * 60}.yaml")]))
+
+
+@pytest.mark.parametrize("name", ["levels", "levels.yaml"])
+def test_the_sweep_of_all_levels_is_found_in_any_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "levels").mkdir()  # a folder is no sweep
+    runs = plan(read_sweep(sweep_file(name)))
+    assert {(run.config.environment.world, run.config.environment.stage) for run in runs} == set(FINISH_X)
+    assert len(runs) == 32
+    assert (runs[0].experiment, runs[-1].experiment) == ("levels-ppo-level-1-1-seed0", "levels-ppo-level-8-4-seed0")
+
+
+def test_a_file_takes_precedence_over_a_sweep_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "levels.yaml").write_text("presets: [ppo]\n")
+    assert len(plan(read_sweep(sweep_file("levels.yaml")))) == 1
+    assert len(plan(read_sweep(sweep_file("levels")))) == 32
+
+
+@pytest.mark.parametrize(("name", "hint"), [("level.yaml", "did you mean levels? "), ("x/y.yaml", ""), ("a\0b", "")])
+def test_an_unknown_sweep_is_answered_with_what_there_is(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        sweep_file(name)
+    assert str(raised.value).endswith(f"has this name; {hint}The project's sweeps are levels (or name a .yaml file)")
+
+
+@pytest.mark.parametrize("name", sweep_names())
+def test_every_sweep_of_the_project_can_be_run(name: str) -> None:
+    assert plan(read_sweep(sweep_file(name)))
