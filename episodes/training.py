@@ -5,6 +5,7 @@ However many episodes there are, no more than some 50 000 short rows are read.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final
 
 import numpy as np
@@ -96,6 +97,31 @@ def read_training(store: EpisodeStore, experiment_id: int) -> Training:
         chosen=_rows(store, [best, typical]),
         validation=_frame(store, _validation([*of_phase, rows.protocol != "training"])),
     )
+
+
+def mastered_after(store: EpisodeStore, experiment_id: int, share: float = 0.95) -> int | None:
+    """Decisions after which at least `share` of the latest :data:`LAST` training episodes completed the level; None: never.
+
+    Only episodes from the level's start count: a curriculum begins others further on.
+
+    Raises:
+        StoreError: the database fails.
+    """
+    rows = EPISODES.c
+    order = rows.global_step, rows.id
+    trained = rows.experiment_id == int(experiment_id), rows.phase == "train", rows.protocol == "training"
+    completed = func.sum(cast(rows.level_completed, Integer)).over(order_by=order, rows=(1 - LAST, 0))
+    number = func.row_number().over(order_by=order)
+    latest = (
+        select(rows.global_step, completed.label("completed"), number.label("number"))
+        .where(*trained, rows.start_decision.is_(None))
+        .subquery()
+        .c
+    )
+    query = select(func.min(latest.global_step)).where(latest.number >= LAST, latest.completed >= ceil(share * LAST))
+    with store.transaction("reading the training") as connection:
+        found: int | None = connection.execute(query).scalar()
+    return found
 
 
 def best_episode(conditions: Conditions) -> Select[Any]:

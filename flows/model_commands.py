@@ -169,18 +169,70 @@ def rollback(model: Annotated[str, typer.Argument(help="a registered name, such 
 
 @model_app.command()
 def keep(
-    experiment: Annotated[str, typer.Argument(help="name or id of a completed run")],
+    experiment: Annotated[str | None, typer.Argument(help="name or id of a completed run")] = None,
     name: Name = None,
     folder: Annotated[Path, typer.Option(callback=usage.output_folder, help="folder of the results")] = _KEPT_IN / "results",
-    replace: Annotated[bool, typer.Option("--replace", help="replace the results of another run with the same name")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="replace what is there of another run")] = False,
+    sweep: Annotated[
+        str | None, typer.Option(help="a sweep over levels: keep what is completed of it, and write the table of the levels")
+    ] = None,
+    level: Annotated[bool, typer.Option("--level", help="keep the run as the result of its level in that table")] = False,
+    pages: Annotated[bool, typer.Option("--pages", help="only write the table and the sheet of flags again")] = False,
+    ship: Annotated[bool, typer.Option("--ship", help="with --sweep: also ship each policy, in half precision")] = False,
+    models: Annotated[Path, typer.Option(callback=usage.output_folder, help="folder of the shipped policies")] = _KEPT_IN
+    / "models",
 ) -> None:
     """Copy a run's results into the project: figures, learning curve, report, configuration and provenance."""
-    from tasks.keeping import keep_experiment
+    if sum((experiment is not None, sweep is not None, pages)) != 1:
+        raise ConfigError("name one of: an experiment, a sweep over levels (--sweep), or --pages to write its pages again")
+    if ship and sweep is None:
+        raise ConfigError("--ship belongs to --sweep; for one experiment there is `mario ship EXPERIMENT --half`")
+    settings = Settings.from_environment()
+    if sweep is not None:
+        _keep_sweep(sweep, settings, folder, models if ship else None, replace=replace)
+    elif pages:
+        _write_level_pages(folder / "levels")
+    elif level:
+        from tasks.keeping import keep_level_of
 
-    kept = keep_experiment(experiment, Settings.from_environment(), folder, name, replace_other=replace)
-    console.print(f"results: {kept.folder}", soft_wrap=True)
-    if kept.notice:
-        console.print(kept.notice, soft_wrap=True)
+        result = keep_level_of(str(experiment), settings, folder / "levels", name, replace_other=replace)
+        _print_kept(result.folder, result.notice)
+        _write_level_pages(folder / "levels")
+    else:
+        from tasks.keeping import keep_experiment
+
+        kept = keep_experiment(str(experiment), settings, folder, name, replace_other=replace)
+        _print_kept(kept.folder, kept.notice)
+
+
+def _print_kept(folder: Path, notice: str) -> None:
+    console.print(f"results: {folder}", soft_wrap=True)
+    if notice:
+        console.print(notice, soft_wrap=True)
+
+
+def _keep_sweep(reference: str, settings: Settings, folder: Path, models: Path | None, *, replace: bool) -> None:
+    """Keep a sweep into the folder of its name, and print what became of each run."""
+    from flows.keeping_sweep import Places, keep_sweep, sweep_of_levels
+
+    described, runs = sweep_of_levels(reference)
+    results = folder / described.name
+    refused = 0
+    for outcome in keep_sweep(described, runs, settings, Places(results, models, replace)):
+        console.print(f"{outcome.level}: {outcome.done}", markup=False, highlight=False, soft_wrap=True)
+        refused += outcome.refused
+    _write_level_pages(results)
+    if refused:
+        raise ConfigError(f"{refused} of {len(runs)} runs were not kept: the lines above say why")
+
+
+def _write_level_pages(results: Path) -> None:
+    from flows.keeping_sweep import readme_of
+    from reports.levels.page import describe_size, write_pages
+
+    for path in write_pages(results, readme_of(results)):
+        console.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{results}: {describe_size(results)}", markup=False, highlight=False, soft_wrap=True)
 
 
 @model_app.command()

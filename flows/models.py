@@ -1,18 +1,22 @@
 """Loading of agents by name, path or MLflow reference, and the check whether a file may be trusted."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs import CHECKOUT, PROJECT, Settings
-from tracking import resolve_model, resolve_tracking_uri
+from tracking import ModelNotFoundError, resolve_model, resolve_tracking_uri
 
 if TYPE_CHECKING:
     from agents import Agent
 
 SHIPPED = CHECKOUT / "models" if CHECKOUT else PROJECT / "mario_models"
 """Folder of the models that are part of the project; `pyproject.toml` says where a wheel has them."""
+
+
+_LEVEL_POLICY = re.compile(r"world-\d+-\d+[A-Za-z0-9.-]*")
 
 
 class UntrustedModelError(RuntimeError):
@@ -32,6 +36,15 @@ class Trust:
     anyway: bool = False
 
 
+def shipped_names() -> list[str]:
+    """Names of the policies that come with the project, sorted."""
+    return sorted(path.stem for path in SHIPPED.glob("*.json"))
+
+
+def _are(names: list[str]) -> str:
+    return f"{'is' if len(names) == 1 else 'are'} {', '.join(names)}" if names else "is none"
+
+
 def load(reference: str, settings: Settings, trust: Trust) -> "Agent":
     """Load the agent `reference`.
 
@@ -46,6 +59,11 @@ def load(reference: str, settings: Settings, trust: Trust) -> "Agent":
     kept = SHIPPED / f"{reference}.json"
     if Path(reference).name == reference and kept.is_file():
         return load_shipped(kept)
+    if _LEVEL_POLICY.fullmatch(reference) and not Path(reference).exists():
+        raise ModelNotFoundError(
+            f"no policy {reference!r} comes with the project; there {_are(shipped_names())}. A run of your own is named by its "
+            "run id, its folder, or models:/NAME@ALIAS"
+        )
     uri = resolve_tracking_uri(settings.tracking_uri, settings.home)
     path = resolve_model(reference, uri, downloads=settings.home / "downloads")
     sha256 = _required_sha256(path, settings, trust) if Path(reference).expanduser().exists() else None

@@ -3,7 +3,8 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -45,18 +46,37 @@ def keep_results(
     """
     if data.evaluation.empty:
         raise ReportError(f"experiment {data.name} has no evaluation episodes: there is no result to keep")
+    with replaced_folder(target, run, replace_other=replace_other) as folder:
+        notice = _write(replace(data, command=repeat_command(target.name, run)), folder, target.name, run, evaluation)
+    return KeptResults(target, notice)
+
+
+@contextmanager
+def replaced_folder(target: Path, run: Mapping[str, Any], *, replace_other: bool) -> Iterator[Path]:
+    """A new folder, which takes the place of `target` when the `with` block ends without an error.
+
+    Raises:
+        ReportError: `target` contains something else than results of this run.
+    """
     _require_same_run(target, run, replace_other)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".incomplete-{target.name}-", dir=target.parent))
     try:
-        notice = _write(replace(data, command=_command(target.name, run)), temporary, target.name, run, evaluation)
+        yield temporary
         temporary.chmod(0o755)  # mkdtemp's 0700 would deny access to others
         if target.exists():
             shutil.rmtree(target)
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return KeptResults(target, notice)
+
+
+def write_figures(data: ExperimentData, folder: Path, run: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
+    """Write configuration, provenance, evaluation and the numbers of the learning curve into `folder`."""
+    (folder / CONFIG).write_text(config_yaml(data), encoding="utf-8")
+    for file, values in ((RUN, run), (EVALUATION, evaluation)):
+        (folder / file).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    data.train.spans.to_csv(folder / "learning-curve.csv", index=False, float_format="%.6g")
 
 
 def _require_same_run(target: Path, run: Mapping[str, Any], replace_other: bool) -> None:
@@ -79,10 +99,7 @@ def _write(data: ExperimentData, folder: Path, name: str, run: Mapping[str, Any]
         # Videos are separate files. Embedded in the page as well, they would be stored twice.
         paths = build_report(ReportData([data]), Path(made), embed=False)
         _copy_files(paths, folder)
-    (folder / CONFIG).write_text(config_yaml(data), encoding="utf-8")
-    for file, values in ((RUN, run), (EVALUATION, evaluation)):
-        (folder / file).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    data.train.spans.to_csv(folder / "learning-curve.csv", index=False, float_format="%.6g")
+    write_figures(data, folder, run, evaluation)
     (folder / "README.md").write_text(kept_page(data, name, run, folder), encoding="utf-8")
     return "" if paths.video_best else "no video: no episode can be replayed (the report says why)"
 
@@ -102,8 +119,8 @@ def _copy_files(paths: ReportPaths, folder: Path) -> None:
             shutil.copyfile(source, folder / name)
 
 
-def _command(name: str, run: Mapping[str, Any]) -> str:
-    """The commands that repeat the run. Its commit is older than its results, so the configuration is copied first."""
+def repeat_command(name: str, run: Mapping[str, Any]) -> str:
+    """The commands that repeat the run of `results/name`. Its commit is older than its results: the configuration is copied."""
     commit = [f"git checkout {run['commit']}"] if run.get("commit") else []
-    lines = [f"cp results/{name}/{CONFIG} {name}.yaml", *commit, "make setup", f".venv/bin/mario run {name}.yaml"]
-    return "\n".join(lines)
+    copy = f"{name.replace('/', '-')}.yaml"
+    return "\n".join([f"cp results/{name}/{CONFIG} {copy}", *commit, "make setup", f".venv/bin/mario run {copy}"])

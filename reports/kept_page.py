@@ -20,6 +20,7 @@ def kept_page(data: ExperimentData, name: str, run: Mapping[str, Any], folder: P
         f"**{result.sentence}** {result.detail}",
         _table(summaries),
         _caveats(data, summaries, run),
+        _picture(folder),
         "![Distance over training](learning-curve.png)" if (folder / "learning-curve.png").exists() else "",
         "## The run",
         _run(data, run),
@@ -28,6 +29,12 @@ def kept_page(data: ExperimentData, name: str, run: Mapping[str, Any], folder: P
         _files(folder),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _picture(folder: Path) -> str:
+    """The picture that is kept of a level."""
+    pictures = {"flag.png": "The moment at which an episode completes the level", "furthest.png": "The furthest an episode got"}
+    return "\n".join(f"![{what}]({name})" for name, what in pictures.items() if (folder / name).exists())
 
 
 def _table(summaries: Mapping[str, ProtocolSummary]) -> str:
@@ -99,6 +106,7 @@ def _files(folder: Path) -> str:
         "learning-curve.csv": "training in spans of steps",
         "config.yaml": "the whole configuration",
         "run.json": "the provenance of the run",
+        "level.json": "what the table of the levels says of it besides",
     }
     lines = [f"- [{name}]({name}): {what}" for name, what in described.items() if (folder / name).exists()]
     if (folder / "best.mp4").exists() and not (folder / "typical.mp4").exists():

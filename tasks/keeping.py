@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,11 @@ from tasks import phases
 from tasks.evaluate import evaluation_json
 from tasks.experiment import Experiment, checked_name, load_experiment, open_store
 from tasks.phases import PhaseRecord
-from tasks.report import experiment_data
+from tasks.report import experiment_data, stored_play
 
 if TYPE_CHECKING:
     from reports.kept import KeptResults
+    from reports.levels.keeping import KeptLevel
 
 
 class UnfinishedError(RuntimeError):
@@ -46,6 +48,45 @@ def keep_experiment(
             evaluation=evaluation_json(protocol_summaries(data)),
             replace_other=replace_other,
         )
+
+
+def keep_level_of(
+    name: str, settings: Settings, folder: Path, target: str | None, *, replace_other: bool = False
+) -> "KeptLevel":
+    """Write the results of the experiment `name`, trained on one level, to `folder`/`target` (default: the level).
+
+    Raises:
+        StoreError, UnfinishedError: as :func:`keep_experiment`.
+        ReportError: see :func:`reports.levels.keeping.keep_level`.
+    """
+    from episodes.training import mastered_after
+    from reports.levels.keeping import keep_level
+
+    experiment = load_experiment(name, settings)
+    run, evaluation = level_provenance(name, settings)
+    environment = experiment.config.environment
+    with open_store(settings) as store:
+        return keep_level(
+            experiment_data(experiment, store),
+            folder / checked_name(target or environment.level_name),
+            run=run,
+            evaluation=evaluation,
+            mastered_after=mastered_after(store, experiment.id),
+            play=partial(stored_play, store, environment),
+            replace_other=replace_other,
+        )
+
+
+def level_provenance(name: str, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The provenance of a finished run, and its figures by protocol.
+
+    Raises:
+        StoreError, UnfinishedError: as :func:`keep_experiment`.
+    """
+    experiment = load_experiment(name, settings)
+    trained, evaluated = _finished_phases(experiment)
+    with open_store(settings) as store:
+        return _provenance(store, experiment, trained), dict(evaluated.details["protocols"])
 
 
 def ship_model(

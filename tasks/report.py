@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 
 from configs import EnvironmentConfig, Settings, to_dict
 from episodes.attempts import attempts, describe_attempts
-from mario_env import EpisodeStart
+from mario_env import EpisodeStart, PlaybackFrame, play_back
 from tasks import phases
 from tasks.artifacts import show_markdown
 from tasks.evaluate import level_summaries, of_trained_levels
@@ -155,14 +155,22 @@ def stored_frames(store: "EpisodeStore", environment: EnvironmentConfig, episode
     Raises:
         ReportError: its actions were not stored, or have been pruned.
     """
+    return (played.screen for played in stored_play(store, environment, episode_id))
+
+
+def stored_play(store: "EpisodeStore", environment: EnvironmentConfig, episode_id: int) -> "Iterator[PlaybackFrame]":
+    """A stored episode that was played in `environment`, played again frame by frame.
+
+    Raises:
+        ReportError: its actions were not stored, or have been pruned.
+    """
     from reports.data import ReportError
-    from reports.replay import episode_frames
 
     episode = store.episode(episode_id)
     if episode.actions is None or episode.start is None:
         stored = episode.experiment.record.config.get("episodes", {}).get("store_actions", True)
         raise ReportError(missing_actions(episode_id, stored=stored))
-    return episode_frames(environment, EpisodeStart.from_json(episode.start), episode.actions, episode.delays)
+    return play_back(environment, EpisodeStart.from_json(episode.start), episode.actions, episode.delays)
 
 
 def _inspect(experiment: Experiment, store: "EpisodeStore", episode_id: int, file: Path) -> None:

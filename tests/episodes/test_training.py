@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from episodes import EpisodeRow, EpisodeStore, training
-from episodes.training import Training, read_training
+from episodes.training import Training, mastered_after, read_training
 from reports.choice import choose_episodes
 from reports.curves import learning_curve, throughput
 from tests.episodes.conftest import Server
@@ -154,3 +154,24 @@ def test_an_experiment_without_episodes_has_an_empty_training(store: EpisodeStor
     assert found.pace.empty
     assert len(found.spans) == 1
     assert throughput(found) is None
+
+
+def test_a_level_is_mastered_when_95_of_100_episodes_in_a_row_complete_it(
+    store: EpisodeStore, record: Callable[..., Any], row: MakeRow, tmp_path: Path
+) -> None:
+    def train(outcomes: list[bool], **columns: Any) -> int:
+        experiment = store.create_experiment(record())
+        with store.writer(tmp_path / f"{experiment}.sqlite", "run 1") as writer:
+            # Rows are written in another order than that of their steps.
+            for number in reversed(range(len(outcomes))):
+                done = outcomes[number]
+                writer.put(row(experiment, number, global_step=10 * (number + 1), level_completed=done, **columns))
+        return experiment
+
+    failed, completed = [False], [True]
+    assert mastered_after(store, train(failed * 5 + completed * 99)) == 1_000, "5 failures among the first 100"
+    assert mastered_after(store, train(failed * 6 + completed * 99)) == 1_010, "the first of them is forgotten"
+    assert mastered_after(store, train(completed * 99)) is None, "there are no 100 episodes"
+    assert mastered_after(store, train((failed + completed * 15) * 20)) is None, "never more than 94"
+    assert mastered_after(store, train((failed + completed * 15) * 20), 0.9) == 1_000
+    assert mastered_after(store, train(completed * 100, start_decision=4)) is None, "none began at the level's start"
