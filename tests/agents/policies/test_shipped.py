@@ -1,5 +1,6 @@
 """A shipped policy plays like its model, and is refused when any byte of it has changed."""
 
+import io
 import json
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import torch
 from toy_game import toy_config, toy_vec
 
 from agents import CheckpointError, load_agent, load_shipped, ship, train
+from agents.algorithms.build import build_policy
 from agents.policies import shipped
+from configs import load
+from mario_env import observation_space
+from mario_env.wrappers import button_combinations
 
 FIGURES = {"greedy": {"episodes": 1, "completed": 1, "completion": {"low": 0.2, "high": 1.0}}}
 
@@ -100,3 +105,13 @@ def test_large_weights_are_refused(model: Path, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(CheckpointError, match="shipped models may take at most"):
         ship(model, tmp_path / "one", evaluation=FIGURES, origin={})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_policy_for_each_level_takes_at_most_700_000_bytes_in_half_precision() -> None:
+    """32 of them, with their descriptions, take 25 MB."""
+    config = load("ppo-level")
+    actions = len(button_combinations(config.environment))
+    policy = build_policy(config, observation_space(config.environment), actions)
+    buffer = io.BytesIO()
+    torch.save(shipped._rounded(policy.state_dict(), Path("ppo-level")), buffer)
+    assert 500_000 < buffer.tell() <= 700_000
