@@ -35,7 +35,9 @@ class SweepConfig(Section):
     name: Name = Field(description="default: the name of the file")
     description: str = ""
     presets: list[str] = Field(min_length=1, description="names of presets, or paths of YAML files that every worker can read")
-    levels: list[Level] | None = Field(None, min_length=1, description="such as 1-2; null: the level of each preset")
+    levels: list[Level] | dict[Level, list[str]] | None = Field(
+        None, min_length=1, description="such as 1-2, or overrides by level; null: the level of each preset"
+    )
     seeds: list[Seed] | Annotated[int, Field(ge=1)] = Field(1, description="a list of seeds, or how many, from 0")
     overrides: list[str] = Field([], description="section.key=value for every run")
     variants: dict[Name, list[str]] | None = Field(None, min_length=1, description="overrides by the name of each variant")
@@ -119,15 +121,15 @@ def plan(sweep: SweepConfig) -> list[SweepRun]:
     """
     seeds = list(range(sweep.seeds)) if isinstance(sweep.seeds, int) else sweep.seeds
     variants: list[tuple[str | None, list[str]]] = [(None, [])] if sweep.variants is None else [*sweep.variants.items()]
-    levels: list[str | None] = [None] if sweep.levels is None else [*sweep.levels]
+    levels = _levels(sweep)
     number = len(seeds) * len(variants) * len(levels) * len(sweep.presets)
     if number > _MAX_RUNS:
         raise ConfigError(f"sweep {sweep.name} has {number:,} runs; at most {_MAX_RUNS:,} are possible")
     runs = [
-        _run(sweep, preset, level, variant, seed, changes)
+        _run(sweep, preset, level, variant, seed, [*own, *changes])
         for seed in seeds
         for preset in sweep.presets
-        for level in levels
+        for level, own in levels
         for variant, changes in variants
     ]
     names = [run.experiment for run in runs]
@@ -135,6 +137,13 @@ def plan(sweep: SweepConfig) -> list[SweepRun]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(f"sweep {sweep.name}: two runs would be named {twice}; their presets need different names")
     return runs
+
+
+def _levels(sweep: SweepConfig) -> list[tuple[str | None, list[str]]]:
+    """Each level with its own overrides."""
+    if isinstance(sweep.levels, dict):
+        return [*sweep.levels.items()]
+    return [(None, [])] if sweep.levels is None else [(level, []) for level in sweep.levels]
 
 
 def _run(sweep: SweepConfig, preset: str, level: str | None, variant: str | None, seed: int, changes: list[str]) -> SweepRun:

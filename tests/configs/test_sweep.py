@@ -26,6 +26,17 @@ def test_every_combination_is_planned_seed_by_seed(tmp_path: Path) -> None:
     assert runs[0].config.agent.gamma == 0.9
 
 
+def test_a_level_may_have_overrides_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "presets: [ppo]\nlevels:\n  1-1: []\n  1-2: [agent.gamma=0.97]\n"
+        "variants:\n  plain: []\n  near: [agent.gamma=0.8]\noverrides: [agent.gamma=0.95]\n"
+    )
+    runs = plan(read_sweep(file))
+    gammas = {(run.config.environment.level_name, run.variant): run.config.agent.gamma for run in runs}
+    assert gammas == {("1-1", "plain"): 0.95, ("1-1", "near"): 0.8, ("1-2", "plain"): 0.97, ("1-2", "near"): 0.8}
+
+
 def test_a_number_of_seeds_counts_from_zero_and_presets_keep_their_level() -> None:
     runs = plan(SweepConfig(name="study", presets=["ppo"], seeds=3))
     assert [run.experiment for run in runs] == [f"study-ppo-1-1-seed{seed}" for seed in range(3)]
@@ -43,6 +54,8 @@ def test_a_description_comes_back_from_json() -> None:
         ("presets: [ppo]\nsedes: 3\n", r"study\.yaml:2: sedes: unknown key; did you mean seeds\?"),
         ("presets: []\n", r"study\.yaml:1: presets: list should have at least 1 item"),
         ("presets: [ppo]\nlevels: [9-1]\n", r"study\.yaml:2: levels\.0: string should match pattern"),
+        ("presets: [ppo]\nlevels: {1-1: [agent.gama=1]}\n", r"sweep study, ppo, 1-1: .*did you mean agent\.gamma"),
+        ("presets: [ppo]\nlevels: {1-5: []}\n", r"study\.yaml:2: levels\.1-5: "),
         ("presets: [ppo]\nseeds: [1, 1]\n", r"study\.yaml:2: seeds: 1 is named twice"),
         ("presets: [ppo]\nseeds: 0\n", r"study\.yaml:2: seeds: "),
         ("presets: [ppo]\nvariants: {a b: []}\n", r"study\.yaml:2: variants\.a b: "),
@@ -80,7 +93,7 @@ def test_the_sweep_of_all_levels_is_found_in_any_folder(name: str, tmp_path: Pat
     runs = plan(read_sweep(sweep_file(name)))
     assert {(run.config.environment.world, run.config.environment.stage) for run in runs} == set(FINISH_X)
     assert len(runs) == 32
-    assert (runs[0].experiment, runs[-1].experiment) == ("levels-ppo-level-1-1-seed0", "levels-ppo-level-8-4-seed0")
+    assert (runs[0].experiment, runs[-1].experiment) == ("levels-ppo-sticky-1-1-seed0", "levels-ppo-sticky-8-4-seed0")
 
 
 def test_a_file_takes_precedence_over_a_sweep_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
