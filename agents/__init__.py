@@ -9,10 +9,21 @@ import mario_env  # noqa: F401  # isort: split
 from agents.algorithms import MemoryNeeds, build, memory_needs
 from agents.checkpoints import Checkpoint, Manifest, SharedFolder, latest_checkpoint
 from agents.device import Provenance, provenance, resolve_device
-from agents.errors import AgentError, CheckpointError, DeviceError, DeviceLostError, NonFiniteError, SharedStorageError
+from agents.errors import (
+    AgentError,
+    CheckpointError,
+    DeviceError,
+    DeviceLostError,
+    NonFiniteError,
+    SharedStorageError,
+    TeamError,
+)
 from agents.policies import (
     Agent,
+    Member,
+    Player,
     Saliency,
+    Team,
     Thoughts,
     episode_seed,
     episodes_to_play,
@@ -42,14 +53,18 @@ __all__ = [
     "DeviceLostError",
     "EpisodeTotals",
     "Manifest",
+    "Member",
     "MemoryNeeds",
     "NonFiniteError",
     "PlayedEpisode",
+    "Player",
     "Progress",
     "Provenance",
     "Saliency",
     "SharedFolder",
     "SharedStorageError",
+    "Team",
+    "TeamError",
     "Thoughts",
     "TrainingInterrupted",
     "TrainingResult",

@@ -21,6 +21,10 @@ class CheckpointError(AgentError):
     """A checkpoint or model on disk is unusable, or could not be written."""
 
 
+class TeamError(AgentError):
+    """Policies cannot play one game together, or not this one."""
+
+
 class SharedStorageError(AgentError):
     """The storage that machines share cannot be read or written."""
 

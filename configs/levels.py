@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 from math import ceil
-from typing import Final
+from typing import Final, Literal
 
-__all__ = ["FINISH_X", "LEVEL_NAME", "ROUTES", "RUNNING", "RUN_UP", "SWIMMING", "Route"]
+__all__ = ["FINISH_X", "LEVELS", "LEVEL_NAME", "ROUTES", "RUNNING", "RUN_UP", "SWIMMING", "Kind", "Route", "kind_of"]
 
 LEVEL_NAME: Final = re.compile("[1-8]-[1-4]")
 """World and stage, such as 1-2."""
@@ -122,3 +122,15 @@ ROUTES: Final[dict[tuple[int, int], Route]] = {
     (8, 4): Route(5798, 2856, 1018),
 }
 """By (world, stage): the route to the flagpole or axe. `tests/mario_env/test_routes.py` plays them."""
+
+LEVELS: Final = tuple(f"{world}-{stage}" for world, stage in FINISH_X)
+"""All levels, in the order of the game."""
+
+Kind = Literal["ground", "underground", "water", "castle"]
+
+_UNUSUAL: Final[dict[str, Kind]] = {"1-2": "underground", "4-2": "underground", "2-2": "water", "7-2": "water"}
+
+
+def kind_of(level: str) -> Kind:
+    """What a level looks like where it begins, as the ROM has it (AreaType)."""
+    return "castle" if level.endswith("-4") else _UNUSUAL.get(level, "ground")

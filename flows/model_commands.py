@@ -5,14 +5,16 @@ Heavy packages are imported in the commands that need them.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from configs import CHECKOUT, ConfigError, Settings
 from flows import usage
+from flows.game_command import Models, Player, Warps, is_game, print_game, team_choice
 from flows.tables import print_table
 
 model_app = typer.Typer()
@@ -32,30 +34,42 @@ _KEPT_IN = CHECKOUT or Path()
 
 @model_app.command()
 def evaluate(
-    model: Model,
+    model: Player,
     overrides: Overrides = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", callback=usage.output_file, help="write the figures to this file")
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="episodes per protocol")] = None,
     experiment: Annotated[str | None, typer.Option(help="continue this evaluation, or start one with this name")] = None,
+    models: Models = None,
+    warps: Warps = True,
+    video: Annotated[
+        Path | None, typer.Option(callback=usage.output_file, help="game: write the game that got furthest to this MP4 file")
+    ] = None,
     sha256: Sha256 = None,
     trust: TrustModel = False,
 ) -> None:
-    """Evaluate a model under every protocol, with a random policy for reference.
+    """Evaluate a model under every protocol, with a random policy for reference; or all levels' policies on the full game.
 
     The figures of a shipped model are compared with those it was shipped with. They are not compared if --set changes what is
     played (for example --set environment.stage=2).
+
+    `mario evaluate game` plays 100 full games with three lives, stochastically, each level by its own policy.
     """
     from flows.evaluating import describe_confirmation, evaluate_model
     from flows.models import Trust
 
     settings, changed = Settings.from_environment(), overrides or []
+    if is_game(model, models, warps, sha256, video):
+        from flows.evaluating_game import evaluate_game
+
+        figures = evaluate_game(team_choice(models, warps, trust), episodes, settings, experiment, changed, video)
+        print_game(figures, console)
+        _print_files({"figures": _written(figures, json_file), "video": video})
+        return
     table, figures = evaluate_model(model, episodes, settings, Trust(sha256, trust), experiment, changed)
     print_table(table, model, console)
-    if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-        console.print(f"figures: {json_file}", soft_wrap=True)
+    _print_files({"figures": _written(figures, json_file)})
     if (found := figures.get("confirmation")) is not None:
         console.print(describe_confirmation(found), soft_wrap=True)
         if found["contradicted"]:
@@ -66,18 +80,36 @@ def evaluate(
         )
 
 
+def _written(figures: Mapping[str, Any], file: Path | None) -> Path | None:
+    """The file, after the figures were written to it."""
+    if file is not None:
+        file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return file
+
+
+def _print_files(files: Mapping[str, Path | None]) -> None:
+    for name, file in files.items():
+        if file is not None:
+            console.print(f"{name}: {file}", soft_wrap=True)
+
+
 @model_app.command()
 def watch(
-    model: Annotated[str | None, typer.Argument(help="a name in models/, a path, a run id, or models:/NAME@ALIAS")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(help="a name in models/, a path, a run id, or models:/NAME@ALIAS; or `game`: all levels' policies"),
+    ] = None,
     episode: Annotated[int | None, typer.Option(help="id of a stored episode to replay")] = None,
     video: Annotated[Path | None, typer.Option(callback=usage.output_file, help="write an MP4 file, open no window")] = None,
     stochastic: Annotated[bool, typer.Option(help="sample actions as in training")] = False,
     seed: Annotated[int, typer.Option(min=0, help="seed for --stochastic")] = 0,
     observation: Annotated[bool, typer.Option("--observation", help="show what the agent sees beside the game")] = False,
+    models: Models = None,
+    warps: Warps = True,
     sha256: Sha256 = None,
     trust: TrustModel = False,
 ) -> None:
-    """Watch a model play, or replay a stored episode."""
+    """Watch a model play, or all levels' policies play the full game (`mario watch game`); or replay a stored episode."""
     from flows.models import Trust
     from flows.watching import episode_frames, model_frames, show
 
@@ -86,6 +118,11 @@ def watch(
     settings = Settings.from_environment()
     if episode is not None:
         frames = episode_frames(episode, settings, observation=observation)
+    elif is_game(str(model), models, warps, sha256, None):
+        from flows.whole_game import game_frames
+
+        choice = team_choice(models, warps, trust)
+        frames = game_frames(choice, settings, stochastic=stochastic, seed=seed, observation=observation)
     else:
         trusted = Trust(sha256, trust)
         frames = model_frames(str(model), settings, trusted, stochastic=stochastic, seed=seed, observation=observation)

@@ -72,6 +72,11 @@ def load(reference: str, settings: Settings, trust: Trust) -> "Agent":
     return load_agent(path, sha256=sha256)
 
 
+def is_own(path: Path, settings: Settings) -> bool:
+    """Whether a model was made on this machine, or is part of the project."""
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder in (settings.home, SHIPPED))
+
+
 def _required_sha256(path: Path, settings: Settings, trust: Trust) -> str | None:
     """The SHA-256 that the model at `path` must have. None if it was made on this machine, or is loaded anyway.
 
@@ -84,8 +89,7 @@ def _required_sha256(path: Path, settings: Settings, trust: Trust) -> str | None
     """
     from agents import manifest_path
 
-    own = any(path.resolve().is_relative_to(folder.resolve()) for folder in (settings.home, SHIPPED))
-    if own or trust.anyway:
+    if is_own(path, settings) or trust.anyway:
         return None
     manifest = manifest_path(path)
     if trust.sha256 is not None or not manifest.is_file():

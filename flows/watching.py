@@ -34,7 +34,7 @@ def episode_frames(episode_id: int, settings: Settings, *, observation: bool = F
     if episode.actions is None or episode.start is None:
         raise WatchError(missing_actions(episode_id, stored=config.episodes.store_actions))
     start = EpisodeStart.from_json(episode.start)
-    return _replayed(config.environment, start, episode.actions, episode.delays, observation)
+    return replayed(config.environment, start, episode.actions, episode.delays, observation)
 
 
 def model_frames(
@@ -58,10 +58,10 @@ def model_frames(
         on_episode=lambda episode: played.append(episode.summary),
     )
     summary = played[0]
-    return _replayed(agent.config.environment, summary.start, summary.actions, summary.delays, observation)
+    return replayed(agent.config.environment, summary.start, summary.actions, summary.delays, observation)
 
 
-def _replayed(
+def replayed(
     config: EnvironmentConfig, start: EpisodeStart, actions: bytes, delays: bytes, observation: bool
 ) -> Iterator[Frame]:
     frames = replay.frames_with_observations if observation else replay.episode_frames

@@ -35,7 +35,7 @@ from mario_env.trails import Trail
 from mario_env.wrappers.actions import button_combinations, draw_delay, pressed_buttons
 from mario_env.wrappers.reward import REWARD_COMPONENTS
 
-__all__ = ["Games"]
+__all__ = ["Games", "rules_of"]
 
 _STATUS, _FLAG, _FRAMES, _REASON = (OUTCOME_FIELDS.index(name) for name in ("status", "flag_get", "frames", "end_reason"))
 _TERMINATED, _TRUNCATED = OUTCOME_FIELDS.index("terminated"), OUTCOME_FIELDS.index("truncated")
@@ -86,7 +86,7 @@ class Games:
         self.actions = len(self._pressed)
         observation = observation_of(config)
         self.observation_space = observation.space
-        game, rules = cartridge(config.rom), _rules(config)
+        game, rules = cartridge(config.rom), rules_of(config)
         self.fleet = Fleet(game, rules, count, observation)
         self._game = hashlib.sha256(game.tobytes() + rules.tobytes()).hexdigest()
         self.starts = Starts(config) if starts is None and config.levels else starts
@@ -355,7 +355,8 @@ class Games:
             self._threads, self._parts = None, 1
 
 
-def _rules(config: EnvironmentConfig) -> npt.NDArray[np.void]:
+def rules_of(config: EnvironmentConfig) -> npt.NDArray[np.void]:
+    """The rules of an environment, as the fleet takes them; of several levels, those of the first."""
     reward = config.reward
     return make_rules(
         level_of(config),

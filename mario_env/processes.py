@@ -61,7 +61,8 @@ class ProcessVecEnv(SubprocVecEnv):
     def begin(self, index: int, *, seed: int | None, options: dict[str, Any]) -> npt.NDArray[np.uint8]:
         """See :func:`~mario_env.stable_baselines.begin_episode`."""
         self.remotes[index].send(("reset", (seed, options)))
-        observation: npt.NDArray[np.uint8] = self.remotes[index].recv()[0]
+        observation: npt.NDArray[np.uint8]
+        observation, self.reset_infos[index] = self.remotes[index].recv()
         return observation
 
     def close(self) -> None:

@@ -81,7 +81,7 @@ def begin_episode(envs: VecEnv, index: int, *, seed: int | None, options: dict[s
         options: as for the environment's `reset`.
 
     Returns:
-        The first observation.
+        The first observation. `envs.reset_infos` has the info.
 
     Raises:
         TypeError: they are not of `make_vec`.
@@ -110,7 +110,8 @@ class _InThisProcess(_SeedsApart, DummyVecEnv):
 
     def begin(self, index: int, *, seed: int | None, options: dict[str, Any]) -> npt.NDArray[np.uint8]:
         """See :func:`begin_episode`."""
-        observation: npt.NDArray[np.uint8] = self.envs[index].reset(seed=seed, options=options)[0]
+        observation: npt.NDArray[np.uint8]
+        observation, self.reset_infos[index] = self.envs[index].reset(seed=seed, options=options)
         return observation
 
 

@@ -22,7 +22,7 @@ from tasks.phases import PhaseRecord
 from tasks.rows import EpisodeSink, evaluation_protocol
 
 if TYPE_CHECKING:
-    from agents import Agent
+    from agents import Player
     from episodes import EpisodeStore
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def evaluate_agent(experiment: Experiment, trained: PhaseRecord) -> PhaseRecord:
 
 
 def play_protocols(
-    experiment: Experiment, agent: "Agent", store: "EpisodeStore", evaluate: EvaluateConfig | None = None
+    experiment: Experiment, agent: "Player", store: "EpisodeStore", evaluate: EvaluateConfig | None = None
 ) -> tuple[dict[str, ProtocolSummary], dict[str, tuple[int, float]]]:
     """Play every protocol whose episodes are not complete in Postgres yet. Each episode is written when it ends.
 

@@ -1,6 +1,7 @@
 """Trained policies: saving, shipping, loading without unpickling, and evaluating them."""
 
 from agents.policies.evaluation import (
+    Player,
     episode_seed,
     episodes_to_play,
     evaluated_environments,
@@ -12,10 +13,14 @@ from agents.policies.evaluation import (
 from agents.policies.insight import Saliency, Thoughts, saliency, think
 from agents.policies.models import Agent, agent_of, keep_best, load_agent, manifest_path, save_model
 from agents.policies.shipped import load_shipped, ship
+from agents.policies.team import Member, Team
 
 __all__ = [
     "Agent",
+    "Member",
+    "Player",
     "Saliency",
+    "Team",
     "Thoughts",
     "agent_of",
     "episode_seed",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from typing import Protocol as Interface
 
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.device import torch_threads
-from agents.policies.models import Agent
 from agents.progress import PlayedEpisode
 from configs import Config, EnvironmentConfig, EvaluateConfig, Protocol, RetryConfig
 from configs.seeds import Stream, generator, seed_of
@@ -21,6 +21,28 @@ from mario_env.processors import usable_processors
 from mario_env.stable_baselines import begin_episode
 
 _FAST_GAMES = 32  # games of the fast emulator at a time
+
+
+class Player(Interface):
+    """What is evaluated: an :class:`~agents.policies.models.Agent`, or a :class:`~agents.policies.team.Team` of them."""
+
+    @property
+    def steps(self) -> int:
+        """The decisions that it was trained for."""
+
+    @property
+    def exploration_rate(self) -> float:
+        """The share of random actions when it acts stochastically."""
+
+    def act(
+        self,
+        observations: NDArray[Any],
+        *,
+        deterministic: bool,
+        random: Sequence[np.random.Generator] | None,
+        infos: Sequence[Mapping[str, Any]] | None,
+    ) -> NDArray[np.int64]:
+        """Choose the action of each game, by what it shows and by the infos of its last step or reset."""
 
 
 def protocol_environment(config: EnvironmentConfig, protocol: Protocol, evaluate: EvaluateConfig) -> EnvironmentConfig:
@@ -84,7 +106,7 @@ def _game_seed(derived: int, number: int) -> int:
 
 
 def play_episodes(
-    agent: Agent | None,
+    agent: Player | None,
     config: EnvironmentConfig,
     protocol: Protocol,
     evaluate: EvaluateConfig,
@@ -146,7 +168,7 @@ def play_episodes(
 
 
 def play_levels(
-    agent: Agent | None,
+    agent: Player | None,
     config: Config,
     protocol: Protocol,
     evaluate: EvaluateConfig,
@@ -182,31 +204,33 @@ class _EpisodePlayer:
         pending: the numbers of the episodes to play, from 0.
         first: is added to the numbers that episodes are recorded with.
         running: for each environment that is playing, the number of its episode.
+        infos: of each environment, from its last step or reset.
         generators: for each environment, the source of its random actions.
     """
 
     env: VecEnv
-    agent: Agent | None
+    agent: Player | None
     protocol: Protocol
     seed: int
     pending: Iterator[int]
     first: int = 0
     running: dict[int, int] = field(default_factory=dict)
+    infos: list[dict[str, Any]] = field(default_factory=list)
     generators: list[np.random.Generator] = field(default_factory=list)
 
     def play(self, on_episode: Callable[[PlayedEpisode], None], stop: Callable[[], bool] | None) -> int:
         played = 0
-        observations = np.asarray(self.env.reset())
+        observations, self.infos = np.asarray(self.env.reset()), list(self.env.reset_infos)
         # An environment without a further episode keeps playing, with the last generator, and is ignored.
         self.generators = [generator(self.seed, Stream.CHOICES, 0) for _ in range(self.env.num_envs)]
         for index in range(self.env.num_envs):
             self._begin_next(index, observations)
         while self.running and not (stop is not None and stop()):
             stepped = self.env.step(self._actions(observations))
-            observations, dones, infos = np.array(stepped[0]), stepped[2], stepped[3]
+            observations, dones, self.infos = np.array(stepped[0]), stepped[2], list(stepped[3])
             for index in [index for index in np.flatnonzero(dones).tolist() if index in self.running]:
                 played += 1
-                on_episode(self._played(infos[index]["episode_summary"], self.running.pop(index)))
+                on_episode(self._played(self.infos[index]["episode_summary"], self.running.pop(index)))
                 self._begin_next(index, observations)
         return played
 
@@ -217,6 +241,7 @@ class _EpisodePlayer:
         options = {"noop_frames": number + 1} if self.protocol == "noop" else {}
         seed = _game_seed(self.seed, number)
         observations[index] = begin_episode(self.env, index, seed=seed, options=options)
+        self.infos[index] = self.env.reset_infos[index]
         self.generators[index] = generator(self.seed, Stream.CHOICES, number)
         self.running[index] = number
 
@@ -224,10 +249,11 @@ class _EpisodePlayer:
         if self.agent is None or self.protocol == "random":
             n_actions = int(self.env.action_space.n)  # type: ignore[attr-defined]
             return np.array([rng.integers(n_actions) for rng in self.generators])
-        return self.agent.act(observations, deterministic=self.protocol != "stochastic", random=self.generators)
+        deterministic = self.protocol != "stochastic"
+        return self.agent.act(observations, deterministic=deterministic, random=self.generators, infos=self.infos)
 
     def _played(self, summary: Any, number: int) -> PlayedEpisode:
         agent = None if self.protocol == "random" else self.agent
         exploration = 1.0 if agent is None else agent.exploration_rate if self.protocol == "stochastic" else 0.0
-        steps = 0 if agent is None else agent.manifest.steps
+        steps = 0 if agent is None else agent.steps
         return PlayedEpisode(summary, self.first + number, 0, steps, exploration, datetime.now(UTC))

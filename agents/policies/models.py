@@ -69,6 +69,11 @@ class Agent:
     evaluation: Mapping[str, Any] | None = None
     origin: Mapping[str, Any] | None = None
 
+    @property
+    def steps(self) -> int:
+        """The decisions that it was trained for."""
+        return self.manifest.steps
+
     def seed(self, seed: int) -> None:
         """Seed the random choices of stochastic actions; no global generator is used."""
         self.random = generator(seed, Stream.CHOICES)
@@ -79,6 +84,7 @@ class Agent:
         *,
         deterministic: bool = True,
         random: Sequence[np.random.Generator] | None = None,
+        infos: Sequence[Mapping[str, Any]] | None = None,
     ) -> NDArray[np.int64]:
         """Choose actions for a batch of observations.
 
@@ -87,6 +93,7 @@ class Agent:
             deterministic: True takes the best actions. False acts epsilon-greedily, independently in each row (DQN, QR-DQN),
                 or samples from the policy (PPO).
             random: one generator for each row; None uses the agent's own for all rows.
+            infos: of each row's environment. They are not looked at; :class:`~agents.policies.team.Team` goes by them.
 
         Returns:
             int64 (n,), indices into the configuration's actions.

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from configs import EnvironmentConfig
 from configs.game_facts import STAGES, WORLDS
-from configs.levels import FINISH_X
+from configs.levels import FINISH_X, LEVELS, kind_of
+from mario_env import memory as ram
 from mario_env.console import _rom_folder
+from mario_env.fast import FastConsole
 
 _AREA_OFFSETS = 0x9CBC  # AreaAddrOffsets, one byte an area; the eight WorldAddrOffsets stand before them
 _AREAS = 36
@@ -107,3 +110,13 @@ def test_the_finishes_are_those_of_the_rom(rom: Rom) -> None:
         for world, stage, area in rom.levels()
     }
     assert read == FINISH_X
+
+
+def test_the_kinds_are_those_of_the_areas_where_the_levels_begin() -> None:
+    kinds = ("water", "ground", "underground", "castle")  # AreaType
+    begun = {}
+    for world, stage in FINISH_X:
+        console = FastConsole(EnvironmentConfig(world=world, stage=stage))
+        console.reset()
+        begun[f"{world}-{stage}"] = kinds[ram.area(console.memory) // 32]
+    assert begun == {level: kind_of(level) for level in LEVELS}
