@@ -62,7 +62,9 @@ class ProcessVecEnv(SubprocVecEnv):
         """See :func:`~mario_env.stable_baselines.begin_episode`."""
         self.remotes[index].send(("reset", (seed, options)))
         observation: npt.NDArray[np.uint8]
-        observation, self.reset_infos[index] = self.remotes[index].recv()
+        infos = list(self.reset_infos)  # a tuple, after a reset of stable-baselines3
+        observation, infos[index] = self.remotes[index].recv()
+        self.reset_infos = infos
         return observation
 
     def close(self) -> None:

@@ -67,6 +67,17 @@ def test_games_are_played_recorded_and_shown(folder: Path, postgres: Postgres, h
         evaluate_game(choice, 3, settings, "whole", overrides)
 
 
+def test_games_on_nes_py_are_the_same(folder: Path, postgres: Postgres, home: Path) -> None:
+    """There each game is a process, and begins its episodes there."""
+    settings, choice = Settings(home, postgres.url, None), TeamChoice(folder, trust=True)
+    games = {}
+    for emulator in ("fast", "nes-py"):
+        overrides = [*SHORT, f"environment.emulator={emulator}", "evaluate.n_envs=2"]
+        games[emulator] = evaluate_game(choice, 3, settings, f"whole-{emulator}", overrides)["protocols"]["stochastic"]["games"]
+    told = {emulator: [{**game, "episode": 0} for game in own] for emulator, own in games.items()}
+    assert told["fast"] == told["nes-py"]
+
+
 def test_one_game_can_be_watched(folder: Path, settings: Settings) -> None:
     choice = TeamChoice(folder, warps=False, trust=True)
     frames = list(zip(range(40), game_frames(choice, settings, stochastic=True, seed=1), strict=False))

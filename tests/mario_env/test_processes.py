@@ -129,7 +129,9 @@ def test_a_process_that_does_not_answer_is_killed_and_named() -> None:
 def test_beginning_an_episode_with_a_dead_process_names_it(two: ProcessVecEnv) -> None:
     two.reset()
     first = begin_episode(two, 1, seed=3, options={"noop_frames": 5})
-    assert np.array_equal(first, make(RANDOM, seed=3).reset(options={"noop_frames": 5})[0])
+    alone, info = make(RANDOM, seed=3).reset(options={"noop_frames": 5})
+    assert np.array_equal(first, alone)
+    assert two.reset_infos[1] == info
     _kill(two, 1)
     with pytest.raises(WorkerError, match="environment worker 1"):
         begin_episode(two, 1, seed=3, options={})
