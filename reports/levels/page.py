@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from configs.levels import LEVELS
 from reports.data import ReportError
 from reports.files import write_file
 from reports.levels.picture import write_png
-from reports.levels.results import LEVELS, LevelResult, first_of_each, read_levels, route_of
+from reports.levels.results import LevelResult, first_of_each, read_levels, route_of
 from reports.levels.sheet import contact_sheet
 from reports.results import NARROW_SPACE, number, plural
 

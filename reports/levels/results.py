@@ -4,14 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from configs.levels import ROUTES, Route
+from configs.levels import LEVELS, ROUTES, Route
 from reports.data import ReportError
 from reports.kept import EVALUATION, RUN
 from reports.levels.keeping import LEVEL
-
-LEVELS: Final = tuple(f"{world}-{stage}" for world, stage in ROUTES)
 
 
 @dataclass(frozen=True)
