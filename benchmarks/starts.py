@@ -31,7 +31,7 @@ def measure(observation: str, level: str, rounds: int) -> dict[str, float]:
     starts = training_starts(config)
     assert starts is not None
     assert starts.curriculum is not None
-    demonstration = starts.curriculum.demonstrations[level]
+    (demonstration,) = starts.curriculum.demonstrations[level]
     half = len(demonstration) // 2
     starts.curriculum.set_json({level: {"at": half, "tries": []}})
     along = Games(config.environment, 1, seed=0, threads=1, starts=starts)

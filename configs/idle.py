@@ -18,7 +18,7 @@ def idle_settings(config: "Config") -> list[str]:
 
     agent = config.agent
     found = [*_check_training(config), *_check_observation(config), *_check_average(config), *_check_videos(config)]
-    found += _check_levels(config)
+    found += [*_check_levels(config), *_check_search(config)]
     found += _check_exploration(config, agent) if isinstance(agent, EpsilonGreedyConfig) else []
     found += _check_clipping(config, agent) if isinstance(agent, PPOConfig) else []
     found += _check_replay(config, agent) if isinstance(agent, ReplayAgentConfig) else []
@@ -49,6 +49,15 @@ def _check_observation(config: "Config") -> Iterator[str]:
 def _check_levels(config: "Config") -> Iterator[str]:
     if config.train.level_sampling == "failure" and len(config.environment.level_names) < 2:
         yield "train.level_sampling chooses among several levels, and there is one: name more in environment.levels"
+
+
+def _check_search(config: "Config") -> Iterator[str]:
+    curriculum, levels = config.train.curriculum, set(config.environment.level_names)
+    if curriculum is not None and curriculum.search and levels <= curriculum.demonstrations.keys():
+        yield (
+            "train.curriculum.search is for levels without a demonstration, and train.curriculum.demonstrations has one of "
+            "every level: leave one of the two out"
+        )
 
 
 def _check_videos(config: "Config") -> Iterator[str]:

@@ -356,11 +356,13 @@ class Config(Section):
                 f"train.curriculum.demonstrations: {unknown[0]} is not played; the levels are "
                 f"{', '.join(environment.level_names)}"
             )
-        if environment.frame_skip != DEMONSTRATED_FRAME_SKIP and given < set(environment.level_names):
+        shipped = curriculum.search is None and given < set(environment.level_names)
+        if shipped and environment.frame_skip != DEMONSTRATED_FRAME_SKIP:
             raise ValueError(
                 f"train.curriculum: environment.frame_skip is {environment.frame_skip}, and each action of the demonstrations "
                 f"that come with the project lasts {DEMONSTRATED_FRAME_SKIP} frames: set it to {DEMONSTRATED_FRAME_SKIP}, or "
-                "give a demonstration of each level in train.curriculum.demonstrations"
+                "give a demonstration of each level in train.curriculum.demonstrations, or search for some with "
+                "train.curriculum.search"
             )
 
     @model_validator(mode="after")

@@ -35,6 +35,8 @@ class Stream(IntEnum):
     """Random actions of a policy, or of the protocol random, in an evaluation."""
     BUTTONS = 10
     """Random buttons in benchmarks. Key: the number of the episode."""
+    SEARCH = 11
+    """The search for a demonstration. Key: the level, then which of its demonstrations it is."""
 
 
 def sequence(seed: int, stream: Stream, *parts: int | str) -> np.random.SeedSequence:

@@ -25,6 +25,7 @@ from tasks.links import label_flow_run, link
 from tasks.naming import describe_level, run_name, stamp
 from tasks.quality import check_rows
 from tasks.report import write_report
+from tasks.search import search_demonstrations
 from tasks.smoke import smoke_test
 from tasks.starting import finish_experiment, running_experiment
 from tasks.train import move_alias, train_agent
@@ -147,10 +148,14 @@ def _once_unlocked(config: Config, start: Callable[[], Experiment]) -> Experimen
 
 def _run_phases(experiment: Experiment) -> dict[str, Any]:
     options = retry_options(experiment.config.retry)
-    integrated = integration_run.with_options(**options)(experiment)
+    curriculum = experiment.config.train.curriculum
+    searched = curriculum is not None and curriculum.search is not None
+    found = search_demonstrations.with_options(**options)(experiment) if searched else None
+
+    integrated = integration_run.with_options(**options)(experiment, found)
     _check(experiment, "integration", integrated)
 
-    trained = train_agent.with_options(**options)(experiment)
+    trained = train_agent.with_options(**options)(experiment, found)
     _check(experiment, "train", trained)
 
     evaluated = evaluate_agent.with_options(**options)(experiment, trained)

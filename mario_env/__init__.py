@@ -7,7 +7,14 @@ Importing this package registers the game with Gymnasium (`gymnasium.make("mario
 
 from typing import TYPE_CHECKING
 
-from mario_env.errors import DemonstrationError, PlaybackError, RomUnavailableError, SnapshotError, WorkerError
+from mario_env.errors import (
+    DemonstrationError,
+    PlaybackError,
+    RomUnavailableError,
+    SearchError,
+    SnapshotError,
+    WorkerError,
+)
 from mario_env.factory import make
 from mario_env.observations import observation_of, observation_space
 from mario_env.playback import PlaybackFrame, PlaybackState, episode_environment, play_back, play_back_states
@@ -15,6 +22,8 @@ from mario_env.registration import environment_spec, register_environments
 from mario_env.summary import EpisodeStart, EpisodeSummary
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from stable_baselines3.common.vec_env import VecEnv
 
     from configs.schema import Config, EnvironmentConfig, RetryConfig
@@ -28,6 +37,7 @@ __all__ = [
     "PlaybackFrame",
     "PlaybackState",
     "RomUnavailableError",
+    "SearchError",
     "SnapshotError",
     "WorkerError",
     "environment_spec",
@@ -67,8 +77,11 @@ def make_vec(
     )
 
 
-def make_training_vec(config: "Config") -> "VecEnv":
-    """Make the environments that a training of `config` plays: :func:`make_vec` with its numbers, seed, limits and starts."""
+def make_training_vec(config: "Config", found: "Mapping[str, Sequence[str]] | None" = None) -> "VecEnv":
+    """Make the environments that a training of `config` plays: :func:`make_vec` with its numbers, seed, limits and starts.
+
+    For `found` and what is raised, see :func:`training_starts`.
+    """
     train = config.train
     return make_vec(
         config.environment,
@@ -76,17 +89,22 @@ def make_training_vec(config: "Config") -> "VecEnv":
         seed=config.seed,
         threads=train.game_threads,
         retry=config.retry,
-        starts=training_starts(config),
+        starts=training_starts(config, found),
     )
 
 
-def training_starts(config: "Config") -> "Starts | None":
+def training_starts(config: "Config", found: "Mapping[str, Sequence[str]] | None" = None) -> "Starts | None":
     """What chooses where the episodes of a training begin; None: they all begin at the start of one level or of the full game.
 
     On nes-py each process chooses for itself.
 
+    Args:
+        config: the whole configuration.
+        found: the demonstrations, by level, that the search of `train.curriculum.search` has found.
+
     Raises:
-        DemonstrationError: a demonstration of the curriculum presses buttons that the environment has no action for.
+        DemonstrationError: a demonstration of the curriculum presses buttons that the environment has no action for, or
+            demonstrations are to be searched for, and `found` lacks those of a level.
     """
     from mario_env.curriculum import Curriculum
     from mario_env.demonstrations import demonstrations_of
@@ -97,6 +115,10 @@ def training_starts(config: "Config") -> "Starts | None":
         return None
     curriculum = None
     if train.curriculum is not None:
-        demonstrations = demonstrations_of(environment, train.curriculum.demonstrations)
-        curriculum = Curriculum(train.curriculum, demonstrations)
+        given = {level: train.curriculum.plays(level) or (found or {}).get(level, []) for level in environment.level_names}
+        if train.curriculum.search and (missing := [level for level, plays in given.items() if not plays]):
+            raise DemonstrationError(
+                f"train.curriculum.search: there is no demonstration of {missing[0]} yet: `mario run` searches for one"
+            )
+        curriculum = Curriculum(train.curriculum, demonstrations_of(environment, given))
     return Starts(environment, train.level_sampling, curriculum)

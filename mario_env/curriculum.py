@@ -2,7 +2,7 @@
 Demonstration")."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,77 +13,112 @@ __all__ = ["Curriculum"]
 
 
 class _Point:
-    """The point on the demonstration of one level, and the latest tries from the window before it."""
+    """The point on a demonstration, and the latest tries from the window before it."""
 
-    def __init__(self, decisions: int, config: CurriculumConfig) -> None:
-        self.decisions, self.at = decisions, max(0, decisions - config.window)
+    def __init__(self, actions: bytes, config: CurriculumConfig) -> None:
+        self.actions, self.at = actions, max(0, len(actions) - config.window)
         self.tries: deque[bool] = deque(maxlen=config.tries)
+        self._config = config
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """The first and the last position at which most episodes begin."""
+        return max(0, self.at - self._config.window + 1), self.at
+
+    @property
+    def position(self) -> float:
+        """The point as a fraction of the demonstration."""
+        return self.at / len(self.actions)
+
+    def choose(self, generator: np.random.Generator) -> bytes:
+        """The part of the demonstration that the next episode skips."""
+        config, kind = self._config, generator.random()
+        first, last = self.window
+        if kind < config.from_start:
+            return b""
+        if kind < config.from_start + config.elsewhere and last + 1 < len(self.actions):
+            first, last = last + 1, len(self.actions) - 1
+        return self.actions[: int(generator.integers(first, last + 1))]
+
+    def ended(self, skipped: bytes, *, completed: bool) -> None:
+        """Take note of an episode that has ended.
+
+        It counts if it began in the window, even if another demonstration was chosen: the same actions lead to the same state.
+        """
+        first, last = self.window
+        if not (first <= len(skipped) <= last and self.actions.startswith(skipped)):
+            return
+        self.tries.append(completed)
+        # Once so many have completed the level, the rest of the tries cannot change the verdict.
+        if sum(self.tries) >= self._config.threshold_at(self.position) * self._config.tries and self.at:
+            self.at = max(0, self.at - self._config.step)
+            self.tries.clear()
 
 
 class Curriculum:
-    """Chooses how much of its demonstration an episode skips.
+    """Chooses how much of a demonstration an episode skips.
 
-    Each level has a point on its demonstration. Most episodes begin within a window that ends at the point. When enough of the
-    latest of them have completed the level, the point moves back. Other episodes begin behind the point, so that nothing is
-    forgotten, or at the level's start.
+    Each demonstration has a point. Most episodes begin within a window that ends at the point. When enough of the latest of
+    them have completed the level, the point moves back. Other episodes begin behind the point, so that nothing is forgotten, or
+    at the level's start. An episode chooses among the demonstrations of its level uniformly, so that one which is stuck before
+    an obstacle holds up no other.
 
     Args:
         config: the window, how far the point moves, and what is enough.
-        demonstrations: actions by level; they complete it.
+        demonstrations: for each level the actions of one or more demonstrations; they complete it.
     """
 
-    def __init__(self, config: CurriculumConfig, demonstrations: Mapping[str, bytes]) -> None:
-        self.demonstrations = dict(demonstrations)
+    def __init__(self, config: CurriculumConfig, demonstrations: Mapping[str, Sequence[bytes]]) -> None:
+        self.demonstrations = {level: tuple(plays) for level, plays in demonstrations.items()}
         self._config = config
-        self._points = {level: _Point(len(actions), config) for level, actions in demonstrations.items()}
+        self._points = {level: [_Point(actions, config) for actions in plays] for level, plays in demonstrations.items()}
 
     def choose(self, level: str, generator: np.random.Generator) -> bytes:
-        """The part of the demonstration that the next episode skips; empty: it begins at the level's start."""
-        config, point = self._config, self._points[level]
-        kind = generator.random()
-        first, last = self._window(point)
-        if kind < config.from_start:
-            return b""
-        if kind < config.from_start + config.elsewhere and last + 1 < point.decisions:
-            first, last = last + 1, point.decisions - 1
-        return self.demonstrations[level][: int(generator.integers(first, last + 1))]
+        """The part of a demonstration that the next episode skips; empty: it begins at the level's start."""
+        points = self._points[level]
+        point = points[0] if len(points) == 1 else points[int(generator.integers(len(points)))]
+        return point.choose(generator)
 
-    def ended(self, level: str, skipped: int, *, completed: bool) -> None:
-        """Take note of an episode that has ended; it had skipped so many decisions."""
-        config, point = self._config, self._points[level]
-        first, last = self._window(point)
-        if not first <= skipped <= last:
-            return
-        point.tries.append(completed)
-        # Once so many have completed the level, the rest of the tries cannot change the verdict.
-        if sum(point.tries) >= config.threshold * config.tries and point.at:
-            point.at = max(0, point.at - config.step)
-            point.tries.clear()
-
-    def _window(self, point: _Point) -> tuple[int, int]:
-        return max(0, point.at - self._config.window + 1), point.at
+    def ended(self, level: str, skipped: bytes, *, completed: bool) -> None:
+        """Take note of an episode that has ended; it had skipped these decisions."""
+        for point in self._points[level]:
+            point.ended(skipped, completed=completed)
 
     def metrics(self) -> dict[str, float]:
-        """The point of each level, and the share of its latest tries that have completed the level."""
+        """The point of each demonstration, and the share of its latest tries that have completed the level.
+
+        Where a level has several, their number is in the names.
+        """
         found: dict[str, float] = {}
-        for level, point in self._points.items():
-            found[f"curriculum/{level}/point"] = point.at
-            if point.tries:
-                found[f"curriculum/{level}/success_rate"] = sum(point.tries) / len(point.tries)
+        for level, points in self._points.items():
+            for number, point in enumerate(points, 1):
+                name = f"curriculum/{level}" + (f"/{number}" if len(points) > 1 else "")
+                found[f"{name}/point"] = point.at
+                if point.tries:
+                    found[f"{name}/success_rate"] = sum(point.tries) / len(point.tries)
         return found
 
     def describe(self) -> str:
-        """The points in words: "starts 84 of 256", or those of several levels."""
-        shown = [(level, f"{point.at} of {point.decisions}") for level, point in self._points.items()]
+        """The points in words, such as "starts 84 of 256"; of several demonstrations the one nearest to the level's start."""
+        shown = [(level, _describe(points)) for level, points in self._points.items()]
         return "starts " + (shown[0][1] if len(shown) == 1 else ", ".join(f"{level} {where}" for level, where in shown))
 
     def to_json(self) -> dict[str, Any]:
         """What later choices depend on besides the random numbers, as JSON types."""
-        return {level: {"at": point.at, "tries": [int(each) for each in point.tries]} for level, point in self._points.items()}
+        return {
+            level: [{"at": point.at, "tries": [int(each) for each in point.tries]} for point in points]
+            for level, points in self._points.items()
+        }
 
     def set_json(self, value: Mapping[str, Any]) -> None:
         """The inverse of :meth:`to_json`."""
         for level, kept in value.items():
-            point = self._points[level]
-            point.at = int(kept["at"])
-            point.tries = deque(map(bool, kept["tries"]), maxlen=self._config.tries)
+            # Earlier versions had one demonstration of each level, without a list.
+            for point, state in zip(self._points[level], kept if isinstance(kept, list) else [kept], strict=True):
+                point.at = int(state["at"])
+                point.tries = deque(map(bool, state["tries"]), maxlen=self._config.tries)
+
+
+def _describe(points: Sequence[_Point]) -> str:
+    point = min(points, key=lambda each: each.position)
+    return f"{point.at} of {len(point.actions)}" + (f" (first of {len(points)})" if len(points) > 1 else "")

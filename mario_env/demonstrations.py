@@ -5,7 +5,7 @@ one character, its index in the action set `complex` in base 12, and lasts four 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -47,30 +47,31 @@ def encode(config: EnvironmentConfig, actions: Sequence[int]) -> str:
     return "".join(DIGITS[_COMPLEX.index(combinations[action])] for action in actions)
 
 
-def demonstrations_of(config: EnvironmentConfig, given: Mapping[str, str]) -> dict[str, bytes]:
-    """A demonstration of each level of an environment, as its own actions.
+def demonstrations_of(config: EnvironmentConfig, given: Mapping[str, Sequence[str]]) -> dict[str, tuple[bytes, ...]]:
+    """The demonstrations of each level of an environment, as its own actions.
 
     Args:
         config: the environment.
-        given: demonstrations by level; that of another level comes from `finishes.json`.
+        given: demonstrations by level; the one of another level comes from `finishes.json`.
 
     Raises:
         DemonstrationError: a demonstration presses buttons that none of the environment's actions does.
     """
     plays = read_plays()
     return {
-        level: bytes(_translated(config, level, decode(given[level]) if level in given else plays[level]))
+        level: tuple(_translated(config, level, actions) for actions in map(decode, given.get(level, [])))
+        or (_translated(config, level, plays[level]),)
         for level in config.level_names
     }
 
 
-def _translated(config: EnvironmentConfig, level: str, actions: bytes) -> Iterator[int]:
+def _translated(config: EnvironmentConfig, level: str, actions: bytes) -> bytes:
     own = [frozenset(each) for each in button_combinations(config)]
-    for action in actions:
+    for action in dict.fromkeys(actions):
         if _COMPLEX[action] not in own:
             raise DemonstrationError(
                 f"train.curriculum: the demonstration of {level} presses {'+'.join(sorted(_COMPLEX[action]))}, which no action "
                 f"of environment.actions ({config.actions}) does: set environment.actions to complex, or give another "
                 "demonstration in train.curriculum.demonstrations"
             )
-        yield own.index(_COMPLEX[action])
+    return bytes(own.index(_COMPLEX[action]) for action in actions)

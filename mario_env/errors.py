@@ -1,6 +1,6 @@
 """What can go wrong in this package, as classes a caller can catch."""
 
-__all__ = ["DemonstrationError", "PlaybackError", "RomUnavailableError", "SnapshotError", "WorkerError"]
+__all__ = ["DemonstrationError", "PlaybackError", "RomUnavailableError", "SearchError", "SnapshotError", "WorkerError"]
 
 
 class RomUnavailableError(ValueError):
@@ -13,6 +13,10 @@ class DemonstrationError(ValueError):
 
 class PlaybackError(RuntimeError):
     """Recorded actions do not lead to the end of an episode under the given configuration."""
+
+
+class SearchError(ValueError):
+    """A search has found no play that completes a level; the message says how far it came, and what to change."""
 
 
 class SnapshotError(ValueError):

@@ -31,7 +31,7 @@ from mario_env.slots import EnvSlot
 from mario_env.snapshots import GamesSnapshot, generator_state, require_same, set_generator_state
 from mario_env.starts import Starts
 from mario_env.summary import EpisodeStart, summarise
-from mario_env.trails import Trail
+from mario_env.trails import Trails
 from mario_env.wrappers.actions import button_combinations, draw_delay, pressed_buttons
 from mario_env.wrappers.reward import REWARD_COMPONENTS
 
@@ -92,10 +92,10 @@ class Games:
         self.starts = Starts(config) if starts is None and config.levels else starts
         levels: list[str | None] = [*config.levels] or [None]
         self._beginnings = {level: self._beginning(level, observation) for level in levels}
-        self._trails: dict[str | None, Trail] = {}
+        self._trails: dict[str | None, Trails] = {}
         if self._demonstrations:
             walker = Fleet(game, rules, 1, observation)  # demonstrations are played on a machine of their own
-            self._trails = {level: self._trail(level, walker) for level in levels}
+            self._trails = {level: self._along(level, walker) for level in levels}
         self._most_noops = config.noop_frames
         self.slots = [EnvSlot(self, i, own) for i, own in enumerate(game_seeds(seed, count))]
         self._records: list[EpisodeRecord | None] = [None] * count  # None: not reset yet
@@ -155,19 +155,18 @@ class Games:
         return replace(start, noop_frames=count)
 
     def _begin_along(self, index: int, start: EpisodeStart) -> EpisodeStart:
-        """Begin along the demonstration of a level, without idling."""
-        self._trails[start.level].start(self.fleet, index, len(start.demonstration))
+        """Begin along a demonstration of a level, without idling."""
+        self._trails[start.level].start(self.fleet, index, start.demonstration)
         return start
 
     @property
-    def _demonstrations(self) -> Mapping[str, bytes]:
+    def _demonstrations(self) -> Mapping[str, tuple[bytes, ...]]:
         curriculum = None if self.starts is None else self.starts.curriculum
         return {} if curriculum is None else curriculum.demonstrations
 
-    def _trail(self, level: str | None, walker: Fleet) -> Trail:
+    def _along(self, level: str | None, walker: Fleet) -> Trails:
         name = level or self._config.level_names[0]
-        buttons = [self._pressed[action] for action in self._demonstrations[name]]
-        return Trail(name, walker, self._beginnings[level], buttons)
+        return Trails(name, walker, self._beginnings[level], self._demonstrations[name], self._pressed)
 
     def _idle(self, index: int, count: int, snapshot: Snapshot) -> int:
         """Idle for `count` frames and return how many that were: where idling kills, half as many as it takes to die."""
@@ -333,8 +332,8 @@ class Games:
         environment = self._config.model_dump(mode="json")
         values = {"format": 3, "emulator": STAMP, "game": self._game, "games": len(self.slots), "environment": environment}
         if self._demonstrations:
-            demonstrations = b"".join(self._demonstrations[level] for level in sorted(self._demonstrations))
-            values["demonstrations"] = hashlib.sha256(demonstrations).hexdigest()
+            demonstrations = repr(sorted(self._demonstrations.items()))
+            values["demonstrations"] = hashlib.sha256(demonstrations.encode()).hexdigest()
         return values
 
     def _slot_to_json(self, index: int, record: EpisodeRecord) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Starts:
         level = start.level or self._levels[0]
         self._latest[level].append(completed)
         if self.curriculum is not None:
-            self.curriculum.ended(level, len(start.demonstration), completed=completed)
+            self.curriculum.ended(level, start.demonstration, completed=completed)
 
     def weights(self) -> dict[str, float]:
         """The present weight of each level; they need not add up to 1."""

@@ -143,10 +143,15 @@ def _game(config: Config, settings: Settings) -> str:
 
 
 def _workers(config: Config, settings: Settings) -> str:
-    """Create as many environments as the training will have, with its demonstrations, and play one step in each."""
+    """Create as many environments as the training will have, with its demonstrations, and play one step in each.
+
+    Demonstrations that are yet to be searched for are not there.
+    """
     from mario_env import make_training_vec
 
-    environments = make_training_vec(config)
+    searched = config.train.curriculum is not None and config.train.curriculum.search is not None
+    train = config.train.model_copy(update={"curriculum": None}) if searched else config.train
+    environments = make_training_vec(config.model_copy(update={"train": train}))
     try:
         environments.reset()
         environments.step(np.zeros(config.train.n_envs, dtype=np.int64))

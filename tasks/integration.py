@@ -19,6 +19,7 @@ from tasks import phases
 from tasks.experiment import Experiment, open_experiment_store, open_run, open_writer, recorded_totals
 from tasks.phases import PhaseRecord
 from tasks.rows import EpisodeSink
+from tasks.search import Demonstrations
 
 if TYPE_CHECKING:
     from agents import TrainingResult
@@ -36,8 +37,12 @@ class IntegrationError(RuntimeError):
 
 
 @task(name="integration run", cache_policy=NO_CACHE, persist_result=False)
-def integration_run(experiment: Experiment) -> PhaseRecord:
+def integration_run(experiment: Experiment, found: Demonstrations | None = None) -> PhaseRecord:
     """Train for at least `integration.min_frames` frames and one episode, and read its row back.
+
+    Args:
+        experiment: the experiment.
+        found: the demonstrations that a search has found.
 
     Raises:
         IntegrationError: no episode ended within `integration.max_frames`, or its row is not in Postgres.
@@ -49,7 +54,7 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
     limits = experiment.config.integration
     logger.info("playing at least %d frames and one episode; at most %d frames", limits.min_frames, limits.max_frames)
     with open_experiment_store(experiment) as store, open_run(experiment) as run:
-        before, result = _run_training(experiment, store)
+        before, result = _run_training(experiment, store, found)
         run.log_metrics({"integration/episodes": result.episodes, "integration/reward_sum": result.reward_sum}, result.steps)
         stored = store.count(experiment.id, "integration")
     if stored == before:
@@ -64,7 +69,7 @@ def integration_run(experiment: Experiment) -> PhaseRecord:
     return phases.save(experiment, PhaseRecord("integration", time.perf_counter() - started, details))
 
 
-def _run_training(experiment: Experiment, store: "EpisodeStore") -> tuple[int, "TrainingResult"]:
+def _run_training(experiment: Experiment, store: "EpisodeStore", found: Demonstrations | None) -> tuple[int, "TrainingResult"]:
     """Train until the limits of the integration run are reached.
 
     Returns:
@@ -75,7 +80,7 @@ def _run_training(experiment: Experiment, store: "EpisodeStore") -> tuple[int, "
 
     config = short_run(experiment.config)
     limits = config.integration
-    with closing(make_training_vec(config)) as environments, open_writer(experiment, store) as writer:
+    with closing(make_training_vec(config, found)) as environments, open_writer(experiment, store) as writer:
         # The writer has written rows that were waiting, so they are counted too.
         before = recorded_totals(store, experiment.id, "integration")
 

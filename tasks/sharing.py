@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 _CHECKPOINTS, _OUTBOXES = "checkpoints", "outboxes"
 _MODELS: Final = ("model", "best-model")
 _DESCRIPTION: Final = ("config.json", "experiment.json")  # for people who look into the storage
+SEARCHED: Final = "demonstrations.json"
+"""The file of the demonstrations that were found by search."""
 _COMPLETE = "complete.json"  # in an attempt's folder: it holds all that the attempt before left
 _LOCAL = "attempt.json"  # in the experiment's folder: the newest attempt whose state it is complete for
 
@@ -177,7 +179,7 @@ def _fetch_outboxes(source: "SharedFolder", spool: Path) -> None:
 def _fetch_files(source: "SharedFolder", directory: Path) -> None:
     from agents import STATE_FILES
 
-    for name in STATE_FILES:
+    for name in (SEARCHED, *STATE_FILES):
         content = source.read(name)
         if content is None:
             (directory / name).unlink(missing_ok=True)
@@ -188,7 +190,7 @@ def _fetch_files(source: "SharedFolder", directory: Path) -> None:
 def _publish_files(directory: Path, target: "SharedFolder") -> None:
     from agents import STATE_FILES
 
-    for name in (*_DESCRIPTION, *STATE_FILES):
+    for name in (*_DESCRIPTION, SEARCHED, *STATE_FILES):
         with suppress(FileNotFoundError):
             content = (directory / name).read_bytes()
             if target.read(name) != content:

@@ -23,6 +23,7 @@ from tasks.naming import labels, model_name
 from tasks.phases import PhaseRecord
 from tasks.progress import progress_artifact
 from tasks.rows import EpisodeSink, evaluation_protocol
+from tasks.search import Demonstrations
 from tracking import ModelVersion, TrackedRun, TrackingError
 
 if TYPE_CHECKING:
@@ -35,11 +36,15 @@ _SERVED_MODEL = Path(__file__).with_name("served_model.py")
 
 
 @task(name="full training", cache_policy=NO_CACHE, persist_result=False)
-def train_agent(experiment: Experiment) -> PhaseRecord:
+def train_agent(experiment: Experiment, found: Demonstrations | None = None) -> PhaseRecord:
     """Train to `train.total_steps`, and register the model.
 
     The task must be called directly, not submitted, so that signals reach the training in the main thread. It then ends with a
     checkpoint.
+
+    Args:
+        experiment: the experiment.
+        found: the demonstrations that a search has found.
 
     Raises:
         TrainingInterrupted: SIGINT or SIGTERM was received; a checkpoint was written first.
@@ -55,7 +60,7 @@ def train_agent(experiment: Experiment) -> PhaseRecord:
         return done
     started = time.perf_counter()
     with open_experiment_store(experiment) as store, open_run(experiment, system_metrics=True) as run:
-        details = _train(experiment, store, run)
+        details = _train(experiment, store, run, found)
     record = phases.save(experiment, PhaseRecord("train", time.perf_counter() - started, details))
     show_markdown(
         "training",
@@ -66,10 +71,10 @@ def train_agent(experiment: Experiment) -> PhaseRecord:
     return record
 
 
-def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict[str, object]:
+def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun, found: Demonstrations | None) -> dict[str, object]:
     """Train, and register the model. Returns the details of the phase."""
     log_training_data(run, experiment.config)
-    result = _run_training(experiment, store, run)
+    result = _run_training(experiment, store, run, found)
     run.log_metrics({"train/episodes": result.episodes, "train/reward_sum": result.reward_sum}, result.steps)
     model_path, model_steps = _select_model(experiment, result)
     sharing.publish(experiment)
@@ -96,7 +101,9 @@ def _train(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> dict
     }
 
 
-def _run_training(experiment: Experiment, store: EpisodeStore, run: TrackedRun) -> "TrainingResult":
+def _run_training(
+    experiment: Experiment, store: EpisodeStore, run: TrackedRun, found: Demonstrations | None
+) -> "TrainingResult":
     """Train to `train.total_steps`, with episodes going to Postgres and metrics to MLflow."""
     from agents import train
     from mario_env import make_training_vec
@@ -105,7 +112,7 @@ def _run_training(experiment: Experiment, store: EpisodeStore, run: TrackedRun) 
     result: TrainingResult | None = None
     try:
         with (
-            closing(make_training_vec(config)) as environments,
+            closing(make_training_vec(config, found)) as environments,
             open_writer(experiment, store) as writer,
             progress_artifact("training-progress", config.train.total_steps) as progress,
         ):

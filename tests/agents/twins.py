@@ -62,6 +62,7 @@ _CURRICULUM = {"window": 3, "step": 2, "tries": 2, "threshold": 0.5, "elsewhere"
 SECTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "dqn, curriculum": {"environment": {"world": 1, "stage": 3}, "train": {"curriculum": _CURRICULUM}},
     "ppo, levels": {
+        # One level has two demonstrations, which are the same but for an idle decision at the start.
         "environment": {"levels": ["1-1", "1-2", "4-2"]},
         "train": {"level_sampling": "failure", "curriculum": _CURRICULUM | {"tries": 4, "from_start": 0.5}},
     },

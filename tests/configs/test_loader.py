@@ -148,6 +148,9 @@ def test_impossible_combinations_are_refused() -> None:
         (["train.curriculum={}", "environment.frame_skip=2"], "lasts 4 frames: set it to 4, or give a demonstration"),
         (["train.curriculum={demonstrations: {1-2: '34'}}"], "demonstrations: 1-2 is not played; the levels are 1-1"),
         (["train.curriculum={demonstrations: {1-1: '3c'}}"], r"train\.curriculum\.demonstrations\.1-1: string should match"),
+        (["train.curriculum={demonstrations: {1-1: ['34', '3c']}}"], r"demonstrations\.1-1\.1: string should match"),
+        (["train.curriculum={demonstrations: {1-1: '34'}, search: {}}"], "demonstrations has one of every level: leave one"),
+        (["train.curriculum={threshold: {finish: 1.2, start: 0.1}}"], r"threshold\.finish: input should be less than or equal"),
         (["train.curriculum={elsewhere: 0.7, from_start: 0.3}"], "elsewhere and from_start leave no episodes for the window"),
     ],
 )

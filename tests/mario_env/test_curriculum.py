@@ -17,7 +17,8 @@ LENGTH = 50
 
 def curriculum(**changes: Any) -> Curriculum:
     settings = {"window": 4, "step": 6, "threshold": 0.5, "tries": 4, "elsewhere": 0.25, "from_start": 0.125}
-    return Curriculum(CurriculumConfig(**{**settings, **changes}), {"1-1": bytes(range(LENGTH)), "1-2": bytes(20)})
+    plays = {"1-1": [bytes(range(LENGTH))], "1-2": [bytes(20)]}
+    return Curriculum(CurriculumConfig(**{**settings, **changes}), plays)
 
 
 def drawn(chosen: Curriculum, level: str = "1-1") -> Counter[int]:
@@ -30,7 +31,7 @@ def drawn(chosen: Curriculum, level: str = "1-1") -> Counter[int]:
 def tell(chosen: Curriculum, *outcomes: bool, skipped: int) -> int:
     """Let episodes end that skipped so many decisions; returns the point."""
     for completed in outcomes:
-        chosen.ended("1-1", skipped, completed=completed)
+        chosen.ended("1-1", bytes(range(skipped)), completed=completed)
     return int(chosen.metrics()["curriculum/1-1/point"])
 
 
@@ -72,8 +73,53 @@ def test_it_ends_at_the_start_of_the_level() -> None:
     assert set(found) == set(range(LENGTH)), "what lies behind is not forgotten"
 
 
+def test_each_demonstration_has_a_point_of_its_own() -> None:
+    first, second = bytes(range(LENGTH)), bytes(range(30)) + bytes(10)  # they begin with the same 30 decisions
+    settings = CurriculumConfig(window=4, step=6, threshold=0.5, tries=4, elsewhere=0.0)
+    chosen = Curriculum(settings, {"1-1": [first, second]})
+    generator = np.random.default_rng(0)
+    found = Counter(chosen.choose("1-1", generator) for _ in range(8000))
+    assert set(found) == {first[:at] for at in range(43, 47)} | {second[:at] for at in range(33, 37)}
+    assert all(count / 8000 == pytest.approx(1 / 8, abs=0.02) for count in found.values()), "uniformly"
+
+    def points() -> list[float]:
+        return [chosen.metrics()[f"curriculum/1-1/{number}/point"] for number in (1, 2)]
+
+    for _ in range(2):
+        chosen.ended("1-1", second[:35], completed=True)
+    assert points() == [46, 30]
+    assert chosen.describe() == "starts 30 of 40 (first of 2)"
+    chosen.ended("1-1", first[:28], completed=False)
+    assert chosen.metrics()["curriculum/1-1/2/success_rate"] == 0, "the same actions lead to the same state"
+    assert "curriculum/1-1/1/success_rate" not in chosen.metrics(), "it is outside the window of the first"
+    other = Curriculum(settings, {"1-1": [first, second]})
+    other.set_json(json.loads(json.dumps(chosen.to_json())))
+    assert other.to_json() == chosen.to_json()
+
+
+def test_it_continues_from_checkpoints_of_versions_that_had_one_demonstration() -> None:
+    chosen = curriculum()
+    chosen.set_json({"1-1": {"at": 12, "tries": [1, 0]}, "1-2": {"at": 3, "tries": []}})
+    assert chosen.metrics() == {
+        "curriculum/1-1/point": 12,
+        "curriculum/1-1/success_rate": 0.5,
+        "curriculum/1-2/point": 3,
+    }
+
+
+def test_the_threshold_can_depend_on_the_position() -> None:
+    chosen = curriculum(threshold={"finish": 1.0, "start": 0.25}, tries=4, step=23)
+    assert tell(chosen, True, True, True, skipped=46) == 46, "near the end nearly all of four must complete"
+    assert tell(chosen, True, skipped=46) == 23
+    assert tell(chosen, True, True, skipped=23) == 23, "in the middle 0.595 of four"
+    assert tell(chosen, True, skipped=23) == 0
+    settings = CurriculumConfig.model_validate({"threshold": {"finish": 0.9, "start": 0.2}})
+    assert [settings.threshold_at(position) for position in (0.0, 0.5, 1.0)] == pytest.approx([0.2, 0.55, 0.9])
+    assert CurriculumConfig(threshold=1).threshold_at(0.5) == 1
+
+
 def test_every_level_has_a_demonstration() -> None:
     levels = [f"{world}-{stage}" for world in range(1, 9) for stage in range(1, 5)]
     environment = EnvironmentConfig(levels=levels, actions="complex")
     assert list(demonstrations_of(environment, {})) == levels
-    assert demonstrations_of(environment, {"1-1": "34ab"})["1-1"] == bytes([3, 4, 10, 11])
+    assert demonstrations_of(environment, {"1-1": ["34ab", "0"]})["1-1"] == (bytes([3, 4, 10, 11]), bytes([0]))

@@ -9,7 +9,7 @@ import pytest
 
 from configs.curriculum import CurriculumConfig
 from configs.schema import Config, EnvironmentConfig, RewardConfig
-from mario_env import DemonstrationError, EpisodeStart, EpisodeSummary, play_back, training_starts
+from mario_env import DemonstrationError, EpisodeStart, EpisodeSummary, SnapshotError, play_back, training_starts
 from mario_env.demonstrations import demonstrations_of, encode
 from mario_env.games import Games
 from mario_env.nes.play import INFO
@@ -33,7 +33,8 @@ def starting_at(environment: EnvironmentConfig, position: int, **curriculum: Any
     assert starts is not None
     assert starts.curriculum is not None
     level = environment.level_names[-1]
-    starts.curriculum.set_json({level: {"at": position, "tries": []}})
+    count = len(starts.curriculum.demonstrations[level])
+    starts.curriculum.set_json({level: [{"at": position, "tries": []}] * count})
     starts._levels = [level]
     return Games(environment, 1, seed=3, starts=starts)
 
@@ -44,11 +45,12 @@ def played(environment: EnvironmentConfig, position: int) -> Games:
     games = Games(plain, 1, seed=3)
     level = environment.level_names[-1]
     games.reset(0, options={"level": level})
-    for action in demonstrations_of(environment, {})[level][:position]:
+    (demonstration,) = demonstrations_of(environment, {})[level]
+    for action in demonstration[:position]:
         games.step([action])
     # From here on both games play by the same rules, with the same random numbers.
     games._config = environment
-    games._last = [demonstrations_of(environment, {})[level][position - 1]]
+    games._last = [demonstration[position - 1]]
     return games
 
 
@@ -56,7 +58,7 @@ def played(environment: EnvironmentConfig, position: int) -> Games:
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_it_equals_play_from_the_beginning(name: str, position: int) -> None:
     environment = ENVIRONMENTS[name]
-    demonstration = demonstrations_of(environment, {})[environment.level_names[-1]]
+    (demonstration,) = demonstrations_of(environment, {})[environment.level_names[-1]]
     position %= len(demonstration)
     begun, reference = starting_at(environment, position), played(environment, position)
     info = begun.reset(0)
@@ -105,11 +107,55 @@ def test_its_row_is_enough_to_play_it_again(name: str) -> None:
     assert dataclasses.replace(last.summary, duration_seconds=summary.duration_seconds) == summary
 
 
+def test_each_of_several_demonstrations_is_begun_along(finish: Callable[[str], bytes]) -> None:
+    """The second waits for a decision before it goes on as the first, whose enemies are elsewhere then."""
+    environment = EnvironmentConfig(observation="tiles")
+    first, second = finish("1-1"), _waiting(environment, finish("1-1"))
+    given = [encode(environment, actions) for actions in (first, second)]
+    games = starting_at(environment, 100, demonstrations={"1-1": given})
+    reference = Games(environment, 1, seed=3)
+    begun = set()
+    for _ in range(20):
+        games.reset(0)
+        record = games._records[0]
+        assert record is not None
+        skipped = record.start.demonstration
+        begun.add(skipped)
+        reference.reset(0)
+        for action in skipped:
+            reference.step([action])
+        np.testing.assert_array_equal(games.fleet.observations, reference.fleet.observations)
+        assert games.slots[0].memory == reference.slots[0].memory
+    assert begun == {first[:100], second[:100]}
+    snapshot = games.snapshot()
+    other = starting_at(environment, 100, demonstrations={"1-1": given[::-1]})
+    with pytest.raises(SnapshotError, match="demonstrations"):
+        other.restore(snapshot)
+
+
+def _waiting(environment: EnvironmentConfig, actions: bytes) -> bytes:
+    """The same play with an idle decision somewhere in its first half, so that it still completes the level."""
+    for at in range(len(actions) // 2):
+        waiting = actions[:at] + b"\0" + actions[at:]
+        games = Games(environment, 1, seed=3)
+        games.reset(0)
+        for played, action in enumerate(waiting, 1):
+            info = games.step([action])[-1][0]
+            if "end_reason" in info:
+                break
+        if info.get("end_reason") == "completed":
+            return waiting[:played]
+    raise AssertionError("an idle decision is fatal everywhere")
+
+
 def test_a_demonstration_must_complete_its_level(finish: Callable[[str], bytes]) -> None:
     environment = EnvironmentConfig()
     given = encode(environment, finish("1-1")[:-1])
     with pytest.raises(DemonstrationError, match=r"the demonstration of 1-1 does not complete the level with the last of its"):
         starting_at(environment, 4, demonstrations={"1-1": given})
+    several = [encode(environment, finish("1-1")), given]
+    with pytest.raises(DemonstrationError, match="demonstration 2 of 1-1 does not complete the level"):
+        starting_at(environment, 4, demonstrations={"1-1": several})
     with pytest.raises(DemonstrationError, match=r"8-4 presses A\+left, which no action of .* \(simple\) does"):
         demonstrations_of(EnvironmentConfig(world=8, stage=4), {})
     assert encode(environment, finish("1-1")) == "".join(map(str, finish("1-1")))
