@@ -1,6 +1,7 @@
 """Small trainings on the real game that tests compare bit for bit: tiny networks, short episodes, every kind of randomness."""
 
 import hashlib
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from toy_game import AGENTS
 from agents import PlayedEpisode, Progress, TrainingResult, latest_checkpoint, load_agent, train
 from configs import Config, from_dict
 from mario_env import make_training_vec
+from mario_env.demonstrations import FINISHES
 
 TOTAL = 420
 EVERY = 90
@@ -57,12 +59,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
 VARIANTS["dqn, curriculum"] = VARIANTS["dqn"]
 VARIANTS["ppo, tiles"] = VARIANTS["ppo, levels"] = VARIANTS["ppo"]
 
+# Another play that completes 1-3, besides the one that comes with the project.
+_ANOTHER = (
+    "3333333334666664444444444414443333334444444444055533311133444444443333444444333333333333333334444444"
+    "4434443333344444446666333322233333335333333332223333444444443333333334333334444444440444444444444344"
+    "444444444444444"
+)
 # Further values of the sections `environment` and `train`.
 _CURRICULUM = {"window": 3, "step": 2, "tries": 2, "threshold": 0.5, "elsewhere": 0.3, "from_start": 0.2}
 SECTIONS: dict[str, dict[str, dict[str, Any]]] = {
-    "dqn, curriculum": {"environment": {"world": 1, "stage": 3}, "train": {"curriculum": _CURRICULUM}},
+    "dqn, curriculum": {
+        "environment": {"world": 1, "stage": 3},
+        "train": {"curriculum": _CURRICULUM | {"demonstrations": {"1-3": [json.loads(FINISHES.read_text())["1-3"], _ANOTHER]}}},
+    },
     "ppo, levels": {
-        # One level has two demonstrations, which are the same but for an idle decision at the start.
         "environment": {"levels": ["1-1", "1-2", "4-2"]},
         "train": {"level_sampling": "failure", "curriculum": _CURRICULUM | {"tries": 4, "from_start": 0.5}},
     },

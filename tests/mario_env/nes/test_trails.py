@@ -139,12 +139,13 @@ def _waiting(environment: EnvironmentConfig, actions: bytes) -> bytes:
         waiting = actions[:at] + b"\0" + actions[at:]
         games = Games(environment, 1, seed=3)
         games.reset(0)
-        for played, action in enumerate(waiting, 1):
-            info = games.step([action])[-1][0]
-            if "end_reason" in info:
+        infos = []
+        for action in waiting:
+            infos.append(games.step([action])[-1][0])
+            if "end_reason" in infos[-1]:
                 break
-        if info.get("end_reason") == "completed":
-            return waiting[:played]
+        if infos[-1].get("end_reason") == "completed":
+            return waiting[: len(infos)]
     raise AssertionError("an idle decision is fatal everywhere")
 
 
