@@ -1,6 +1,7 @@
 """The search for demonstrations before a training."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def logged(experiment: Experiment) -> Any:
 
     client = MlflowClient(resolve_tracking_uri(experiment.settings.tracking_uri, experiment.settings.home))
     assert experiment.run_id is not None
-    return json.loads(open(client.download_artifacts(experiment.run_id, "demonstrations.json")).read())
+    return json.loads(Path(client.download_artifacts(experiment.run_id, "demonstrations.json")).read_text())
 
 
 def test_if_it_finds_nothing_the_run_ends_and_is_not_tried_again(settings: Settings) -> None:
