@@ -28,8 +28,8 @@ app = typer.Typer(
 app.add_typer(database_app, name="database")
 app.add_typer(model_app)
 app.add_typer(export_app)
-console = Console()
-errors = Console(stderr=True)
+console = Console(markup=False)
+errors = Console(stderr=True, markup=False)
 
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated")]
 

@@ -10,8 +10,8 @@ from configs import Settings
 from flows import usage
 
 database_app = typer.Typer(invoke_without_command=True)
-console = Console()
-errors = Console(stderr=True)
+console = Console(markup=False)
+errors = Console(stderr=True, markup=False)
 
 
 @database_app.callback()

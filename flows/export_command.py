@@ -12,8 +12,8 @@ from rich.progress import Progress
 from configs import ConfigError, Settings
 
 export_app = typer.Typer()
-console = Console()
-errors = Console(stderr=True)
+console = Console(markup=False)
+errors = Console(stderr=True, markup=False)
 
 
 @export_app.command()

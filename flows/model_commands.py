@@ -18,7 +18,7 @@ from flows.game_command import Models, Player, Warps, is_game, print_game, team_
 from flows.tables import print_table
 
 model_app = typer.Typer()
-console = Console()
+console = Console(markup=False)
 
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated")]
 Model = Annotated[str, typer.Argument(help="a name in models/, a path, a run id, or models:/NAME@ALIAS")]

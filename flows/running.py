@@ -23,7 +23,7 @@ from tasks.experiment import checked_name
 from tasks.extension import require_extensible
 from tasks.naming import run_name, stamp
 
-console = Console()
+console = Console(markup=False)
 logger = logging.getLogger(__name__)
 
 _INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells report for a command ended by Ctrl-C

@@ -19,7 +19,7 @@ from flows.sweep_mario import Show, shown_by, sweep_mario
 from flows.tables import table_of
 from flows.worker_home import require_place_for_files
 
-console = Console()
+console = Console(markup=False)
 
 _INTERRUPTED = 128 + signal.SIGINT
 

@@ -37,12 +37,20 @@ def test_the_card_of_a_shipped_model(mario: Command, agent: Agent, tmp_path: Pat
     assert result["dataset"]["type"] == "mario_env/SuperMarioBros-1-1-v0"
     measured = [each for protocol, each in agent.evaluation.items() if protocol != "random"]
     assert [metric["value"] for metric in result["metrics"]] == [each["completion_rate"] for each in measured]
-    assert "| Sticky actions | 100 | 100 | 66 (66%) | 56% to 75% |" in card
-    assert "It does not do well under sticky decisions (4 of 100 completed)" in card
-    assert "Not measured" not in card
+    assert "| Sticky actions | 100 | 100 | 96 (96%) | 90% to 98% |" in card
+    assert "It does not do well" not in card
+    assert "Not measured: sticky decisions." in card
     assert agent.origin["commit"] in card
     assert f"| SHA-256 of world-1-1.pth | {agent.manifest.files['world-1-1.pth'].sha256} |" in card
     assert yaml.safe_load(card.partition("```yaml\n")[2].partition("```")[0])["agent"]["algorithm"] == "ppo"
+
+
+def test_the_card_says_what_a_model_does_not_do_well(agent: Agent) -> None:
+    assert agent.evaluation is not None
+    weak = {**agent.evaluation["sticky"], "completed": 7, "completion_rate": 0.07}
+    card = model_card(agent, "mine", {**agent.evaluation, "sticky_decisions": weak})
+    assert "It does not do well under sticky decisions (7 of 100 completed)" in card
+    assert "Not measured" not in card
 
 
 def test_a_model_without_figures_says_so(agent: Agent) -> None:

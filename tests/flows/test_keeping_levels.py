@@ -11,7 +11,7 @@ from agents import load_shipped
 from configs import PROJECT, Settings
 from reports.levels.picture import read_png
 
-pytestmark = pytest.mark.whole_runs
+pytestmark = pytest.mark.one_python
 
 TINY = str(PROJECT / "tests" / "data" / "tiny.yaml")
 SHORT = "[train.total_steps=512, 'evaluate.protocols=[stochastic, random]', report.video=false, evaluate.model=last]"

@@ -1,10 +1,12 @@
 """Tables fit the terminal; where no table fits, a list is printed."""
 
 import io
+from importlib import import_module
 
 import pytest
 from rich.console import Console
 
+from configs import PROJECT
 from flows.tables import print_table
 
 ROWS = [
@@ -54,3 +56,16 @@ def test_a_long_path_is_folded_in_its_column() -> None:
 
 def test_an_empty_table_is_reported() -> None:
     assert printed(80, []) == "presets [all]: none yet\n"
+
+
+def test_brackets_are_printed_as_they_are() -> None:
+    """Overrides have them, such as evaluate.protocols=[sticky], and rich takes them for markup by itself."""
+    modules = [path.stem for path in (PROJECT / "flows").glob("*.py") if " = Console(" in path.read_text(encoding="utf-8")]
+    assert len(modules) >= 5
+    for module in modules:
+        consoles = [each for each in vars(import_module(f"flows.{module}")).values() if isinstance(each, Console)]
+        assert consoles
+        for console in consoles:
+            with console.capture() as captured:
+                console.print("evaluate.protocols=[sticky]", highlight=False)
+            assert captured.get() == "evaluate.protocols=[sticky]\n"

@@ -120,7 +120,7 @@ def test_what_cannot_be_played_is_refused_before_any_work(folder: Path, tmp_path
         evaluate_game(TeamChoice(folder, trust=True), None, nowhere, "refused")
 
 
-@pytest.mark.whole_runs
+@pytest.mark.one_python
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
