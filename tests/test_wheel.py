@@ -179,8 +179,8 @@ def test_what_is_shipped_is_found(whole: Installed) -> None:
     )
     assert whole.evaluate(code) == [str(whole.packages / "configs/__init__.py"), "None", str(whole.packages / "mario_models")]
     assert "ppo-sticky" in whole.run("mario", "presets").stdout
-    unknown = whole.run("mario", "sweep", "lovels", check=False)
-    assert "did you mean levels?" in unknown.stderr
+    code = "import json; from configs.sweep import sweep_file; print(json.dumps(str(sweep_file('levels'))))"
+    assert whole.evaluate(code) == str(whole.packages / "configs/sweeps/levels.yaml")
     whole.run("mario", "watch", "world-1-1", "--video", "mario.mp4")
     assert (whole.elsewhere / "mario.mp4").read_bytes()[4:8] == b"ftyp"
 

@@ -166,8 +166,9 @@ def test_policies_that_see_or_do_different_things_are_refused(
 
 
 def test_a_team_asks_for_what_it_goes_by(stubborn: Any) -> None:
-    team = Team({"1-1": Member("world-1-1", stubborn(0))})
+    agent = stubborn(0)
+    team = Team({"1-1": Member("world-1-1", agent)})
     with pytest.raises(ValueError, match="needs the infos of the games"):
-        team.act(np.zeros((1, 4, 84, 84), np.uint8))
+        team.act(np.zeros((1, *agent.model.observation_space.shape), np.uint8))
     with pytest.raises(TeamError, match="a policy of at least one level"):
         Team({})
