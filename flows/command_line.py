@@ -254,7 +254,7 @@ def presets(name: Annotated[str | None, typer.Argument(help="show all keys of th
     import yaml
 
     if name is not None:
-        console.print(yaml.safe_dump(to_dict(load(name)), sort_keys=False), markup=False, highlight=False)
+        console.print(yaml.safe_dump(to_dict(load(name)), sort_keys=False), highlight=False)
         return
     loaded = [(each, load(each)) for each in preset_names()]
     rows = [
@@ -347,4 +347,4 @@ def _print_fault(error: Exception) -> None:
 
 
 def _print_error(message: str) -> None:
-    errors.print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+    errors.print(f"error: {message}", highlight=False, soft_wrap=True)

@@ -26,9 +26,9 @@ def database(context: typer.Context) -> None:
     try:
         open_store(settings).close()
     except RevisionError as error:  # psql can open it regardless
-        errors.print(f"{error}", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"{error}", highlight=False, soft_wrap=True)
     command = 'psql "$DATABASE_URL"' if settings.database_url else psql_command(settings.home)
-    console.print(command, markup=False, highlight=False, soft_wrap=True)
+    console.print(command, highlight=False, soft_wrap=True)
 
 
 @database_app.command()
@@ -41,9 +41,9 @@ def upgrade(
     settings = Settings.from_environment()
     url, steps = upgrade_database(settings.database_url, settings.create_home(), force=force)
     for step in steps:
-        console.print(f"applied {step}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"applied {step}", highlight=False, soft_wrap=True)
     if not steps:
-        console.print(f"nothing to do: {url} is at the newest revision", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"nothing to do: {url} is at the newest revision", highlight=False, soft_wrap=True)
 
 
 @database_app.command()
@@ -55,7 +55,7 @@ def backup(
 
     settings = Settings.from_environment()
     back_up(settings.database_url, settings.create_home(), file)
-    console.print(f"backup: {file}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"backup: {file}", highlight=False, soft_wrap=True)
 
 
 @database_app.command()
@@ -67,4 +67,4 @@ def restore(
 
     settings = Settings.from_environment()
     restore_database(settings.database_url, settings.create_home(), file)
-    console.print(f"restored from {file}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"restored from {file}", highlight=False, soft_wrap=True)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from configs import Config, ConfigError, Settings, config_hash, override
 from configs.schema import TrackingConfig
-from episodes import FencedError
 from flows.models import Trust, load
 from flows.worker_home import require_place_for_files
 from tasks.datasets import log_evaluation_data
@@ -20,7 +19,7 @@ from tasks.evaluate import (
     play_protocols,
 )
 from tasks.experiment import checked_name, open_run, open_store
-from tasks.starting import finish_experiment, running_experiment
+from tasks.starting import end_recorded, running_experiment
 
 if TYPE_CHECKING:
     from agents import Agent
@@ -72,21 +71,17 @@ def evaluate_model(
     # What a model says of its training's run (the place in MLflow, the sweep) is not about its evaluation.
     config = config.model_copy(update={"tracking": TrackingConfig()})
     name = checked_name(experiment_name or f"{config.name}-evaluation-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    with running_experiment(config, name, settings, flow_run_id, evaluated=reference) as experiment:
-        try:
-            with open_store(settings) as store:
-                summaries, counts = play_protocols(experiment, agent, store)
-                levels = level_summaries(config, store.episodes(experiment.id, phase="evaluate"))
-            with open_run(experiment) as run:
-                run.log_metrics(evaluation_metrics(summaries, counts) | level_metrics(levels), agent.manifest.steps)
-                log_evaluation_data(run, config)
-                run.set_tags({"evaluated_model": reference} | ({"overrides": " ".join(overrides)} if overrides else {}))
-            finish_experiment(experiment, "completed")
-        except FencedError:
-            raise  # the status belongs to the attempt that has taken over
-        except BaseException as error:
-            finish_experiment(experiment, "failed" if isinstance(error, Exception) else "interrupted")
-            raise
+    with (
+        running_experiment(config, name, settings, flow_run_id, evaluated=reference) as experiment,
+        end_recorded(experiment),
+    ):
+        with open_store(settings) as store:
+            summaries, counts = play_protocols(experiment, agent, store)
+            levels = level_summaries(config, store.episodes(experiment.id, phase="evaluate"))
+        with open_run(experiment) as run:
+            run.log_metrics(evaluation_metrics(summaries, counts) | level_metrics(levels), agent.manifest.steps)
+            log_evaluation_data(run, config)
+            run.set_tags({"evaluated_model": reference} | ({"overrides": " ".join(overrides)} if overrides else {}))
     figures: dict[str, Any] = {
         "model": reference,
         "experiment": name,

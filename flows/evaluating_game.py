@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from configs import Config, ConfigError, Settings
-from episodes import FencedError
 from flows.game_command import GAME
 from flows.whole_game import TeamChoice, game_config, load_team
 from flows.worker_home import require_place_for_files
@@ -16,7 +15,7 @@ from tasks.datasets import log_evaluation_data
 from tasks.evaluate import evaluation_metrics, play_protocols
 from tasks.experiment import Experiment, checked_name, open_run, open_store
 from tasks.games import PlayedGame, best, game_figures, game_metrics, read_games
-from tasks.starting import finish_experiment, running_experiment
+from tasks.starting import end_recorded, running_experiment
 
 if TYPE_CHECKING:
     from agents import Team
@@ -61,16 +60,9 @@ def evaluate_game(
     name = checked_name(experiment_name or f"{GAME}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     policies = _weights(team)
     _require_same_policies(settings.experiment_directory(name) / _POLICIES, policies, name)
-    with running_experiment(config, name, settings, None, evaluated=GAME) as experiment:
-        try:
-            (experiment.directory / _POLICIES).write_text(json.dumps(policies, indent=1) + "\n", encoding="utf-8")
-            games, figures = _play(experiment, team, choice, policies)
-            finish_experiment(experiment, "completed")
-        except FencedError:
-            raise  # the status belongs to the attempt that has taken over
-        except BaseException as error:
-            finish_experiment(experiment, "failed" if isinstance(error, Exception) else "interrupted")
-            raise
+    with running_experiment(config, name, settings, None, evaluated=GAME) as experiment, end_recorded(experiment):
+        (experiment.directory / _POLICIES).write_text(json.dumps(policies, indent=1) + "\n", encoding="utf-8")
+        games, figures = _play(experiment, team, choice, policies)
     if video is not None:
         _write_video(config, best(games), video)
     return figures

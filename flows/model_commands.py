@@ -256,7 +256,7 @@ def _keep_sweep(reference: str, settings: Settings, folder: Path, models: Path |
     results = folder / described.name
     refused = 0
     for outcome in keep_sweep(described, runs, settings, Places(results, models, replace)):
-        console.print(f"{outcome.level}: {outcome.done}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{outcome.level}: {outcome.done}", highlight=False, soft_wrap=True)
         refused += outcome.refused
     _write_level_pages(results)
     if refused:
@@ -268,8 +268,8 @@ def _write_level_pages(results: Path) -> None:
     from reports.levels.page import describe_size, write_pages
 
     for path in write_pages(results, readme_of(results)):
-        console.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{results}: {describe_size(results)}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    console.print(f"{results}: {describe_size(results)}", highlight=False, soft_wrap=True)
 
 
 @model_app.command()

@@ -84,7 +84,7 @@ def _print_results(summary: Mapping[str, Any], settings: Settings) -> None:
     }
     console.print()
     for name, line in lines.items():
-        console.print(f"{name:<10} {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{name:<10} {line}", highlight=False, soft_wrap=True)
 
 
 def _web_pages(settings: Settings) -> str:

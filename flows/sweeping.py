@@ -61,7 +61,7 @@ def run_sweep(file: str, local: int | None) -> int:
         finally:
             shown_by.reset(token)
     for name, place in (("comparison", done["report"]), ("MLflow", done["mlflow_run"])):
-        console.print(f"{name}: {place}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{name}: {place}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -89,7 +89,7 @@ class _Changes:
     def show(self, rows: Sequence[Mapping[str, str]]) -> None:
         for row in rows:
             if self._states.get(row["run"]) != row["state"]:
-                console.print(f"{row['run']}: {row['state']}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"{row['run']}: {row['state']}", highlight=False, soft_wrap=True)
             self._states[row["run"]] = row["state"]
 
 

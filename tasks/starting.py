@@ -90,6 +90,23 @@ def running_experiment(
             lease.release()
 
 
+@contextmanager
+def end_recorded(experiment: Experiment) -> Iterator[None]:
+    """Record how the `with` block ends: as completed, or as failed or interrupted by an exception, which is passed on.
+
+    Raises:
+        FencedError, StoreError, TrackingError: see :func:`finish_experiment`.
+    """
+    try:
+        yield
+        finish_experiment(experiment, "completed")
+    except FencedError:
+        raise  # the status belongs to the attempt that has taken over
+    except BaseException as error:
+        finish_experiment(experiment, "failed" if isinstance(error, Exception) else "interrupted")
+        raise
+
+
 def finish_experiment(experiment: Experiment, status: str) -> None:
     """Record the end of the whole pipeline (completed, failed or interrupted) in MLflow and Postgres.
 
