@@ -56,7 +56,7 @@ def store(settings: Settings) -> Iterator[EpisodeStore]:
 @pytest.fixture(scope="module")
 def played(store: EpisodeStore, tmp_path_factory: pytest.TempPathFactory) -> Played:
     agent = load_shipped(PROJECT / "models" / "world-1-1.json")
-    environment = agent.config.environment.model_copy(update={"max_steps": 45})
+    environment = agent.config.environment.model_copy(update={"max_steps": 45, "sticky_actions": 0.0})
     evaluate = EvaluateConfig(episodes=2, noop_frames=2, n_envs=1)
     config = agent.config.model_copy(update={"environment": environment, "evaluate": evaluate, "seed": SEED})
     record = ExperimentRecord(
