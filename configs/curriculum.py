@@ -1,6 +1,6 @@
 """The section `train.curriculum` of the configuration: episodes that begin along a demonstration."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -40,11 +40,19 @@ class SearchConfig(Section):
 
 
 class CurriculumConfig(Section):
-    """The backward algorithm (Salimans and Chen 2018): episodes begin near the end of a demonstration, then ever earlier.
+    """Episodes that begin along a demonstration.
 
-    A position on a demonstration is the number of its decisions that an episode skips. Each demonstration of a level has a
-    point, first near its end. It moves back when enough of the episodes complete the level that began in the window before it.
+    A position on a demonstration is the number of its decisions that an episode skips. There are two methods:
+
+    - `uniform`: episodes begin at positions that are drawn uniformly, or at the level's start (`from_start`). So every part of
+      the level is practised from the first rollout on (reference state initialisation, Peng et al. 2018, "DeepMimic").
+    - `backward`: the backward algorithm (Salimans and Chen 2018). Each demonstration of a level has a point, first near its
+      end. Most episodes begin in the window before it. It moves back when enough of them complete the level.
     """
+
+    method: Literal["backward", "uniform"] = added(
+        "backward", description="how positions are chosen; uniform uses only `from_start` and `tries` of the numbers below"
+    )
 
     demonstrations: dict[LevelName, Play | Annotated[list[Play], Field(min_length=1, max_length=32)]] = Field(
         {},
@@ -57,13 +65,18 @@ class CurriculumConfig(Section):
     window: int = Field(8, ge=1, description="positions, up to the point, at which most episodes begin")
     step: int = Field(4, ge=1, description="decisions by which the point moves back")
     threshold: Share | ThresholdByPosition = Field(0.3, description="share of `tries` that must complete the level for that")
-    tries: int = Field(40, ge=1, description="how many of the latest episodes from the window are looked at")
+    tries: int = Field(
+        40, ge=1, description="how many of the latest episodes from the window (uniform: from the level's start) are looked at"
+    )
     elsewhere: float = Field(0.4, ge=0, lt=1, description="share of episodes that begin anywhere behind the point")
     from_start: float = Field(0.0, ge=0, lt=1, description="share of episodes that begin at the level's start")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.elsewhere + self.from_start >= 1:
+        if self.method == "uniform":
+            if not self.from_start:
+                raise ValueError("method uniform: from_start must be above 0, or hardly an episode begins at the level's start")
+        elif self.elsewhere + self.from_start >= 1:
             raise ValueError("elsewhere and from_start leave no episodes for the window: their sum must be below 1")
         return self
 

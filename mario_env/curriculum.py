@@ -1,5 +1,5 @@
-"""Starts along demonstrations: the backward algorithm (Salimans and Chen 2018, "Learning Montezuma's Revenge from a Single
-Demonstration")."""
+"""Starts along demonstrations: anywhere (Peng et al. 2018, "DeepMimic", section 6.2), or by the backward algorithm (Salimans
+and Chen 2018, "Learning Montezuma's Revenge from a Single Demonstration")."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,13 @@ __all__ = ["Curriculum"]
 
 
 class _Point:
-    """The point on a demonstration, and the latest tries from the window before it."""
+    """The point on a demonstration, and the latest tries from the window before it.
+
+    With the method `uniform` the point is at the level's start, where it stays, and the other episodes begin anywhere behind.
+    """
 
     def __init__(self, actions: bytes, config: CurriculumConfig) -> None:
-        self.actions, self.at = actions, max(0, len(actions) - config.window)
+        self.actions, self.at = actions, 0 if config.method == "uniform" else max(0, len(actions) - config.window)
         self.tries: deque[bool] = deque(maxlen=config.tries)
         self._config = config
 
@@ -36,6 +39,8 @@ class _Point:
         first, last = self.window
         if kind < config.from_start:
             return b""
+        if config.method == "uniform":
+            return self.actions[: int(generator.integers(len(self.actions)))]
         if kind < config.from_start + config.elsewhere and last + 1 < len(self.actions):
             first, last = last + 1, len(self.actions) - 1
         return self.actions[: int(generator.integers(first, last + 1))]
@@ -58,13 +63,17 @@ class _Point:
 class Curriculum:
     """Chooses how much of a demonstration an episode skips.
 
-    Each demonstration has a point. Most episodes begin within a window that ends at the point. When enough of the latest of
-    them have completed the level, the point moves back. Other episodes begin behind the point, so that nothing is forgotten, or
-    at the level's start. An episode chooses among the demonstrations of its level uniformly, so that one which is stuck before
-    an obstacle holds up no other.
+    With the method `uniform` that is any number of its decisions, with the same probability, or none.
+
+    With the method `backward` each demonstration has a point. Most episodes begin within a window that ends at the point. When
+    enough of the latest of them have completed the level, the point moves back. Other episodes begin behind the point, so that
+    nothing is forgotten, or at the level's start.
+
+    An episode chooses among the demonstrations of its level uniformly, so that one which is stuck before an obstacle holds up no
+    other.
 
     Args:
-        config: the window, how far the point moves, and what is enough.
+        config: the method, the window, how far the point moves, and what is enough.
         demonstrations: for each level the actions of one or more demonstrations; they complete it.
     """
 
@@ -87,19 +96,29 @@ class Curriculum:
     def metrics(self) -> dict[str, float]:
         """The point of each demonstration, and the share of its latest tries that have completed the level.
 
-        Where a level has several, their number is in the names.
+        Where a level has several, their number is in the names. With the method `uniform` there are no points, and the tries of
+        a level are those from its start.
         """
         found: dict[str, float] = {}
+        uniform = self._config.method == "uniform"
         for level, points in self._points.items():
-            for number, point in enumerate(points, 1):
-                name = f"curriculum/{level}" + (f"/{number}" if len(points) > 1 else "")
-                found[f"{name}/point"] = point.at
+            for number, point in enumerate(points[:1] if uniform else points, 1):
+                name = f"curriculum/{level}" + (f"/{number}" if len(points) > 1 and not uniform else "")
+                if not uniform:
+                    found[f"{name}/point"] = point.at
                 if point.tries:
                     found[f"{name}/success_rate"] = sum(point.tries) / len(point.tries)
         return found
 
     def describe(self) -> str:
-        """The points in words, such as "starts 84 of 256"; of several demonstrations the one nearest to the level's start."""
+        """The points in words, such as "starts 84 of 256"; of several demonstrations the one nearest to the level's start.
+
+        With the method `uniform` the latest tries from the level's start: "from the start 31 of 40".
+        """
+        if self._config.method == "uniform":
+            tries = {level: points[0].tries for level, points in self._points.items()}
+            counts = [(level, f"{sum(latest)} of {len(latest)}") for level, latest in tries.items()]
+            return "from the start " + (counts[0][1] if len(counts) == 1 else ", ".join(" ".join(each) for each in counts))
         shown = [(level, _describe(points)) for level, points in self._points.items()]
         return "starts " + (shown[0][1] if len(shown) == 1 else ", ".join(f"{level} {where}" for level, where in shown))
 

@@ -123,3 +123,33 @@ def test_every_level_has_a_demonstration() -> None:
     environment = EnvironmentConfig(levels=levels, actions="complex")
     assert list(demonstrations_of(environment, {})) == levels
     assert demonstrations_of(environment, {"1-1": ["34ab", "0"]})["1-1"] == (bytes([3, 4, 10, 11]), bytes([0]))
+
+
+def test_uniform_starts_are_anywhere_along_the_demonstrations_and_at_the_levels_start() -> None:
+    chosen = curriculum(method="uniform", from_start=0.25)
+    found = drawn(chosen)
+    assert set(found) == set(range(LENGTH))
+    assert found[0] / 8000 == pytest.approx(0.25 + 0.75 / LENGTH, abs=0.02)
+    assert all(found[position] / 8000 == pytest.approx(0.75 / LENGTH, abs=0.01) for position in range(1, LENGTH))
+    for _ in range(9):
+        chosen.ended("1-1", bytes(range(12)), completed=True)
+    assert chosen.metrics() == {}, "only tries from the level's start count"
+    for completed in (True, True, False, False, False, True):
+        chosen.ended("1-1", b"", completed=completed)
+    assert chosen.metrics() == {"curriculum/1-1/success_rate": 0.25}, "of the latest four"
+    assert chosen.describe() == "from the start 1-1 1 of 4, 1-2 0 of 0"
+    assert drawn(chosen) == found, "successes change nothing"
+    other = curriculum(method="uniform", from_start=0.25)
+    other.set_json(json.loads(json.dumps(chosen.to_json())))
+    assert (other.to_json(), other.metrics()) == (chosen.to_json(), chosen.metrics())
+
+    several = Curriculum(CurriculumConfig(method="uniform", from_start=0.2), {"1-3": [bytes(30), bytes(range(20))]})
+    several.ended("1-3", b"", completed=True)
+    assert several.metrics() == {"curriculum/1-3/success_rate": 1.0}
+    assert several.describe() == "from the start 1 of 1"
+
+
+def test_uniform_starts_need_some_at_the_levels_start() -> None:
+    with pytest.raises(ValueError, match="method uniform: from_start must be above 0"):
+        CurriculumConfig(method="uniform")
+    assert CurriculumConfig(method="uniform", from_start=0.8).elsewhere == 0.4, "a number of the other method"
