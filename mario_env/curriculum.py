@@ -69,8 +69,7 @@ class Curriculum:
     enough of the latest of them have completed the level, the point moves back. Other episodes begin behind the point, so that
     nothing is forgotten, or at the level's start.
 
-    An episode chooses among the demonstrations of its level uniformly, so that one which is stuck before an obstacle holds up no
-    other.
+    An episode chooses among the demonstrations of its level uniformly, so that one which is stuck holds up no other.
 
     Args:
         config: the method, the window, how far the point moves, and what is enough.
