@@ -16,6 +16,7 @@ from agents.errors import (
     DeviceLostError,
     NonFiniteError,
     SharedStorageError,
+    TeacherError,
     TeamError,
 )
 from agents.policies import (
@@ -23,6 +24,7 @@ from agents.policies import (
     Member,
     Player,
     Saliency,
+    Teachers,
     Team,
     Thoughts,
     episode_seed,
@@ -63,6 +65,8 @@ __all__ = [
     "Saliency",
     "SharedFolder",
     "SharedStorageError",
+    "TeacherError",
+    "Teachers",
     "Team",
     "TeamError",
     "Thoughts",

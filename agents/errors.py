@@ -25,6 +25,10 @@ class TeamError(AgentError):
     """Policies cannot play one game together, or not this one."""
 
 
+class TeacherError(AgentError):
+    """A trained policy cannot teach the one that is to be trained."""
+
+
 class SharedStorageError(AgentError):
     """The storage that machines share cannot be read or written."""
 

@@ -17,6 +17,7 @@ from configs.hashing import added, runtime_only
 from configs.idle import idle_settings
 from configs.restrictions import MAX_NAME, alias_fault, control_character_fault, model_name_fault
 from configs.section import Section
+from configs.teacher import TeacherConfig
 
 Button = Literal["NOOP", "A", "B", "start", "select", "up", "down", "left", "right"]
 Protocol = Literal["greedy", "stochastic", "sticky", "noop", "random", "sticky_decisions"]
@@ -155,6 +156,9 @@ class TrainConfig(Section):
     )
     curriculum: CurriculumConfig | None = added(
         None, description="begin episodes along a demonstration, first near its end; null: at the level's start"
+    )
+    teacher: TeacherConfig | None = added(
+        None, description="trained policies that see tiles, and advise the one in training (agent.algorithm: ppo); null: none"
     )
     device: Literal["auto", "cpu", "cuda"] = runtime_only("auto")
     game_threads: int | None = runtime_only(
@@ -310,6 +314,8 @@ class Config(Section):
         self._require_levels()
         if self.train.curriculum is not None:
             self._require_demonstrations(self.train.curriculum)
+        if self.train.teacher is not None:
+            self._require_teachable()
         if self.evaluate.model == "best" and self.train.validation is None:
             raise ValueError(
                 "evaluate.model is best, but without validation nothing tells which that is: set train.validation, e.g. to {}"
@@ -325,6 +331,12 @@ class Config(Section):
                 f"(n_steps {agent.n_steps} x n_envs {self.train.n_envs} = {agent.n_steps * self.train.n_envs})"
             )
         return self
+
+    def _require_teachable(self) -> None:
+        if not isinstance(self.agent, PPOConfig):
+            raise ValueError(f"train.teacher: only ppo learns from a teacher, and agent.algorithm is {self.agent.algorithm}")
+        if self.environment.emulator == "nes-py" or self.environment.game == "full":
+            raise ValueError("train.teacher: set environment.emulator to fast and environment.game to level")
 
     def _require_levels(self) -> None:
         environment, sampling = self.environment, self.train.level_sampling

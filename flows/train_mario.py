@@ -28,6 +28,7 @@ from tasks.report import write_report
 from tasks.search import search_demonstrations
 from tasks.smoke import smoke_test
 from tasks.starting import finish_experiment, running_experiment
+from tasks.teaching import fetch_teachers
 from tasks.train import move_alias, train_agent
 from tasks.transient import retry_options, retry_transient
 
@@ -151,6 +152,8 @@ def _run_phases(experiment: Experiment) -> dict[str, Any]:
     curriculum = experiment.config.train.curriculum
     searched = curriculum is not None and curriculum.search is not None
     found = search_demonstrations.with_options(**options)(experiment) if searched else None
+    if experiment.config.train.teacher is not None:
+        fetch_teachers.with_options(**options)(experiment)
 
     integrated = integration_run.with_options(**options)(experiment, found)
     _check(experiment, "integration", integrated)

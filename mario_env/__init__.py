@@ -16,7 +16,7 @@ from mario_env.errors import (
     WorkerError,
 )
 from mario_env.factory import make
-from mario_env.observations import observation_of, observation_space
+from mario_env.observations import Tiles, observation_of, observation_space
 from mario_env.playback import PlaybackFrame, PlaybackState, episode_environment, play_back, play_back_states
 from mario_env.registration import environment_spec, register_environments
 from mario_env.summary import EpisodeStart, EpisodeSummary
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
     from configs.schema import Config, EnvironmentConfig, RetryConfig
+    from mario_env.observations import Observation
     from mario_env.starts import Starts
 
 __all__ = [
@@ -65,6 +66,7 @@ def make_vec(
     threads: int | None = None,
     retry: "RetryConfig | None" = None,
     starts: "Starts | None" = None,
+    seen_besides: "Observation | None" = None,
 ) -> "VecEnv":
     """Make several environments at once: see :func:`mario_env.stable_baselines.make_vec`.
 
@@ -73,14 +75,22 @@ def make_vec(
     from mario_env import stable_baselines
 
     return stable_baselines.make_vec(
-        config, n_envs, seed=seed, processes=processes, threads=threads, retry=retry, starts=starts
+        config,
+        n_envs,
+        seed=seed,
+        processes=processes,
+        threads=threads,
+        retry=retry,
+        starts=starts,
+        seen_besides=seen_besides,
     )
 
 
 def make_training_vec(config: "Config", found: "Mapping[str, Sequence[str]] | None" = None) -> "VecEnv":
     """Make the environments that a training of `config` plays: :func:`make_vec` with its numbers, seed, limits and starts.
 
-    For `found` and what is raised, see :func:`training_starts`.
+    With `train.teacher` they also have the tiles that the teacher sees. For `found` and what is raised, see
+    :func:`training_starts`.
     """
     train = config.train
     return make_vec(
@@ -90,6 +100,7 @@ def make_training_vec(config: "Config", found: "Mapping[str, Sequence[str]] | No
         threads=train.game_threads,
         retry=config.retry,
         starts=training_starts(config, found),
+        seen_besides=None if train.teacher is None else Tiles(),
     )
 
 

@@ -32,6 +32,7 @@ from mario_env.snapshots import GamesSnapshot, generator_state, require_same, se
 from mario_env.starts import Starts
 from mario_env.summary import EpisodeStart, summarise
 from mario_env.trails import Trails
+from mario_env.views import View
 from mario_env.wrappers.actions import button_combinations, draw_delay, pressed_buttons
 from mario_env.wrappers.reward import REWARD_COMPONENTS
 
@@ -63,9 +64,11 @@ class Games:
         threads: how many threads play them. By default one for each processor that this process may use
             (:func:`~mario_env.processors.usable_processors`), but no more than there are games.
         starts: chooses where episodes begin. None: if `config` has several levels, each with the same probability.
+        seen_besides: a further observation, which needs no pictures; see `view`.
 
     Attributes:
         starts: what chooses; None: every episode begins at the start of the one level, or of the full game.
+        view: the games' present states as a further observation; None: there is none.
 
     Raises:
         RomUnavailableError: the installed gym-super-mario-bros has no such ROM.
@@ -79,6 +82,7 @@ class Games:
         seed: int | None = None,
         threads: int | None = None,
         starts: Starts | None = None,
+        seen_besides: Observation | None = None,
     ) -> None:
         check_rom(config)
         self._config = config
@@ -88,6 +92,7 @@ class Games:
         self.observation_space = observation.space
         game, rules = cartridge(config.rom), rules_of(config)
         self.fleet = Fleet(game, rules, count, observation)
+        self.view = None if seen_besides is None else View(self.fleet, seen_besides)
         self._game = hashlib.sha256(game.tobytes() + rules.tobytes()).hexdigest()
         self.starts = Starts(config) if starts is None and config.levels else starts
         levels: list[str | None] = [*config.levels] or [None]
@@ -105,6 +110,12 @@ class Games:
         self._threads = ThreadPoolExecutor(self._parts, "mario") if self._parts > 1 else None
         self._delays: list[int] = [0] * count
         self._sent: deque[_Sent] = deque()
+
+    @property
+    def levels(self) -> list[str]:
+        """The level that each game plays now."""
+        (only,) = self._config.level_names[:1] or [""]
+        return [only if record is None else record.start.level or only for record in self._records]
 
     def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """Start a new episode of one game; the observation is in `fleet.observations`."""
@@ -129,6 +140,8 @@ class Games:
         start = self._begin_along(index, start) if start.demonstration else self._begin(index, start, generator, options)
         self._records[index] = EpisodeRecord(start)
         self._last[index] = start.demonstration[-1] if start.demonstration else None
+        if self.view is not None:
+            self.view.begin(index)
         level = {} if start.level is None else {"level": start.level}
         return {"noop_frames": start.noop_frames, **level, **_facts(self.fleet.facts[index].tolist())}
 
@@ -266,6 +279,8 @@ class Games:
     def _outcome(self, first: int, taken: list[int]) -> Outcome:
         """What `step` returns, after the games from `first` on have played a decision with the actions `taken`."""
         games = slice(first, first + len(taken))
+        if self.view is not None:
+            self.view.go_on(first, games.stop)
         all_facts, all_components = self.fleet.facts[games].tolist(), self.fleet.components[games].tolist()
         delays = self._delays[games]
         infos = [_facts(facts) for facts in all_facts]
@@ -307,7 +322,10 @@ class Games:
         delays = np.frombuffer(b"".join(bytes(record.delays) for record in records), np.uint8)
         slots = [self._slot_to_json(index, record) for index, record in enumerate(records)]
         values = {"of": self._identity(), "slots": slots}
-        return GamesSnapshot(values, {"actions": actions, "delays": delays, **self.fleet.state()})
+        arrays = {"actions": actions, "delays": delays, **self.fleet.state()}
+        if self.view is not None:
+            arrays["view"] = self.view.observations.copy()
+        return GamesSnapshot(values, arrays)
 
     def restore(self, snapshot: GamesSnapshot) -> None:
         """Restore the games, their random numbers and the records of their running episodes.
@@ -320,6 +338,8 @@ class Games:
         self._require_idle(0, len(self.slots))
         require_same(snapshot.values["of"], self._identity())
         self.fleet.set_state(snapshot.arrays)
+        if self.view is not None:
+            self.view.observations[:] = snapshot.arrays["view"]
         actions, delays, first = snapshot.arrays["actions"].tobytes(), snapshot.arrays["delays"].tobytes(), 0
         for index, slot in enumerate(snapshot.values["slots"]):
             last = first + slot["record"]["decisions"]
@@ -334,6 +354,8 @@ class Games:
         if self._demonstrations:
             demonstrations = repr(sorted(self._demonstrations.items()))
             values["demonstrations"] = hashlib.sha256(demonstrations.encode()).hexdigest()
+        if self.view is not None:
+            values["view"] = self.view.name
         return values
 
     def _slot_to_json(self, index: int, record: EpisodeRecord) -> dict[str, Any]:

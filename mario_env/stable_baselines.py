@@ -16,9 +16,11 @@ from configs.seeds import game_seeds
 from mario_env.console import check_rom
 from mario_env.factory import make
 from mario_env.games import Games, Outcome
+from mario_env.observations import Observation
 from mario_env.processes import ProcessVecEnv
 from mario_env.snapshots import GamesSnapshot
 from mario_env.starts import Starts
+from mario_env.views import View
 
 __all__ = ["FastVecEnv", "begin_episode", "make_vec"]
 
@@ -32,6 +34,7 @@ def make_vec(
     threads: int | None = None,
     retry: RetryConfig | None = None,
     starts: Starts | None = None,
+    seen_besides: Observation | None = None,
 ) -> VecEnv:
     """Make `n_envs` environments that `config` describes; each has its own seed of `configs.seeds.game_seeds`.
 
@@ -45,6 +48,7 @@ def make_vec(
             (affinity and control groups heeded), as far as there are games. What is played does not depend on it.
         retry: for nes-py: `worker_timeout`, the seconds without an answer after which a process is killed; None: the default.
         starts: of the fast emulator: chooses where episodes begin; see :class:`~mario_env.games.Games`.
+        seen_besides: of the fast emulator: a further observation, :attr:`FastVecEnv.view`.
 
     Raises:
         RomUnavailableError: the installed gym-super-mario-bros has no such ROM; raised before any process starts.
@@ -56,7 +60,7 @@ def make_vec(
     check_rom(config)
     envs: VecEnv
     if config.emulator == "fast":
-        envs = FastVecEnv(config, n_envs, seed=seed, threads=threads, starts=starts)
+        envs = FastVecEnv(config, n_envs, seed=seed, threads=threads, starts=starts, seen_besides=seen_besides)
     elif processes:
         timeout = (retry or RetryConfig()).worker_timeout
         envs = _SeededProcesses(config, game_seeds(seed, n_envs), timeout=timeout)
@@ -122,7 +126,7 @@ class FastVecEnv(_SeedsApart):
         config: what each game is.
         n_envs: how many.
         seed: of all games; each has its own of `game_seeds`.
-        threads, starts: see :class:`~mario_env.games.Games`.
+        threads, starts, seen_besides: see :class:`~mario_env.games.Games`.
     """
 
     def __init__(
@@ -133,14 +137,25 @@ class FastVecEnv(_SeedsApart):
         seed: int | None = None,
         threads: int | None = None,
         starts: Starts | None = None,
+        seen_besides: Observation | None = None,
     ) -> None:
-        self.games = Games(config, n_envs, seed=seed, threads=threads, starts=starts)
+        self.games = Games(config, n_envs, seed=seed, threads=threads, starts=starts, seen_besides=seen_besides)
         super().__init__(n_envs, self.games.observation_space, Discrete(self.games.actions))
 
     @property
     def starts(self) -> Starts | None:
         """What chooses where episodes begin; None: they all begin at the same place."""
         return self.games.starts
+
+    @property
+    def view(self) -> View | None:
+        """The games' present states as the further observation; None: there is none."""
+        return self.games.view
+
+    @property
+    def levels(self) -> list[str]:
+        """The level that each game plays now."""
+        return self.games.levels
 
     def reset(self) -> npt.NDArray[np.uint8]:
         """Start a new episode of every game."""

@@ -20,6 +20,7 @@ from tasks.experiment import Experiment, open_experiment_store, open_run, open_w
 from tasks.phases import PhaseRecord
 from tasks.rows import EpisodeSink
 from tasks.search import Demonstrations
+from tasks.teaching import load_teachers
 
 if TYPE_CHECKING:
     from agents import TrainingResult
@@ -99,6 +100,7 @@ def _run_training(experiment: Experiment, store: "EpisodeStore", found: Demonstr
             episode_indices=store.next_episode_indices(experiment.id, "integration", "training"),
             recorded=before,
             until=enough,
+            teachers=load_teachers(experiment),
             resume=False,
         )
         return before.episodes, result

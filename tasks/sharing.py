@@ -34,6 +34,8 @@ _MODELS: Final = ("model", "best-model")
 _DESCRIPTION: Final = ("config.json", "experiment.json")  # for people who look into the storage
 SEARCHED: Final = "demonstrations.json"
 """The file of the demonstrations that were found by search."""
+TEACHER: Final = "teacher-"
+"""The name of a teacher's folder begins with this. The name of its level follows."""
 _COMPLETE = "complete.json"  # in an attempt's folder: it holds all that the attempt before left
 _LOCAL = "attempt.json"  # in the experiment's folder: the newest attempt whose state it is complete for
 
@@ -147,7 +149,7 @@ def _fetch(experiment: Experiment, source: "SharedFolder", attempt: int) -> None
     names = checkpoints.names()
     for name in reversed(names):
         _fetch_folder(checkpoints, name, local / name)
-    for name in set(source.names()) & set(_MODELS):
+    for name in (name for name in source.names() if name in _MODELS or name.startswith(TEACHER)):
         _fetch_folder(source, name, directory / name)
     for folder in local.glob("step-*"):
         if folder.name not in names:  # of an attempt that another machine did not continue from
@@ -216,7 +218,7 @@ def _publish_folders(directory: Path, target: "SharedFolder") -> None:
     present = [folder for folder in sorted((directory / _CHECKPOINTS).glob("step-*")) if _is_complete(folder)]
     for folder in present:
         checkpoints.upload(folder, folder.name)
-    for name in _MODELS:
+    for name in (*_MODELS, *(folder.name for folder in sorted(directory.glob(f"{TEACHER}*")))):
         if _is_complete(directory / name):
             target.upload(directory / name, name)
     for name in set(checkpoints.names()) - {folder.name for folder in present}:

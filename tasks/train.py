@@ -24,6 +24,7 @@ from tasks.phases import PhaseRecord
 from tasks.progress import progress_artifact
 from tasks.rows import EpisodeSink, evaluation_protocol
 from tasks.search import Demonstrations
+from tasks.teaching import load_teachers
 from tracking import ModelVersion, TrackedRun, TrackingError
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def _run_training(
                 on_episode=on_episode,
                 writers=[run.kv_writer()],
                 validation=_validation(experiment, store, writer),
+                teachers=load_teachers(experiment),
                 episode_indices=store.next_episode_indices(experiment.id, "train", "training"),
                 recorded=recorded_totals(store, experiment.id, "train"),
                 until=lambda _: stop_if_fenced(experiment),

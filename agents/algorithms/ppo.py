@@ -19,20 +19,27 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
 from stable_baselines3.common.utils import FloatSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
-from torch.distributions import Distribution
+from torch.distributions import Categorical, Distribution
 from torch.nn import functional
 
 from agents.algorithms.base import MemoryNeeds, OnPolicy
 from agents.algorithms.networks import network_arguments
 from agents.algorithms.schedules import schedule
 from agents.extractors import UnscaledPictures
-from agents.rollouts import buffer_class, rollout_bytes, rollout_steps_per_update
+from agents.rollouts import AdvisedSamples, buffer_class, rollout_bytes, rollout_steps_per_update
 from configs import Config
 from configs.agent import PPOConfig
 
 
 class PPOPolicy(ActorCriticCnnPolicy, UnscaledPictures):  # type: ignore[misc]
     """stable-baselines3's policy; pictures stay bytes up to the extractor."""
+
+    def choices(self, observations: torch.Tensor) -> tuple[torch.Tensor, Categorical]:
+        """The values of observations, float32 (n,), and the distributions of their actions."""
+        policy_latent, value_latent = self.mlp_extractor(self.extract_features(observations))
+        distribution = self._get_action_dist_from_latent(policy_latent).distribution
+        assert isinstance(distribution, Categorical)
+        return self.value_net(value_latent).flatten(), distribution
 
 
 class Figures(NamedTuple):
@@ -43,17 +50,33 @@ class Figures(NamedTuple):
     entropy_loss: torch.Tensor
     clip_fraction: torch.Tensor
     approx_kl: torch.Tensor
+    teacher_divergence: torch.Tensor  # Kullback-Leibler, from the teacher's choices; 0 without a teacher
     loss: torch.Tensor
 
 
 class PPO(OnPolicy, stable_baselines3.PPO):
-    """stable-baselines3's PPO. `ent_coef` may be a schedule, like the learning rate and the clip range."""
+    """stable-baselines3's PPO. `ent_coef` may be a schedule, like the learning rate and the clip range.
+
+    With an adviser the loss gets the cross-entropy between the adviser's choices and the policy's, weighted by
+    `teacher_weight` (Schmitt et al. 2018, "Kickstarting Deep Reinforcement Learning"), which may be a schedule, too.
+    """
+
+    policy: PPOPolicy
 
     def __init__(
-        self, policy: type[ActorCriticPolicy], env: VecEnv, ent_coef: float | Schedule = 0.0, **arguments: Any
+        self,
+        policy: type[ActorCriticPolicy],
+        env: VecEnv,
+        ent_coef: float | Schedule = 0.0,
+        teacher_weight: float | Schedule = 1.0,
+        **arguments: Any,
     ) -> None:
         self.ent_coef_schedule = FloatSchedule(ent_coef)
+        self.teacher_weight_schedule = FloatSchedule(teacher_weight)
         super().__init__(policy, env, ent_coef=self.ent_coef_schedule(1.0), **arguments)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "adviser"]
 
     def train(self) -> None:
         """As in stable-baselines3, bit for bit on a CPU, with the current weight of the entropy."""
@@ -66,7 +89,8 @@ class PPO(OnPolicy, stable_baselines3.PPO):
         with _unchecked_distributions() if self.device.type != "cpu" else nullcontext():
             epoch, measured = self._learn_from_rollout(clip_range, clip_range_vf)
         for name, values in zip(Figures._fields, measured.T, strict=True):
-            self.logger.record(f"train/{name}", np.mean(values.astype(np.float64)))
+            if name != "teacher_divergence" or self.adviser is not None:
+                self.logger.record(f"train/{name}", np.mean(values.astype(np.float64)))
         # Of the last epoch and the last batch.
         self.logger.record("train/approx_kl", np.mean(measured[epoch:, Figures._fields.index("approx_kl")]))
         self.logger.record("train/loss", float(measured[-1, -1]))
@@ -103,10 +127,11 @@ class PPO(OnPolicy, stable_baselines3.PPO):
                 break
         return epoch, torch.stack(figures).cpu().numpy()
 
-    def _losses(self, batch: RolloutBufferSamples, clip_range: float, clip_range_vf: float | None) -> Figures:
-        values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, batch.actions.long().flatten())
-        assert entropy is not None  # of discrete actions
-        values, advantages = values.flatten(), batch.advantages
+    def _losses(self, batch: RolloutBufferSamples | AdvisedSamples, clip_range: float, clip_range_vf: float | None) -> Figures:
+        values, choices = self.policy.choices(batch.observations)
+        log_prob = choices.log_prob(batch.actions.long().flatten())  # type: ignore[no-untyped-call]
+        entropy = choices.entropy()  # type: ignore[no-untyped-call]
+        advantages = batch.advantages
         if self.normalize_advantage and len(advantages) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         ratio = torch.exp(log_prob - batch.old_log_prob)
@@ -121,7 +146,11 @@ class PPO(OnPolicy, stable_baselines3.PPO):
             log_ratio = log_prob - batch.old_log_prob
             approx_kl = torch.mean((torch.exp(log_ratio) - 1) - log_ratio)
         loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
-        return Figures(policy_loss, value_loss, entropy_loss, clip_fraction, approx_kl, loss)
+        divergence = torch.zeros_like(approx_kl)
+        if isinstance(batch, AdvisedSamples):
+            divergence = functional.kl_div(choices.logits, batch.advice, reduction="batchmean")
+            loss = loss + self.teacher_weight_schedule(self._current_progress_remaining) * divergence
+        return Figures(policy_loss, value_loss, entropy_loss, clip_fraction, approx_kl, divergence, loss)
 
 
 @contextmanager
@@ -165,6 +194,7 @@ def create(config: Config, env: VecEnv, *, device: str, seed: int) -> PPO:
         policy,
         env,
         ent_coef=schedule(agent.ent_coef),
+        teacher_weight=1.0 if config.train.teacher is None else schedule(config.train.teacher.weight),
         learning_rate=schedule(agent.learning_rate),
         clip_range=schedule(agent.clip_range),
         clip_range_vf=None if agent.clip_range_vf is None else schedule(agent.clip_range_vf),

@@ -13,6 +13,7 @@ from agents.policies.evaluation import (
 from agents.policies.insight import Saliency, Thoughts, saliency, think
 from agents.policies.models import Agent, agent_of, keep_best, load_agent, manifest_path, save_model
 from agents.policies.shipped import load_shipped, ship
+from agents.policies.teachers import Teachers
 from agents.policies.team import Member, Team
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Member",
     "Player",
     "Saliency",
+    "Teachers",
     "Team",
     "Thoughts",
     "agent_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -31,11 +31,20 @@ class Decisions(NamedTuple):
         actions: int64 (n,).
         values: of the observations, float32 (n, 1), on the device.
         log_probs: of the actions, float32 (n,), on the device.
+        advice: what the adviser would do, float32 (n, actions): the probability of each action; None: there is no adviser.
     """
 
     actions: NDArray[np.int64]
     values: torch.Tensor
     log_probs: torch.Tensor
+    advice: torch.Tensor | None = None
+
+
+class Adviser(Protocol):
+    """Says what it would do where a policy is learning: see :class:`agents.policies.teachers.Teachers`."""
+
+    def advise(self, env: VecEnv, games: slice) -> torch.Tensor:
+        """The probabilities with which it would choose each action in the present states of some games."""
 
 
 Steps = Generator[tuple[Decisions, Outcome], None, None]
@@ -52,9 +61,11 @@ class Collecting(OnPolicyAlgorithm):
     Attributes:
         in_halves: whether games are played in halves; None: on a GPU, with an even number of games and `SMALLEST_IN_HALVES` at
             least.
+        adviser: what it says about each decision goes into the rollout buffer; None: there is none.
     """
 
     in_halves: bool | None = None
+    adviser: Adviser | None = None
 
     def decide(
         self, observations: torch.Tensor, games: slice, episode_starts: NDArray[np.bool_]
@@ -80,7 +91,7 @@ class Collecting(OnPolicyAlgorithm):
         callback.on_rollout_start()
         parts = self._parts(env)
         with closing(self._steps(env, rollout_buffer, parts, n_rollout_steps)) as steps:
-            for (actions, values, log_probs), (new_obs, rewards, dones, infos) in steps:
+            for (actions, values, log_probs, advice), (new_obs, rewards, dones, infos) in steps:
                 self.num_timesteps += env.num_envs
                 callback.update_locals(locals())
                 if not callback.on_step():
@@ -88,6 +99,9 @@ class Collecting(OnPolicyAlgorithm):
                 self._update_info_buffer(infos, dones)
                 n_steps += 1
                 self._add_values_after_truncation(rewards, dones, infos)
+                if advice is not None:
+                    assert isinstance(rollout_buffer, FrameRolloutBuffer)
+                    rollout_buffer.advise(advice)
                 rollout_buffer.add(
                     self._last_obs,  # type: ignore[arg-type]
                     actions.reshape(-1, 1),
@@ -158,7 +172,9 @@ class Collecting(OnPolicyAlgorithm):
         with torch.no_grad():
             decided = self.decide(self._observe(buffer, observations, games.start), games, episode_starts)
         actions, values, log_probs = decided
-        return Decisions(actions.cpu().numpy(), values, log_probs)
+        assert self.env is not None
+        advice = None if self.adviser is None else self.adviser.advise(self.env, games)
+        return Decisions(actions.cpu().numpy(), values, log_probs, advice)
 
     @torch.no_grad()
     def _last_values(self, buffer: RolloutBuffer, observations: NDArray[Any], parts: list[slice]) -> torch.Tensor:
@@ -188,4 +204,6 @@ class Collecting(OnPolicyAlgorithm):
 
 
 def _joined(first: Any, second: Any) -> Any:
+    if first is None:
+        return None
     return torch.cat((first, second)) if isinstance(first, torch.Tensor) else np.concatenate((first, second))

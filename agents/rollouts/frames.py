@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +18,18 @@ from agents.replay import FramePool
 _ROLLOUT_BYTES = 32
 
 
+class AdvisedSamples(NamedTuple):
+    """stable-baselines3's `RolloutBufferSamples`, and what an adviser would have done, float32 (n, actions): probabilities."""
+
+    observations: torch.Tensor
+    actions: torch.Tensor
+    old_values: torch.Tensor
+    old_log_prob: torch.Tensor
+    advantages: torch.Tensor
+    returns: torch.Tensor
+    advice: torch.Tensor
+
+
 class FrameRolloutBuffer(RolloutBuffer):
     """stable-baselines3's `RolloutBuffer`, in a quarter of the memory where observations are stacks of frames.
 
@@ -26,7 +38,11 @@ class FrameRolloutBuffer(RolloutBuffer):
     on a CPU in torch's `channels_last`, without the copy of all observations that stable-baselines3 makes before it draws.
 
     Observations of another type than uint8 (channels, height, width) are stored and sampled as in stable-baselines3.
+
+    With an adviser samples are `AdvisedSamples`.
     """
+
+    _advice: NDArray[np.float32] | None = None
 
     def reset(self) -> None:
         """Remove all transitions."""
@@ -58,6 +74,16 @@ class FrameRolloutBuffer(RolloutBuffer):
         """
         return torch.as_tensor(observations, device=self.device)
 
+    def advise(self, advice: torch.Tensor) -> None:
+        """Keep what an adviser would do at the decisions that are added next.
+
+        Args:
+            advice: float32 (n_envs, actions), the probability of each action.
+        """
+        if self._advice is None:
+            self._advice = np.zeros((self.buffer_size, *advice.shape), np.float32)
+        self._advice[self.pos] = advice.cpu().numpy()
+
     def add(self, obs: NDArray[Any], *values: Any) -> None:
         """Add one decision of each environment; the arguments are those of stable-baselines3."""
         if self._stacked:
@@ -80,13 +106,17 @@ class FrameRolloutBuffer(RolloutBuffer):
             frame_ids[env, :-1] = self._pool.store_stack(stacks[env, :-1])
         return frame_ids
 
-    def _get_samples(self, batch_inds: NDArray[Any], env: VecNormalize | None = None) -> RolloutBufferSamples:
+    def _get_samples(  # type: ignore[override]
+        self, batch_inds: NDArray[Any], env: VecNormalize | None = None
+    ) -> RolloutBufferSamples | AdvisedSamples:
         samples = super()._get_samples(batch_inds, env)
-        if not self._stacked:
-            return samples
         # The base class has put the decisions of each environment behind one another.
-        frame_ids = self._frame_ids[batch_inds % self.buffer_size, batch_inds // self.buffer_size]
-        return samples._replace(observations=self._gather(frame_ids))
+        places = batch_inds % self.buffer_size, batch_inds // self.buffer_size
+        if self._stacked:
+            samples = samples._replace(observations=self._gather(self._frame_ids[places]))
+        if self._advice is None:
+            return samples
+        return AdvisedSamples(*samples, torch.as_tensor(self._advice[places], device=self.device))
 
     def _gather(self, frame_ids: NDArray[np.int32]) -> torch.Tensor:
         """The stacks of `frame_ids`, int32 (n, channels), as uint8 (n, channels, height, width) on the device."""
@@ -95,7 +125,7 @@ class FrameRolloutBuffer(RolloutBuffer):
 
 
 def rollout_bytes(decisions: int, observation_space: gym.spaces.Box) -> int:
-    """The memory, in bytes, that a rollout of so many decisions takes.
+    """The memory, in bytes, that a rollout of so many decisions takes, without what an adviser says.
 
     Observations that are not stacks are reordered by stable-baselines3 before learning: for a while they are in memory twice.
     """

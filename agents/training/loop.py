@@ -19,11 +19,12 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.algorithms import OnPolicy
 from agents.announce import announce
 from agents.checkpoints import Checkpoint, RunState, best_checkpoint, progress_state, save_checkpoint, set_progress_state
 from agents.device import StopLearning, StopRequest, keep_awake, keep_freed_memory, torch_threads
 from agents.errors import CheckpointError, DeviceLostError, NonFiniteError, is_device_lost
-from agents.policies import save_model
+from agents.policies import Teachers, save_model
 from agents.progress import EpisodeTotals, PlayedEpisode, Progress
 from agents.training.callbacks import (
     EpisodeSink,
@@ -64,6 +65,7 @@ def train(
     before_checkpoint: Callable[[], None] | None = None,
     on_checkpoint: Callable[[Checkpoint], None] | None = None,
     validation: Validation | None = None,
+    teachers: Teachers | None = None,
     resume: bool = True,
 ) -> TrainingResult:
     """Train `config.agent` on `env` until `total_steps` decisions (of all environments) have been taken.
@@ -93,6 +95,7 @@ def train(
             training that resumes from the checkpoint does not play them again.
         on_checkpoint: called after each complete checkpoint.
         validation: receives the episodes of validations. Without it there are none, whatever `train.validation` says.
+        teachers: advise PPO at each decision. `env` must have the tiles that they see (`mario_env.make_training_vec`).
         resume: False deletes the checkpoints and starts at step 0; episodes on record are not affected.
 
     Raises:
@@ -114,6 +117,10 @@ def train(
         device = device or config.train.device
         started = start(config, env, directory, device, logger, resume=resume, on_record=on_record)
         stack.callback(_release, started.model)
+        if teachers is not None:
+            assert isinstance(started.model, OnPolicy)
+            teachers.to(started.model.device)
+            started.model.adviser = teachers
         if not started.exact:
             started.adopt_record(episode_indices, recorded)
         on_start()

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 from toy_game import AGENTS
 
-from agents import PlayedEpisode, Progress, TrainingResult, latest_checkpoint, load_agent, train
+from agents import Agent, PlayedEpisode, Progress, Teachers, TrainingResult, build, latest_checkpoint, load_agent, train
+from agents.policies import save_model
 from configs import Config, from_dict
 from mario_env import make_training_vec
 from mario_env.demonstrations import FINISHES
@@ -57,7 +59,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }
 VARIANTS["dqn, curriculum"] = VARIANTS["dqn"]
-VARIANTS["ppo, tiles"] = VARIANTS["ppo, levels"] = VARIANTS["ppo"]
+VARIANTS["ppo, tiles"] = VARIANTS["ppo, levels"] = VARIANTS["ppo, taught"] = VARIANTS["ppo"]
 
 # Another play that completes 1-3, besides the one that comes with the project.
 _ANOTHER = (
@@ -71,6 +73,10 @@ SECTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "dqn, curriculum": {
         "environment": {"world": 1, "stage": 3},
         "train": {"curriculum": _CURRICULUM | {"demonstrations": {"1-3": [json.loads(FINISHES.read_text())["1-3"], _ANOTHER]}}},
+    },
+    "ppo, taught": {
+        "environment": {"levels": ["1-1", "1-2"]},
+        "train": {"teacher": {"experiment": "teachers-{level}", "weight": {"start": 1.0, "end": 0.1}}},
     },
     "ppo, levels": {
         "environment": {"levels": ["1-1", "1-2", "4-2"]},
@@ -154,7 +160,24 @@ def to_row(episode: PlayedEpisode) -> dict[str, Any]:
     return {**row, "start": start, "actions": row["actions"].hex(), "delays": row["delays"].hex()}
 
 
+def untrained_teacher(seed: int, variant: str = "ppo, tiles") -> Agent:
+    """An agent with the weights that its seed gives."""
+    config = twin_config(variant).model_copy(update={"seed": seed})
+    env = make_training_vec(config)
+    model = build(config, env, device="cpu")
+    env.close()
+    with tempfile.TemporaryDirectory() as folder:
+        return load_agent(save_model(Path(folder), config, model))
+
+
+def teachers_of(config: Config) -> Teachers:
+    """Another untrained teacher for each level."""
+    return Teachers({level: untrained_teacher(seed) for seed, level in enumerate(config.environment.level_names)}, config)
+
+
 def run(config: Config, directory: Path, on_episode: Any, *, total: int = TOTAL, **more: Any) -> TrainingResult:
+    if config.train.teacher is not None:
+        more.setdefault("teachers", teachers_of(config))
     env = make_training_vec(config)
     try:
         return train(config, env=env, directory=directory, on_episode=on_episode, total_steps=total, **more)

@@ -86,14 +86,30 @@ def test_a_name_that_is_too_long_for_an_experiment_is_refused(tmp_path: Path) ->
         plan(SweepConfig(name="b" * 40, presets=[str(tmp_path / f"{'a' * 60}.yaml")]))
 
 
-@pytest.mark.parametrize("name", ["levels", "levels.yaml"])
-def test_the_sweep_of_all_levels_is_found_in_any_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "preset"), [("levels", "ppo-taught"), ("levels.yaml", "ppo-taught"), ("teachers", "ppo-tiles-sticky")]
+)
+def test_the_sweep_of_all_levels_is_found_in_any_folder(
+    name: str, preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "levels").mkdir()  # a folder is no sweep
     runs = plan(read_sweep(sweep_file(name)))
     assert {(run.config.environment.world, run.config.environment.stage) for run in runs} == set(FINISH_X)
     assert len(runs) == 32
-    assert (runs[0].experiment, runs[-1].experiment) == ("levels-ppo-sticky-1-1-seed0", "levels-ppo-sticky-8-4-seed0")
+    sweep = name.removesuffix(".yaml")
+    assert [runs[at].experiment for at in (0, -1)] == [f"{sweep}-{preset}-{level}-seed0" for level in ("1-1", "8-4")]
+
+
+def test_each_level_is_taught_by_a_run_of_the_teachers_sweep() -> None:
+    """Under the same actions, so that the teacher fits."""
+    teachers = {run.experiment: run.config.environment for run in plan(read_sweep(sweep_file("teachers")))}
+    for run in plan(read_sweep(sweep_file("levels"))):
+        assert run.config.train.teacher is not None
+        ours = run.config.environment
+        (teacher,) = run.config.train.teacher.experiments(ours.level_names).values()
+        theirs = teachers[teacher]
+        assert (theirs.level_names, theirs.actions, theirs.frame_skip) == (ours.level_names, ours.actions, ours.frame_skip)
 
 
 def test_a_file_takes_precedence_over_a_sweep_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +123,7 @@ def test_a_file_takes_precedence_over_a_sweep_of_the_project(tmp_path: Path, mon
 def test_an_unknown_sweep_is_answered_with_what_there_is(name: str, hint: str) -> None:
     with pytest.raises(ConfigError) as raised:
         sweep_file(name)
-    assert str(raised.value).endswith(f"has this name; {hint}The project's sweeps are levels (or name a .yaml file)")
+    assert str(raised.value).endswith(f"has this name; {hint}The project's sweeps are levels, teachers (or name a .yaml file)")
 
 
 @pytest.mark.parametrize("name", sweep_names())

@@ -60,6 +60,15 @@ def checkpoints(experiment: Experiment) -> dict[str, str]:
     return {path.parent.name: path.read_text() for path in sorted(experiment.directory.glob("checkpoints/step-*/state"))}
 
 
+def test_teachers_move_with_their_pupil(machines: tuple[Settings, Settings], config: Config) -> None:
+    here, there = machines
+    with running_experiment(config, "taught", here, None) as experiment:
+        complete_folder(experiment.directory / "teacher-1-1", state="a teacher")
+        sharing.publish(experiment)
+    with running_experiment(config, "taught", there, None) as experiment:
+        assert (experiment.directory / "teacher-1-1" / "state").read_text() == "a teacher"
+
+
 def test_a_training_that_another_machine_continues(machines: tuple[Settings, Settings], config: Config) -> None:
     here, there = machines
     train: Any = train_agent.fn

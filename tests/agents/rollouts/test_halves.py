@@ -8,14 +8,14 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from toy_game import toy_config, toy_vec
-from twins import twin_config
+from twins import teachers_of, twin_config
 
 from agents import build
 from agents.rollouts import DeviceRolloutBuffer, FrameRolloutBuffer
 from mario_env import make_training_vec
 from mario_env.stable_baselines import FastVecEnv
 
-VARIANTS = ["ppo", "pqn", "pqn, every switch", "ppo, tiles"]
+VARIANTS = ["ppo", "pqn", "pqn, every switch", "ppo, tiles", "ppo, taught"]
 
 
 class Watch(BaseCallback):
@@ -45,6 +45,8 @@ def model(variant: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     env = make_training_vec(config)
     built: Any = build(config, env, device="cpu")
     built.in_halves = True
+    if config.train.teacher is not None:
+        built.adviser = teachers_of(config)
     built.rollout_buffer_class = request.param
     old = built.rollout_buffer
     built.rollout_buffer = request.param(
@@ -65,7 +67,7 @@ def observations_of(buffer: Any) -> torch.Tensor:
 
 def test_rollouts_have_what_the_games_gave(model: Any, variant: str) -> None:
     """Three rollouts in a row: the same actions, played in games that are stepped together, give the same."""
-    watch, rollouts = Watch(), []
+    watch, rollouts, advice = Watch(), [], []
     _, callback = model._setup_learn(10_000, watch)
     first = model._last_obs.copy()
     for _ in range(3):
@@ -74,6 +76,7 @@ def test_rollouts_have_what_the_games_gave(model: Any, variant: str) -> None:
         arrays = [array.copy() for array in (buffer.actions, buffer.rewards, buffer.episode_starts, buffer.values)]
         np.random.seed(0)
         rollouts.append((*arrays, observations_of(buffer)))
+        advice.append(None if buffer._advice is None else buffer._advice.copy())
     assert watch.totals == [4 * step for step in range(1, 3 * model.n_steps + 1)]
 
     games = make_training_vec(twin_config(variant, n_envs=4))
@@ -91,6 +94,9 @@ def test_rollouts_have_what_the_games_gave(model: Any, variant: str) -> None:
                 _, chances, _ = model.policy.evaluate_actions(torch.as_tensor(observations), torch.as_tensor(seen["actions"]))
                 np.testing.assert_allclose(seen["log_probs"], chances, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(values[row], expected[:, 0], rtol=1e-4, atol=1e-5)
+        if model.adviser is not None:
+            said = model.adviser.advise(games, slice(0, 4))
+            np.testing.assert_allclose(advice[at // model.n_steps][row], said, rtol=1e-4, atol=1e-5)
 
         observations, given, starts, infos = games.step(seen["actions"])
         np.testing.assert_array_equal(seen["new_obs"], observations)
