@@ -51,7 +51,7 @@ def build_report(
 
     pngs = [write_file(directory / f"{picture.name}.png", picture.data) for picture in pictures.all()]
     for experiment in experiments:
-        write_file(directory / config_name(experiment), config_yaml(experiment).encode())
+        write_file(directory / config_name(experiment), config_yaml(experiment.config).encode())
     if clips.montage is not None:
         pngs.append(clips.montage)
     paths = ReportPaths(

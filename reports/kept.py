@@ -72,8 +72,13 @@ def replaced_folder(target: Path, run: Mapping[str, Any], *, replace_other: bool
 
 
 def write_figures(data: ExperimentData, folder: Path, run: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
-    """Write configuration, provenance, evaluation and the numbers of the learning curve into `folder`."""
-    (folder / CONFIG).write_text(config_yaml(data), encoding="utf-8")
+    """Write configurations, provenance, evaluation and the numbers of the learning curve into `folder`."""
+    (folder / CONFIG).write_text(config_yaml(data.config), encoding="utf-8")
+    for name, config in _teachers(run).items():
+        (folder / name).write_text(config_yaml(config), encoding="utf-8")
+    if "teachers" in run:
+        others = [{name: value for name, value in each.items() if name != "config"} for each in run["teachers"]]
+        run = {**run, "teachers": others}
     for file, values in ((RUN, run), (EVALUATION, evaluation)):
         (folder / file).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     data.train.spans.to_csv(folder / "learning-curve.csv", index=False, float_format="%.6g")
@@ -120,7 +125,30 @@ def _copy_files(paths: ReportPaths, folder: Path) -> None:
 
 
 def repeat_command(name: str, run: Mapping[str, Any]) -> str:
-    """The commands that repeat the run of `results/name`. Its commit is older than its results: the configuration is copied."""
+    """The commands that repeat the run of `results/name`. Its commit is older than its results: configurations are copied."""
     commit = [f"git checkout {run['commit']}"] if run.get("commit") else []
-    copy = f"{name.replace('/', '-')}.yaml"
-    return "\n".join([f"cp results/{name}/{CONFIG} {copy}", *commit, "make setup", f".venv/bin/mario run {copy}"])
+    prefix = name.replace("/", "-")
+    copies = {CONFIG: f"{prefix}.yaml", **{teacher: f"{prefix}-{teacher}" for teacher in _teachers(run)}}
+    taught = [
+        f".venv/bin/mario run {copies[_teacher_file(each)]} --experiment {each['experiment']}"
+        for each in run.get("teachers", [])
+        if "config" in each
+    ]
+    return "\n".join(
+        [
+            *(f"cp results/{name}/{file} {copy}" for file, copy in copies.items()),
+            *commit,
+            "make setup",
+            *taught,
+            f".venv/bin/mario run {copies[CONFIG]}",
+        ]
+    )
+
+
+def _teachers(run: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The configurations of the teachers that are known, by the names of their files."""
+    return {_teacher_file(each): each["config"] for each in run.get("teachers", []) if "config" in each}
+
+
+def _teacher_file(teacher: Mapping[str, Any]) -> str:
+    return f"teacher-{teacher['level']}.yaml"

@@ -81,6 +81,7 @@ def _run(data: ExperimentData, run: Mapping[str, Any]) -> str:
     lines = {
         "Agent": f"{data.algorithm}, {data.level}",
         "Training": f"{number(run['steps'])} steps, {episodes} episodes, {_training_time(run)}, begun {run['started'][:10]}",
+        **{f"Teacher of {each['level']}": _teacher(each) for each in run.get("teachers", [])},
         "Seed": str(run["seed"]),
         "Commit": f"{run['commit']}{tree}" if run.get("commit") else "unknown",
         "Machine": ", ".join(part for part in (run["device"], f"{run['cores']} cores" if "cores" in run else "") if part),
@@ -88,6 +89,11 @@ def _run(data: ExperimentData, run: Mapping[str, Any]) -> str:
         + ", ".join(f"{package} {version}" for package, version in run["packages"].items() if package != "train-mario"),
     }
     return "\n".join(f"- {label}: {text}" for label, text in lines.items())
+
+
+def _teacher(teacher: Mapping[str, Any]) -> str:
+    trained = f", {number(teacher['steps'])} steps, {duration(teacher['training_seconds'])}" if "steps" in teacher else ""
+    return f"{teacher['experiment']}, from tiles{trained}"
 
 
 def _training_time(run: Mapping[str, Any]) -> str:
@@ -108,6 +114,7 @@ def _files(folder: Path) -> str:
         "run.json": "the provenance of the run",
         "level.json": "what the table of the levels says of it besides",
     }
+    described |= {path.name: "the configuration of the teacher" for path in sorted(folder.glob("teacher-*.yaml"))}
     lines = [f"- [{name}]({name}): {what}" for name, what in described.items() if (folder / name).exists()]
     if (folder / "best.mp4").exists() and not (folder / "typical.mp4").exists():
         lines = [

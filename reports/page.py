@@ -199,7 +199,7 @@ def _experiment_context(experiment: ExperimentData) -> dict[str, Any]:
         "dirty": bool(experiment.provenance.get("git_dirty")),
         "command": tables.command(experiment),
         "provenance": tables.provenance_rows(experiment.provenance),
-        "yaml": tables.config_yaml(experiment),
+        "yaml": tables.config_yaml(experiment.config),
     }
 
 

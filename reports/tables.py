@@ -216,9 +216,9 @@ def _describe(value: Any) -> str:
     return str(value)
 
 
-def config_yaml(experiment: ExperimentData) -> str:
-    """The configuration as YAML in the order of its keys, which `mario run` accepts."""
-    return yaml.safe_dump(dict(experiment.config), sort_keys=False, allow_unicode=True, width=110)
+def config_yaml(config: Mapping[str, Any]) -> str:
+    """A configuration as YAML in the order of its keys, which `mario run` accepts."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=110)
 
 
 def config_name(experiment: ExperimentData) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from configs import Settings
 from episodes import EpisodeStore, ExperimentRecord
 from episodes.attempts import attempts, describe_attempts
+from episodes.records import finished_phase
 from tasks import phases
 from tasks.evaluate import evaluation_json
 from tasks.experiment import Experiment, checked_name, load_experiment, open_store
@@ -120,6 +121,8 @@ def ship_model(
     level = environment.level_name if environment.game == "full" or environment.levels else f"world-{environment.level_name}"
     with open_store(settings) as store:
         origin = _provenance(store, experiment, trained)
+    for teacher in origin.get("teachers", []):
+        del teacher["config"]  # as large as the policy's own
     return ship(
         Path(trained.details["model_path"]),
         folder / checked_name(target or level),
@@ -159,11 +162,29 @@ def _provenance(store: EpisodeStore, experiment: Experiment, trained: PhaseRecor
         "training_seconds": trained.details["training_seconds"],
         # `training_seconds` starts at the last resumption, so this is longer for an interrupted training.
         "first_to_last_episode_seconds": store.totals(experiment.id, "train", "training").seconds,
+        **_teachers(store, experiment),
         "device": record.device,
         **_machine(record),
         "python": record.python_version,
         "packages": dict(record.packages or {}),
     }
+
+
+def _teachers(store: EpisodeStore, experiment: Experiment) -> dict[str, Any]:
+    """What trained the teachers; empty if the configuration has none. Of one that is no longer stored, its name remains."""
+    teacher = experiment.config.train.teacher
+    if teacher is None:
+        return {}
+    found = []
+    for level, name in teacher.experiments(experiment.config.environment.level_names).items():
+        number = store.find_experiment(name)
+        known: dict[str, Any] = {}
+        if number is not None and (trained := finished_phase(store, number, "train")) is not None:
+            record = store.experiment(number).record
+            known = {name: trained.details[name] for name in ("steps", "training_seconds")}
+            known |= {"seed": record.seed, "commit": record.git_commit, "config": record.config}
+        found.append({"level": level, "experiment": name, **known})
+    return {"teachers": found}
 
 
 def _machine(record: ExperimentRecord) -> dict[str, Any]:

@@ -36,7 +36,8 @@ _EXPLANATION: Final = """\
   each frame the old action stays with the probability in the configuration, 0.25 unless it says otherwise. The policy is that
   of the run; the one in `models/` has rounded weights, and figures of its own, which `mario evaluate` confirms.
 - **Different**: trajectories among the stochastic episodes. Intervals count no more episodes than that.
-- **Minutes** are those of the training, evaluation left out; *: from the first to the last episode, interruptions included.
+- **Decisions trained**, **minutes**: those of the training and, behind the +, of the training of its teacher, which sees tiles.
+  Evaluations are left out; *: from the first to the last episode, interruptions included.
 - **95 % in training after**: decisions after which 95 of the latest 100 training episodes completed the level. Episodes that a
   curriculum begins further on do not count. –: never.
 - **To the flag**: decisions of the completed stochastic episodes.
@@ -142,20 +143,25 @@ def _cells(each: LevelResult) -> list[str]:
     decisions = each.facts["decisions"]
     mastered = each.facts["mastered_after"]
     stochastic = each.evaluation.get("stochastic")
+    teachers = [teacher for teacher in each.run.get("teachers", []) if "steps" in teacher]
     return [
         f"[{each.level}]({each.folder.name}/{PAGE})",
         str(each.seed),
         _completion(stochastic),
         _completion(each.evaluation.get("sticky")),
         "–" if stochastic is None else number(stochastic["distinct"]),
-        number(each.run["steps"]),
-        _minutes(each.run),
+        _with_teachers(number(each.run["steps"]), [number(teacher["steps"]) for teacher in teachers]),
+        _with_teachers(_minutes(each.run), [number(teacher["training_seconds"] / 60, 1) for teacher in teachers]),
         "–" if mastered is None else number(mastered),
         "–" if decisions is None else number(decisions["fewest"]),
         "–" if decisions is None else number(decisions["median"], int(decisions["median"] % 1 > 0)),
         _full_speed(each.level, each.facts["frame_skip"]),
         "" if each.reached else f"{number(each.facts['furthest'])} of {number(each.route.distance)} px",
     ]
+
+
+def _with_teachers(own: str, of_teachers: Sequence[str]) -> str:
+    return " + ".join([own, *of_teachers])
 
 
 def _full_speed(level: str, frame_skip: int = 4) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agents import load_shipped
-from configs import PROJECT, Settings
+from configs import PROJECT, Settings, load
 from reports.levels.picture import read_png
 
 pytestmark = pytest.mark.one_python
@@ -85,6 +85,27 @@ def test_a_single_run_is_kept_as_the_result_of_its_level(mario: Any, pipeline: A
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "levels" / "README.md").read_text() == page
     assert not (tmp_path / "home" / "postgres").exists()
+
+
+def test_a_pupil_is_kept_with_what_repeats_its_teacher(mario: Any, tmp_path: Path) -> None:
+    quick = ["--set=train.total_steps=512", "--set=report.video=false", "--set=evaluate.model=last"]
+    tiles = ["--set=environment.observation=tiles", "--set=agent.network.features=tiles"]
+    teach = [*quick, "--set=train.teacher.experiment=kept-teacher-{level}"]
+    for name, settings in [("kept-teacher-1-1", [*quick, *tiles]), ("kept-pupil", teach)]:
+        done = mario("run", TINY, *settings, "--experiment", name)
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = mario("keep", "kept-pupil", "--level", "--folder", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "levels" / "1-1"
+    (teacher,) = json.loads((folder / "run.json").read_text())["teachers"]
+    assert (teacher["level"], teacher["experiment"], teacher["steps"]) == ("1-1", "kept-teacher-1-1", 512)
+    assert "config" not in teacher
+    assert load(str(folder / "teacher-1-1.yaml")).environment.observation == "tiles"
+    page = (folder / "README.md").read_text()
+    assert "- Teacher of 1-1: kept-teacher-1-1, from tiles, 512 steps, " in page
+    commands = ["levels-1-1-teacher-1-1.yaml --experiment kept-teacher-1-1", "levels-1-1.yaml"]
+    assert "\n".join(f".venv/bin/mario run {each}" for each in commands) in page
+    assert "| 512 + 512 | " in (tmp_path / "levels" / "README.md").read_text().replace("\u202f", " ")
 
 
 @pytest.mark.parametrize(

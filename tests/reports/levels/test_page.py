@@ -64,6 +64,18 @@ def test_the_time_of_an_interrupted_training_is_marked(keep: Keep, tmp_path: Pat
     assert cells(table_page(read_levels(tmp_path / "levels")), "1-1")[0][6] == "60.0*"
 
 
+def test_what_the_teacher_took_is_shown_besides(keep: Keep, tmp_path: Path) -> None:
+    folder = keep("1-1")
+    run = json.loads((folder / "run.json").read_text())
+    known = {"level": "1-1", "experiment": "teachers-1-1", "steps": 2_000_000, "training_seconds": 366.0}
+    for teacher, decisions, minutes in [
+        (known, "1 000 000 + 2 000 000", "11.0 + 6.1"),
+        ({"level": "1-1"}, "1 000 000", "11.0"),
+    ]:
+        (folder / "run.json").write_text(json.dumps({**run, "teachers": [teacher]}))
+        assert cells(table_page(read_levels(tmp_path / "levels")), "1-1")[0][5:7] == [decisions, minutes]
+
+
 def test_the_sheet_has_each_flag_in_its_place_and_gray_where_there_was_none(keep: Keep, tmp_path: Path, flag: Frame) -> None:
     keep("1-1")
     keep("4-2", completed=False)
