@@ -18,7 +18,7 @@ def write(folder: Path, name: str, text: str) -> str:
 
 
 def test_the_documented_presets_exist() -> None:
-    expected = {"baseline", "dqn", "qrdqn", "ppo", "ppo-sticky", "ppo-taught", "ppo-tiles", "pqn", "demo", "quick"}
+    expected = {"baseline", "dqn", "qrdqn", "ppo", "ppo-sticky", "ppo-robust", "ppo-tiles", "pqn", "demo", "quick"}
     assert expected <= set(preset_names())
 
 

@@ -87,7 +87,7 @@ def test_a_name_that_is_too_long_for_an_experiment_is_refused(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "preset"), [("levels", "ppo-taught"), ("levels.yaml", "ppo-taught"), ("teachers", "ppo-tiles-sticky")]
+    ("name", "preset"), [("levels", "ppo-robust"), ("levels.yaml", "ppo-robust"), ("teachers", "ppo-tiles-robust")]
 )
 def test_the_sweep_of_all_levels_is_found_in_any_folder(
     name: str, preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

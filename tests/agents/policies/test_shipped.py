@@ -109,9 +109,9 @@ def test_large_weights_are_refused(model: Path, tmp_path: Path, monkeypatch: pyt
 
 def test_a_policy_for_each_level_takes_at_most_700_000_bytes_in_half_precision() -> None:
     """32 of them, with their descriptions, take 25 MB."""
-    config = load("ppo-taught")
+    config = load("ppo-robust")
     actions = len(button_combinations(config.environment))
     policy = build_policy(config, observation_space(config.environment), actions)
     buffer = io.BytesIO()
-    torch.save(shipped._rounded(policy.state_dict(), Path("ppo-taught")), buffer)
+    torch.save(shipped._rounded(policy.state_dict(), Path("ppo-robust")), buffer)
     assert 500_000 < buffer.tell() <= 700_000
