@@ -5,7 +5,6 @@ machine.
 """
 
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,8 +86,15 @@ def _model_of(experiment: Experiment, name: str) -> Path:
 
 
 def _copy(model: Path, target: Path) -> None:
-    """Copy a folder; it gets its name when it is complete."""
-    scratch = target.with_name(f".incomplete-{target.name}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    shutil.copytree(model, scratch)
-    os.replace(scratch, target)
+    """Copy the folder of a model, completely or not at all.
+
+    Raises:
+        CheckpointError: the model is damaged, or the copy could not be written.
+    """
+    from agents.checkpoints.manifests import Manifest, replace_folder, verify
+
+    def fill(aside: Path) -> Manifest:
+        shutil.copytree(model, aside, dirs_exist_ok=True)
+        return verify(aside)
+
+    replace_folder(target, fill)

@@ -51,16 +51,10 @@ class Teachers:
         """
         assert isinstance(env, FastVecEnv)
         assert env.view is not None
-        tiles, levels = env.view.observations[games], env.levels[games]
-        policies = {level: self._policies[level] for level in dict.fromkeys(levels)}
-        if len({id(policy) for policy in policies.values()}) == 1:
-            return _probabilities(next(iter(policies.values())), torch.from_numpy(tiles))
-        advice: list[torch.Tensor] = [torch.empty(0)] * len(levels)
-        for level, policy in policies.items():
-            rows = [row for row, each in enumerate(levels) if each == level]
-            for row, probabilities in zip(rows, _probabilities(policy, torch.from_numpy(tiles[rows])), strict=True):
-                advice[row] = probabilities
-        return torch.stack(advice)
+        tiles, levels = torch.from_numpy(env.view.observations[games]), env.levels[games]
+        rows = {level: [row for row, each in enumerate(levels) if each == level] for level in dict.fromkeys(levels)}
+        by_level = torch.cat([_probabilities(self._policies[level], tiles[own]) for level, own in rows.items()])
+        return by_level[torch.tensor([row for own in rows.values() for row in own]).argsort()]
 
 
 def _probabilities(policy: ActorCriticPolicy, tiles: torch.Tensor) -> torch.Tensor:
