@@ -8,7 +8,7 @@ import pytest
 from configs import EnvironmentConfig
 from mario_env import SnapshotError, make_vec
 from mario_env.games import Games
-from mario_env.observations import Frames, Tiles
+from mario_env.observations import OBSERVATIONS, Frames, Tiles
 from mario_env.stable_baselines import FastVecEnv
 from mario_env.views import View
 
@@ -44,7 +44,7 @@ def test_it_is_what_games_have_that_show_it_themselves() -> None:
         levels |= set(pictures.levels)
     assert ended > 5
     assert levels == {"1-1", "1-2"}
-    assert pictures.begin(2, seed=4, options={"level": "1-2"}).shape == (4, 84, 84)
+    assert pictures.begin(2, seed=4, options={"level": "1-2"}).shape == OBSERVATIONS["frames"].shape
     assert np.array_equal(tiles_of(pictures)[2], tiles.begin(2, seed=4, options={"level": "1-2"}))
     assert pictures.levels[2] == "1-2"
 
