@@ -11,6 +11,7 @@ from configs import Config, ConfigError, Settings
 from flows.game_command import GAME
 from flows.whole_game import TeamChoice, game_config, load_team
 from flows.worker_home import require_place_for_files
+from reports.files import write_file
 from tasks.datasets import log_evaluation_data
 from tasks.evaluate import evaluation_metrics, play_protocols
 from tasks.experiment import Experiment, checked_name, open_run, open_store
@@ -61,7 +62,7 @@ def evaluate_game(
     policies = _weights(team)
     _require_same_policies(settings.experiment_directory(name) / _POLICIES, policies, name)
     with running_experiment(config, name, settings, None, evaluated=GAME) as experiment, end_recorded(experiment):
-        (experiment.directory / _POLICIES).write_text(json.dumps(policies, indent=1) + "\n", encoding="utf-8")
+        write_file(experiment.directory / _POLICIES, (json.dumps(policies, indent=1) + "\n").encode())
         games, figures = _play(experiment, team, choice, policies)
     if video is not None:
         _write_video(config, best(games), video)
@@ -113,11 +114,15 @@ def _weights(team: "Team") -> dict[str, str]:
 
 
 def _require_same_policies(file: Path, policies: Mapping[str, str], name: str) -> None:
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != policies:
-        raise ConfigError(
-            f"the evaluation {name} was started with other policies ({file} lists them): evaluate the game without "
-            "--experiment, or with a new name"
-        )
+    instead = "evaluate the game without --experiment, or with a new name"
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        raise ConfigError(f"{file} is damaged ({error}), so the policies of {name} are unknown: {instead}") from None
+    if before != policies:
+        raise ConfigError(f"the evaluation {name} was started with other policies ({file} lists them): {instead}")
 
 
 def _write_video(config: Config, game: PlayedGame, video: Path) -> None:

@@ -1,8 +1,8 @@
 """The search for demonstrations, before the training (`train.curriculum.search`).
 
 What was found is in the file `demonstrations.json` in the experiment's folder, which machines share, and in MLflow. The file
-is written after each demonstration, so a search that was interrupted goes on behind it. Without the file the same play is found
-again, because the search depends on nothing but the configuration and its seed.
+is written after each demonstration, so a search that was interrupted goes on behind it. If the file is missing or damaged, the
+same play is found again, because the search depends on nothing but the configuration and its seed.
 """
 
 import json
@@ -41,7 +41,7 @@ def search_demonstrations(experiment: Experiment) -> Demonstrations:
     if phases.finished(experiment, "train"):
         return {}  # nobody needs them any more
     file = experiment.directory / SEARCHED
-    documents: _Documents = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    documents = _read(file)
     for level, number in _missing(experiment, documents):
         experiment.required_claim.require_current()
         documents.setdefault(level, []).append(_search(experiment, level, number))
@@ -88,6 +88,18 @@ def _search(experiment: Experiment, level: str, number: int) -> dict[str, Any]:
         *(document["changes_first"], document["played"], document["seconds"]),
     )
     return document
+
+
+def _read(file: Path) -> _Documents:
+    """What was found before. A damaged file counts as missing."""
+    try:
+        documents = json.loads(file.read_text(encoding="utf-8"))
+        return {str(level): [{**each, "actions": str(each["actions"])} for each in found] for level, found in documents.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        logger.warning("%s is damaged (%r): the search is repeated, and finds the same play", file, error)
+        return {}
 
 
 def _write(file: Path, documents: _Documents) -> None:

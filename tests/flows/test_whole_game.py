@@ -65,6 +65,9 @@ def test_games_are_played_recorded_and_shown(folder: Path, postgres: Postgres, h
     put_policy(folder, "world-1-4", 1)
     with pytest.raises(ConfigError, match="whole was started with other policies"):
         evaluate_game(choice, 3, settings, "whole", overrides)
+    (settings.experiment_directory("whole") / "policies.json").write_text('{"1-1')
+    with pytest.raises(ConfigError, match=r"policies\.json is damaged .*so the policies of whole are unknown"):
+        evaluate_game(choice, 3, settings, "whole", overrides)
 
 
 def test_games_on_nes_py_are_the_same(folder: Path, postgres: Postgres, home: Path) -> None:

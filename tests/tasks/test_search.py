@@ -26,7 +26,9 @@ def run(experiment: Experiment) -> Demonstrations:
     return found
 
 
-def test_it_finds_each_once_and_goes_on_after_an_interruption(settings: Settings) -> None:
+def test_it_finds_each_once_and_goes_on_after_an_interruption(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     given = "train.curriculum.demonstrations={1-3: '34'}"
     config = load(TINY, [*SETTINGS, given, SEARCH])
     with pytest.raises(DemonstrationError, match="there is no demonstration of 1-1 yet: `mario run` searches for one"):
@@ -45,6 +47,10 @@ def test_it_finds_each_once_and_goes_on_after_an_interruption(settings: Settings
         file.write_text(json.dumps({"1-1": [{**kept["1-1"][0], "actions": "34"}, kept["1-1"][1]]}))
         assert run(experiment)["1-1"][0] == "34", "what is there is not searched for again"
         assert logged(experiment)["1-1"][0]["actions"] == "34"
+        for damaged in ("", "{", "[]", '{"1-1": [{}]}', '{"1-1": 5}', "\xff"):
+            file.write_text(damaged, encoding="latin-1")
+            assert run(experiment) == found, "it is found again"
+        assert caplog.text.count(f"{file} is damaged") == 6
 
     starts = training_starts(config, found)
     assert starts is not None
