@@ -179,9 +179,9 @@ def _preset_path(preset: str) -> Path:
     path = PRESETS / f"{preset}.yaml"
     if preset not in preset_names():
         hint = nearest(preset, preset_names())
-        suggestion = f"did you mean {hint}? " if hint else ""
+        suggestion = f"; did you mean {hint}?" if hint else "."
         raise ConfigError(
-            f"no preset is named {preset!r}; {suggestion}The presets are {', '.join(preset_names())} (or name a .yaml file)"
+            f"no preset is named {preset!r}{suggestion} The presets are {', '.join(preset_names())} (or name a .yaml file)"
         )
     return path
 

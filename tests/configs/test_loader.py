@@ -224,6 +224,8 @@ def test_an_invalid_preset_file_is_refused(tmp_path: Path, text: str, message: s
 def test_a_missing_preset_or_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no preset is named 'demmo'; did you mean demo"):
         load("demmo")
+    with pytest.raises(ConfigError, match=r"no preset is named 'elsewhere'\. The presets are baseline, demo, "):
+        load("elsewhere")
     with pytest.raises(ConfigError, match="no such file"):
         load(str(tmp_path / "none.yaml"))
 
