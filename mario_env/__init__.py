@@ -117,7 +117,7 @@ def training_starts(config: "Config", found: "Mapping[str, Sequence[str]] | None
         DemonstrationError: a demonstration of the curriculum presses buttons that the environment has no action for, or
             demonstrations are to be searched for, and `found` lacks those of a level.
     """
-    from mario_env.curriculum import Curriculum
+    from mario_env.curriculum import curriculum_of
     from mario_env.demonstrations import demonstrations_of
     from mario_env.starts import Starts
 
@@ -131,5 +131,5 @@ def training_starts(config: "Config", found: "Mapping[str, Sequence[str]] | None
             raise DemonstrationError(
                 f"train.curriculum.search: there is no demonstration of {missing[0]} yet: `mario run` searches for one"
             )
-        curriculum = Curriculum(train.curriculum, demonstrations_of(environment, given))
+        curriculum = curriculum_of(train.curriculum, demonstrations_of(environment, given))
     return Starts(environment, train.level_sampling, curriculum)

@@ -1,4 +1,4 @@
-"""The backward algorithm: the point, its window, and the starts elsewhere."""
+"""Starts along demonstrations: the point of the backward algorithm, its window, the starts elsewhere; starts anywhere."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ import pytest
 
 from configs.curriculum import CurriculumConfig
 from configs.schema import EnvironmentConfig
-from mario_env.curriculum import Curriculum
+from mario_env.curriculum import Curriculum, curriculum_of
 from mario_env.demonstrations import demonstrations_of
 
 LENGTH = 50
@@ -18,7 +18,7 @@ LENGTH = 50
 def curriculum(**changes: Any) -> Curriculum:
     settings = {"window": 4, "step": 6, "threshold": 0.5, "tries": 4, "elsewhere": 0.25, "from_start": 0.125}
     plays = {"1-1": [bytes(range(LENGTH))], "1-2": [bytes(20)]}
-    return Curriculum(CurriculumConfig(**{**settings, **changes}), plays)
+    return curriculum_of(CurriculumConfig(**{**settings, **changes}), plays)
 
 
 def drawn(chosen: Curriculum, level: str = "1-1") -> Counter[int]:
@@ -76,7 +76,7 @@ def test_it_ends_at_the_start_of_the_level() -> None:
 def test_each_demonstration_has_a_point_of_its_own() -> None:
     first, second = bytes(range(LENGTH)), bytes(range(30)) + bytes(10)  # they begin with the same 30 decisions
     settings = CurriculumConfig(window=4, step=6, threshold=0.5, tries=4, elsewhere=0.0)
-    chosen = Curriculum(settings, {"1-1": [first, second]})
+    chosen = curriculum_of(settings, {"1-1": [first, second]})
     generator = np.random.default_rng(0)
     found = Counter(chosen.choose("1-1", generator) for _ in range(8000))
     assert set(found) == {first[:at] for at in range(43, 47)} | {second[:at] for at in range(33, 37)}
@@ -92,7 +92,7 @@ def test_each_demonstration_has_a_point_of_its_own() -> None:
     chosen.ended("1-1", first[:28], completed=False)
     assert chosen.metrics()["curriculum/1-1/2/success_rate"] == 0, "the same actions lead to the same state"
     assert "curriculum/1-1/1/success_rate" not in chosen.metrics(), "it is outside the window of the first"
-    other = Curriculum(settings, {"1-1": [first, second]})
+    other = curriculum_of(settings, {"1-1": [first, second]})
     other.set_json(json.loads(json.dumps(chosen.to_json())))
     assert other.to_json() == chosen.to_json()
 
@@ -142,8 +142,11 @@ def test_uniform_starts_are_anywhere_along_the_demonstrations_and_at_the_levels_
     other = curriculum(method="uniform", from_start=0.25)
     other.set_json(json.loads(json.dumps(chosen.to_json())))
     assert (other.to_json(), other.metrics()) == (chosen.to_json(), chosen.metrics())
+    earlier = {"1-1": [{"at": 0, "tries": [0, 0, 0, 1]}] * 3, "1-2": [{"at": 0, "tries": []}]}
+    other.set_json(earlier)
+    assert other.to_json() == chosen.to_json(), "a checkpoint of a version that had a state of each demonstration"
 
-    several = Curriculum(CurriculumConfig(method="uniform", from_start=0.2), {"1-3": [bytes(30), bytes(range(20))]})
+    several = curriculum_of(CurriculumConfig(method="uniform", from_start=0.2), {"1-3": [bytes(30), bytes(range(20))]})
     several.ended("1-3", b"", completed=True)
     assert several.metrics() == {"curriculum/1-3/success_rate": 1.0}
     assert several.describe() == "from the start 1 of 1"

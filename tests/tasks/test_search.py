@@ -26,9 +26,7 @@ def run(experiment: Experiment) -> Demonstrations:
     return found
 
 
-def test_it_finds_each_once_and_goes_on_after_an_interruption(
-    settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_it_finds_each_once_and_goes_on_after_an_interruption(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     given = "train.curriculum.demonstrations={1-3: '34'}"
     config = load(TINY, [*SETTINGS, given, SEARCH])
     with pytest.raises(DemonstrationError, match="there is no demonstration of 1-1 yet: `mario run` searches for one"):
