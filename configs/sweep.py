@@ -41,6 +41,11 @@ class SweepConfig(Section):
     seeds: list[Seed] | Annotated[int, Field(ge=1)] = Field(1, description="a list of seeds, or how many, from 0")
     overrides: list[str] = Field([], description="section.key=value for every run")
     variants: dict[Name, list[str]] | None = Field(None, min_length=1, description="overrides by the name of each variant")
+    teachers: str | None = Field(
+        None,
+        description="the sweep that trains the teachers of these runs: the name of one of the project's, or a path that every "
+        "worker can read; each run waits for its own teachers",
+    )
 
     @field_validator("presets", "levels", "seeds")
     @classmethod
@@ -68,6 +73,12 @@ class SweepRun:
     overrides: tuple[str, ...]
     config: Config
     variant: str | None
+
+    @property
+    def teachers(self) -> frozenset[str]:
+        """The experiments that train its teachers."""
+        teacher = self.config.train.teacher
+        return frozenset(() if teacher is None else teacher.experiments(self.config.environment.level_names).values())
 
 
 def sweep_names() -> list[str]:
@@ -114,7 +125,7 @@ def sweep_from_dict(values: Mapping[str, Any], source: str = "sweep") -> SweepCo
 
 
 def plan(sweep: SweepConfig) -> list[SweepRun]:
-    """All runs of a sweep: seed by seed, so that each combination has a first result early.
+    """The runs of a sweep: seed by seed, so that each combination has a first result early. Teachers are not among them.
 
     Raises:
         ConfigError: a run's configuration or name is refused, or two runs would have the same name.
@@ -137,6 +148,29 @@ def plan(sweep: SweepConfig) -> list[SweepRun]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(f"sweep {sweep.name}: two runs would be named {twice}; their presets need different names")
     return runs
+
+
+def plan_with_teachers(sweep: SweepConfig) -> list[SweepRun]:
+    """The runs of a sweep, each behind the runs that train its teachers.
+
+    Raises:
+        ConfigError: as for :func:`plan`, or a run has no teacher in `sweep.teachers`.
+    """
+    if sweep.teachers is None:
+        return plan(sweep)
+    teaching = read_sweep(sweep_file(sweep.teachers))
+    known = {run.experiment: run for run in plan(teaching)}
+    ordered: dict[str, SweepRun] = {}
+    for run in plan(sweep):
+        unknown = sorted(run.teachers - known.keys()) or ([] if run.teachers else ["(none, because train.teacher is null)"])
+        if unknown:
+            raise ConfigError(
+                f"sweep {sweep.name}: the teacher of {run.experiment}, {unknown[0]}, is no run of the sweep {sweep.teachers}: "
+                "correct its train.teacher.experiment, or leave out `teachers`"
+            )
+        ordered |= {name: known[name] for name in sorted(run.teachers)}
+        ordered[run.experiment] = run
+    return list(ordered.values())
 
 
 def _levels(sweep: SweepConfig) -> list[tuple[str | None, list[str]]]:

@@ -31,12 +31,14 @@ class DeployedRuns:
         client: a client of the Prefect server.
         deployment: FLOW/DEPLOYMENT.
         most: flow runs of an experiment; one that has crashed after so many has failed.
+        at_once: how many to start at a time: any number, because the work pool and its workers decide how many run.
     """
 
     sweep: SweepConfig
     client: SyncPrefectClient
     deployment: str = DEPLOYMENT
     most: int = 4
+    at_once: int | None = None
     _unserved: bool = field(default=False, init=False)
 
     @property

@@ -43,6 +43,7 @@ class LocalRuns:
     """
 
     def __init__(self, settings: Settings, number: int, environment: Mapping[str, str]) -> None:
+        self.at_once: int | None = number
         self._logs = settings.home / "sweeps"
         self._environment = {**os.environ, **environment}
         self._shares: SimpleQueue[set[int]] = SimpleQueue()

@@ -15,10 +15,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from configs import ConfigError, Settings, config_hash
-from configs.sweep import SweepConfig, SweepRun, plan, sweep_from_dict
+from configs.sweep import SweepConfig, SweepRun, plan, plan_with_teachers, sweep_from_dict
 from episodes import EpisodeStore, StoreError
 from flows.sweep_deployed import DEPLOYMENT, DeployedRuns
 from flows.sweep_local import LocalRuns
+from flows.sweep_order import Waiting
 from flows.sweep_progress import RunState, SweepProgress
 from flows.sweep_tracking import log_comparison, nested, tracked_sweep
 from flows.worker_home import flow_settings
@@ -45,7 +46,13 @@ class SweepError(RuntimeError):
 
 
 class Runs(Protocol):
-    """What starts the runs of a sweep, and knows their states."""
+    """What starts the runs of a sweep, and knows their states.
+
+    Attributes:
+        at_once: how many runs to start at a time; None: any number.
+    """
+
+    at_once: int | None
 
     def start(self, runs: Sequence[SweepRun]) -> None:
         """Start or queue `runs`."""
@@ -59,6 +66,8 @@ def sweep_mario(
     sweep: dict[str, Any], local: int | None = None, deployment: str = DEPLOYMENT, poll_seconds: float = POLL_SECONDS
 ) -> dict[str, Any]:
     """Run every combination of a sweep's presets, levels, variants and seeds, and wait for all of them.
+
+    If the sweep names one that trains the teachers of its runs, their teachers are trained before them.
 
     A sweep that is started again goes on: completed experiments are not repeated, flow runs that still run are followed, and
     failed ones are continued. A run that fails does not affect the others.
@@ -77,7 +86,7 @@ def sweep_mario(
         SweepError: a run has failed. All others have ended.
     """
     described = sweep_from_dict(sweep)
-    runs = plan(described)
+    own, runs = plan(described), plan_with_teachers(described)
     for environment in {run.config.environment.rom: run.config.environment for run in runs}.values():
         check_rom(environment)
     settings = flow_settings()
@@ -88,14 +97,13 @@ def sweep_mario(
             missing = [run for run in runs if not states[run.experiment].ended]
             logger.info("sweep %s: %d runs, %d of them completed before", described.name, len(runs), len(runs) - len(missing))
             with _opened(described, local, deployment, settings, client) as started:
-                started.start(nested(missing, parent))
-                _wait(described, runs, states, started, store, poll_seconds)
-            completed = [name for name, each in states.items() if each.state == "completed"]
+                _run(described, runs, nested(missing, parent), states, started, store, poll_seconds)
+            completed = [run.experiment for run in own if states[run.experiment].state == "completed"]
             reported = _compare(described, completed, settings, parent)
             _require_completed(described, states, reported)
     return {
         "sweep": described.name,
-        "experiments": [run.experiment for run in runs],
+        "experiments": [run.experiment for run in own],
         "report": str(reported),
         "mlflow_run": parent.url,
     }
@@ -181,21 +189,26 @@ def _opened(
         yield processes
 
 
-def _wait(
+def _run(
     described: SweepConfig,
     runs: Sequence[SweepRun],
+    missing: Sequence[SweepRun],
     states: dict[str, RunState],
     started: Runs,
     store: EpisodeStore,
     poll_seconds: float,
 ) -> None:
-    """Wait until all runs have ended; `states` is updated."""
+    """Start those of `runs` that are `missing`, and wait until all have ended; `states` is updated."""
     progress, artifacts = SweepProgress(runs), _Artifacts(f"sweep-{described.name}")
+    waiting = Waiting(missing, started.at_once)
     failing_since: float | None = None
     show = shown_by.get()
     while True:
         try:
-            unfinished = [run for run in runs if not states[run.experiment].ended]
+            if ready := waiting.ready(states):
+                started.start(ready)
+                waiting.started(ready)
+            unfinished = [run for run in runs if not states[run.experiment].ended and run.experiment not in waiting.names]
             states |= started.states(unfinished)
             rows = progress.rows(states, store)
             failing_since = None

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from configs import ConfigError, Settings
-from configs.sweep import plan, read_sweep, sweep_file
+from configs.sweep import plan_with_teachers, read_sweep, sweep_file
 from flows import faults
 from flows.project_logs import show_project_logs
 from flows.running import require_reachable_server
@@ -40,7 +40,7 @@ def run_sweep(file: str, local: int | None) -> int:
         TrackingError: see :func:`flows.worker_home.require_place_for_files`.
     """
     sweep = read_sweep(sweep_file(file))
-    runs = plan(sweep)
+    runs = plan_with_teachers(sweep)
     settings = Settings.from_environment()
     require_place_for_files(settings)
     if local is None and get_current_settings().api.url is None:

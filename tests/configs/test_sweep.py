@@ -6,7 +6,7 @@ import pytest
 
 from configs import ConfigError
 from configs.levels import FINISH_X
-from configs.sweep import SweepConfig, plan, read_sweep, sweep_file, sweep_from_dict, sweep_names
+from configs.sweep import SweepConfig, plan, plan_with_teachers, read_sweep, sweep_file, sweep_from_dict, sweep_names
 
 
 def test_every_combination_is_planned_seed_by_seed(tmp_path: Path) -> None:
@@ -103,13 +103,32 @@ def test_the_sweep_of_all_levels_is_found_in_any_folder(
 
 def test_each_level_is_taught_by_a_run_of_the_teachers_sweep() -> None:
     """Under the same actions, so that the teacher fits."""
-    teachers = {run.experiment: run.config.environment for run in plan(read_sweep(sweep_file("teachers")))}
-    for run in plan(read_sweep(sweep_file("levels"))):
-        assert run.config.train.teacher is not None
-        ours = run.config.environment
-        (teacher,) = run.config.train.teacher.experiments(ours.level_names).values()
-        theirs = teachers[teacher]
+    runs = plan_with_teachers(read_sweep(sweep_file("levels")))
+    teachers, pupils = runs[::2], runs[1::2]
+    assert pupils == plan(read_sweep(sweep_file("levels"))), "each is behind its teacher"
+    assert teachers == plan(read_sweep(sweep_file("teachers")))
+    for teacher, pupil in zip(teachers, pupils, strict=True):
+        assert pupil.teachers == {teacher.experiment}
+        ours, theirs = pupil.config.environment, teacher.config.environment
         assert (theirs.level_names, theirs.actions, theirs.frame_skip) == (ours.level_names, ours.actions, ours.frame_skip)
+
+
+def test_only_the_teachers_that_are_needed_are_trained() -> None:
+    few = SweepConfig(name="few", presets=["ppo-robust"], levels=["3-1", "1-2"], seeds=2, teachers="teachers")
+    names = [run.experiment for run in plan_with_teachers(few)]
+    taught = [f"few-ppo-robust-{level}-seed{seed}" for seed in (0, 1) for level in ("3-1", "1-2")]
+    teachers = [f"teachers-ppo-tiles-robust-{level}-seed0" for level in ("3-1", "1-2")]
+    assert names == [teachers[0], taught[0], teachers[1], taught[1], *taught[2:]], "each once, before its first pupil"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "named"), [("null", r"\(none, because train.teacher is null\)"), ("{experiment: 'tutor'}", "tutor")]
+)
+def test_a_run_without_a_teacher_in_the_sweep_of_teachers_is_refused(teacher: str, named: str) -> None:
+    sweep = SweepConfig(name="few", presets=["ppo-robust"], overrides=[f"train.teacher={teacher}"], teachers="teachers")
+    message = f"sweep few: the teacher of few-ppo-robust-1-1-seed0, {named}, is no run of the sweep teachers: correct"
+    with pytest.raises(ConfigError, match=message):
+        plan_with_teachers(sweep)
 
 
 def test_a_file_takes_precedence_over_a_sweep_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,4 +147,4 @@ def test_an_unknown_sweep_is_answered_with_what_there_is(name: str, hint: str) -
 
 @pytest.mark.parametrize("name", sweep_names())
 def test_every_sweep_of_the_project_can_be_run(name: str) -> None:
-    assert plan(read_sweep(sweep_file(name)))
+    assert plan_with_teachers(read_sweep(sweep_file(name)))

@@ -51,6 +51,29 @@ def test_a_failed_run_costs_that_run_and_finished_ones_are_not_repeated(mario: A
     assert "pair-tiny-1-1-small-seed0 was begun with another configuration" in refused.stdout + refused.stderr
 
 
+@pytest.mark.timeout(600)
+def test_teachers_are_trained_before_their_pupils(mario: Any, settings: Settings, tmp_path: Path) -> None:
+    tiles = "'environment.observation=tiles', 'agent.network.features=tiles'"
+    tutors, pupils = tmp_path / "tutors.yaml", tmp_path / "pupils.yaml"
+    tutors.write_text(
+        f"presets: ['{TINY}']\noverrides: [{tiles}, {SHORT[1:]}\n"
+        "levels:\n  1-1: []\n  1-2: ['agent.n_steps=100_000_000']\n  1-3: []\n"
+    )
+    teacher = "'train.teacher.experiment=tutors-tiny-{level}-seed0'"
+    pupils.write_text(f"presets: ['{TINY}']\noverrides: [{teacher}, {SHORT[1:]}\nlevels: [1-1, 1-2]\nteachers: {tutors}\n")
+    done = mario("sweep", str(pupils), "--local", "1")
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
+    assert "sweep pupils: 4 runs" in output
+    assert "2 of 4 runs of the sweep pupils failed" in output
+    assert "pupils-tiny-1-2-seed0: its teacher tutors-tiny-1-2-seed0 has failed" in output
+    ended = [line.partition(":")[0] for line in output.splitlines() if line.endswith((": completed", ": failed"))]
+    assert ended == [f"{sweep}-tiny-{level}-seed0" for level in ("1-1", "1-2") for sweep in ("tutors", "pupils")]
+    with open_store(settings) as store:
+        assert store.experiment("pupils-tiny-1-1-seed0").record.status == "completed"
+        assert store.find_experiment("tutors-tiny-1-3-seed0") is None, "it would have no pupil"
+
+
 def check_mlflow(settings: Settings) -> None:
     """The sweep of the test before is one run, and its runs are below it."""
     client = connect(resolve_tracking_uri(None, settings.home))
