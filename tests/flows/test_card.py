@@ -37,7 +37,9 @@ def test_the_card_of_a_shipped_model(mario: Command, agent: Agent, tmp_path: Pat
     assert result["dataset"]["type"] == "mario_env/SuperMarioBros-1-1-v0"
     measured = [each for protocol, each in agent.evaluation.items() if protocol != "random"]
     assert [metric["value"] for metric in result["metrics"]] == [each["completion_rate"] for each in measured]
-    assert "| Sticky actions | 100 | 100 | 96 (96%) | 90% to 98% |" in card
+    sticky = agent.evaluation["sticky"]
+    low, high = (f"{100 * bound:.0f}%" for bound in (sticky["completion"]["low"], sticky["completion"]["high"]))
+    assert f"| Sticky actions | 100 | 100 | {sticky['completed']} ({sticky['completed']}%) | {low} to {high} |" in card
     assert "It does not do well" not in card
     assert "Not measured: sticky decisions." in card
     assert agent.origin["commit"] in card

@@ -14,7 +14,8 @@ from mario_env import EpisodeStart, PlaybackError, make, play_back
 
 
 def test_every_decision_is_the_environments(analysis: Analysis, agent: Agent) -> None:
-    env = make(agent.config.environment.model_copy(update={"sticky_actions": 0.0}))  # the episode was played without them
+    deterministic = {"sticky_actions": 0.0, "noop_frames": 0}  # as the episode was played
+    env = make(agent.config.environment.model_copy(update=deterministic))
     observation, _ = env.reset()
     assert analysis.decisions == len(analysis.episode.actions) == len(analysis.observations)
     for decision, action in enumerate(analysis.episode.actions):
