@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pydantic import Field, field_validator
 
 from configs.agent import Rate
+from configs.hashing import added
 from configs.section import Section
 
 LEVEL = "{level}"
@@ -24,6 +25,12 @@ class TeacherConfig(Section):
         description="name of the completed experiment that trained the teacher; {level} in it stands for each level",
     )
     weight: Rate = Field(1.0, description="of the cross-entropy in the loss; a number, or a schedule")
+    temperature: float = added(
+        1.0,
+        gt=0,
+        le=10,
+        description="the teacher's logits are divided by it: below 1 the pupil learns to draw its actions less at random",
+    )
 
     @field_validator("experiment")
     @classmethod

@@ -34,6 +34,8 @@ class Teachers:
             if level not in agents:
                 raise TeacherError(f"train.teacher: there is no teacher for {level}")
             _require_fit(level, agents[level], config)
+        assert config.train.teacher is not None
+        self._temperature = config.train.teacher.temperature
         self._policies: dict[str, ActorCriticPolicy] = {level: agent.model for level, agent in agents.items()}  # type: ignore[misc]
 
     def to(self, device: torch.device) -> None:
@@ -45,6 +47,8 @@ class Teachers:
     def advise(self, env: VecEnv, games: slice) -> torch.Tensor:
         """The probabilities with which the teachers would choose each action now, float32 (n, actions), on their device.
 
+        A temperature below 1 makes them surer of their choices (Rusu et al. 2016, "Policy Distillation", section 3.2).
+
         Args:
             env: the games, with the tiles as :attr:`~mario_env.stable_baselines.FastVecEnv.view`.
             games: which of them.
@@ -53,14 +57,15 @@ class Teachers:
         assert env.view is not None
         tiles, levels = torch.from_numpy(env.view.observations[games]), env.levels[games]
         rows = {level: [row for row, each in enumerate(levels) if each == level] for level in dict.fromkeys(levels)}
-        by_level = torch.cat([_probabilities(self._policies[level], tiles[own]) for level, own in rows.items()])
+        logits = torch.cat([_logits(self._policies[level], tiles[own]) for level, own in rows.items()])
+        by_level = functional.softmax(logits / self._temperature, dim=1)
         return by_level[torch.tensor([row for own in rows.values() for row in own]).argsort()]
 
 
-def _probabilities(policy: ActorCriticPolicy, tiles: torch.Tensor) -> torch.Tensor:
+def _logits(policy: ActorCriticPolicy, tiles: torch.Tensor) -> torch.Tensor:
     distribution = policy.get_distribution(tiles.to(policy.device)).distribution
     assert isinstance(distribution, Categorical)
-    return functional.softmax(distribution.logits, dim=1)
+    return distribution.logits
 
 
 def _require_fit(level: str, agent: Agent, config: Config) -> None:

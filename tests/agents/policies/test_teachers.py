@@ -23,8 +23,12 @@ def taught(**environment: Any) -> Config:
     return config.model_copy(update={"environment": config.environment.model_copy(update=environment)})
 
 
-def test_each_level_has_its_own_teacher() -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_each_level_has_its_own_teacher(temperature: float) -> None:
     config = taught(**LEVELS)
+    assert config.train.teacher is not None
+    advised = config.train.teacher.model_copy(update={"temperature": temperature})
+    config = config.model_copy(update={"train": config.train.model_copy(update={"teacher": advised})})
     agents = {level: untrained_teacher(seed) for seed, level in enumerate(LEVELS["levels"])}
     teachers, env = Teachers(agents, config), make_training_vec(config.model_copy(update={"seed": 1}))
     env.reset()
@@ -40,7 +44,9 @@ def test_each_level_has_its_own_teacher() -> None:
                     logits = model.get_distribution(
                         torch.from_numpy(games.view.observations[game : game + 1])
                     ).distribution.logits
-                assert advice[row].numpy() == pytest.approx(functional.softmax(logits, dim=1)[0].numpy(), abs=1e-6)
+                assert advice[row].numpy() == pytest.approx(
+                    functional.softmax(logits / temperature, dim=1)[0].numpy(), abs=1e-6
+                )
         seen |= set(games.levels)
         env.step(step)
     env.close()
