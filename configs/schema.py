@@ -312,10 +312,6 @@ class Config(Section):
     def _possible(self) -> Self:
         agent = self.agent
         self._require_levels()
-        if self.train.curriculum is not None:
-            self._require_demonstrations(self.train.curriculum)
-        if self.train.teacher is not None:
-            self._require_teachable()
         if self.evaluate.model == "best" and self.train.validation is None:
             raise ValueError(
                 "evaluate.model is best, but without validation nothing tells which that is: set train.validation, e.g. to {}"
@@ -382,4 +378,14 @@ class Config(Section):
         """Refuse keys that would silently have no effect. Stored configurations are read regardless."""
         if not (info.context or {}).get(STORED) and (idle := idle_settings(self)):
             raise ValueError("; ".join(idle))
+        return self
+
+    @model_validator(mode="after")
+    def _trainable(self, info: ValidationInfo) -> Self:
+        """Refuse starts and teachers that a training cannot have. After it a policy may play on nes-py, and the full game."""
+        if not (info.context or {}).get(STORED):
+            if self.train.curriculum is not None:
+                self._require_demonstrations(self.train.curriculum)
+            if self.train.teacher is not None:
+                self._require_teachable()
         return self

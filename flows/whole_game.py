@@ -100,7 +100,7 @@ def game_config(team: "Team", overrides: Sequence[str] = ()) -> Config:
             "description": "The full game, each level by its own policy.",
             "seed": 0,
             "environment": environment,
-            "train": known.train.model_copy(update={"curriculum": None, "level_sampling": "uniform"}),
+            "train": known.train.model_copy(update={"curriculum": None, "teacher": None, "level_sampling": "uniform"}),
             "evaluate": EvaluateConfig(protocols=["stochastic"], episodes=100),
             "episodes": EpisodesConfig(store_actions=True),
             "tracking": TrackingConfig(),

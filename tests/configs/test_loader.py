@@ -8,6 +8,7 @@ import pytest
 
 from configs import ConfigError, config_hash, from_dict, load, preset_names, to_dict
 from configs.agent import ALGORITHMS
+from configs.loader import override
 from configs.source import parse_value
 
 
@@ -73,6 +74,15 @@ def test_the_presets_for_level_one_differ_only_in_their_algorithm(name: str) -> 
     assert config.train.total_steps == (1_000_000 if name == "ppo" else 2_000_000)
 
 
+@pytest.mark.parametrize("preset", ["ppo-robust", "ppo-tiles-robust"])
+@pytest.mark.parametrize("change", ["environment.emulator=nes-py", "environment.game=full"])
+def test_a_trained_policy_may_play_where_it_could_not_be_trained(preset: str, change: str) -> None:
+    with pytest.raises(ConfigError, match=r"train\.(teacher|curriculum)"):
+        load(preset, [change])
+    trained = load(preset)
+    assert override(trained, [change], ["environment"]).environment != trained.environment
+
+
 def test_an_override_replaces_one_value() -> None:
     config = load("demo", ["train.total_steps=60_000", "agent.learning_rate=1e-4", "environment.actions=[[right],[right,A]]"])
     assert config.train.total_steps == 60_000
@@ -82,7 +92,7 @@ def test_an_override_replaces_one_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("wrong", "message"),
     [
         ("train.total_stps=3", "--set train.total_stps=3: train.total_stps: unknown key; did you mean train.total_steps?"),
         ("trian.total_steps=3", "--set trian.total_steps=3: trian: unknown key; did you mean train?"),
@@ -113,9 +123,9 @@ def test_an_override_replaces_one_value() -> None:
         ("agent.gamma=.nan", "--set agent.gamma=.nan: agent.gamma: input should be a finite number, not nan"),
     ],
 )
-def test_a_wrong_override_is_refused_by_name(override: str, message: str) -> None:
+def test_a_wrong_override_is_refused_by_name(wrong: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load("ppo", [override])
+        load("ppo", [wrong])
     assert str(caught.value) == message
 
 

@@ -70,6 +70,12 @@ def test_games_are_played_recorded_and_shown(folder: Path, postgres: Postgres, h
         evaluate_game(choice, 3, settings, "whole", overrides)
 
 
+def test_the_policies_of_the_project_form_a_team(settings: Settings) -> None:
+    team = load_team(TeamChoice(PROJECT / "models"), settings)
+    assert len(team.members) >= 4
+    assert game_config(team).environment.game == "full", "they were trained with teachers, which the full game has none of"
+
+
 def test_games_on_nes_py_are_the_same(folder: Path, postgres: Postgres, home: Path) -> None:
     """There each game is a process, and begins its episodes there."""
     settings, choice = Settings(home, postgres.url, None), TeamChoice(folder, trust=True)
