@@ -47,7 +47,7 @@ class Teachers:
     def advise(self, env: VecEnv, games: slice) -> torch.Tensor:
         """The probabilities with which the teachers would choose each action now, float32 (n, actions), on their device.
 
-        A temperature below 1 makes them surer of their choices (Rusu et al. 2016, "Policy Distillation", section 3.2).
+        A temperature below 1 makes them surer of their choices (Rusu et al. 2016, "Policy Distillation").
 
         Args:
             env: the games, with the tiles as :attr:`~mario_env.stable_baselines.FastVecEnv.view`.
